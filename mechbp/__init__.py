@@ -1,0 +1,57 @@
+"""Mechanistic interpretability of transformers trained on data whose exact Bayesian answer is known.
+
+The public names below are imported on first use, so that `import mechbp` stays fast and loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mechbp.hooks import capture, edit, hook_table
+    from mechbp.methods.attention import compare_attention
+    from mechbp.methods.patching import patch
+    from mechbp.methods.probing import probe
+    from mechbp.models.runs import load
+    from mechbp.processes.grammar import TreeGrammar
+    from mechbp.processes.tree import FilteredTree
+    from mechbp.randomness import rng
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FilteredTree": "mechbp.processes.tree",
+    "TreeGrammar": "mechbp.processes.grammar",
+    "capture": "mechbp.hooks",
+    "compare_attention": "mechbp.methods.attention",
+    "edit": "mechbp.hooks",
+    "hook_table": "mechbp.hooks",
+    "load": "mechbp.models.runs",
+    "patch": "mechbp.methods.patching",
+    "probe": "mechbp.methods.probing",
+    "rng": "mechbp.randomness",
+}
+
+__all__ = [
+    "FilteredTree",
+    "TreeGrammar",
+    "capture",
+    "compare_attention",
+    "edit",
+    "hook_table",
+    "load",
+    "patch",
+    "probe",
+    "rng",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mechbp' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,29 @@
+"""Every way mechbp refuses, one class per kind of mistake; the message says what, where, got, expected and the next step."""
+
+
+class MechbpError(Exception):
+    """Any refusal by mechbp. The command line prints its message on one line and exits with 2."""
+
+
+class InputError(MechbpError, ValueError):
+    """An argument, a recipe or a file name is wrong: nothing was computed and nothing was written."""
+
+
+class ImpossibleEvidence(MechbpError, ValueError):
+    """The observed symbols have probability zero under the process; `example` is the first such row."""
+
+    def __init__(self, message: str, example: int) -> None:
+        super().__init__(message)
+        self.example = example
+
+
+class CheckpointError(MechbpError):
+    """A stored step is damaged, truncated, foreign, or does not fit its run."""
+
+
+class HookError(MechbpError, LookupError):
+    """A hook name matches nothing, an edit never fired, or a model does not offer the hook protocol."""
+
+
+class LimitExceeded(MechbpError):
+    """The request would need more states or memory than allowed; refused before allocating."""

@@ -1,0 +1,141 @@
+"""Names stay inside their folder. (Atomic writes and locks: models/test_crash_safety.py.)"""
+
+import os
+
+import pytest
+
+from mechbp.errors import InputError, MechbpError
+from mechbp.models.runs import find_run, run_names
+from mechbp.storage import checked_name, exclusive, inside
+
+WORDS = [
+    "",
+    ".",
+    "..",
+    "/",
+    "a/b",
+    "../a",
+    "/etc/passwd",
+    "a\0",
+    "\0",
+    "a\n",
+    "\na",
+    "a b",
+    "A",
+    "é",
+    "\uff41",
+    "a" * 65,
+    "a" * 300,
+]
+WORDS += [
+    "-a",
+    ".a",
+    "_a",
+    "~",
+    "~root",
+    "$HOME",
+    "`id`",
+    "a;b",
+    "a|b",
+    "a\\b",
+    "..\\a",
+    "c:",
+    "a\u202eb",
+    "\u202etxt.exe",
+    "a\u200b",
+]
+WORDS += [
+    "%2e%2e",
+    "a..b",
+    "a\ud800",
+    "\x1b[31m",
+    "a\t",
+    "*",
+    "?",
+    "[a]",
+    "{a}",
+    "<script>",
+    "'",
+    '"',
+    "'; --",
+    "con:",
+    "a=b",
+    "a,b",
+]
+HOSTILE = sorted({*WORDS, *(w + "/.." for w in WORDS), *("../" + w for w in WORDS)})
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_there_are_150_hostile_names_or_nearly():
+    assert len(HOSTILE) >= 130
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_hostile_names_are_refused_and_touch_nothing(name, tmp_path, monkeypatch):
+    root = tmp_path / "work" / "checkpoints"
+    root.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    before = listing(tmp_path)
+    with pytest.raises(InputError, match="run: .* is not a valid name; use up to 64 of"):
+        inside(root, name, "run")
+    with pytest.raises(InputError) as caught:
+        find_run(name)
+    assert len(str(caught.value).splitlines()) <= 3 and "\x1b" not in str(caught.value)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["a", "tree-mlm-k0", "0", "a.b_c-d", "a" * 64])
+def test_plain_names_are_accepted(name, tmp_path):
+    assert checked_name(name, "run") == name
+    assert inside(tmp_path, name, "run") == tmp_path / name
+
+
+def test_links_that_lead_out_or_round_in_circles_are_refused(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "out").symlink_to(tmp_path)
+    (root / "loop").symlink_to("loop")
+    (root / "home").symlink_to(".")
+    for name in ("out", "loop"):
+        with pytest.raises(InputError, match=f"run: {name} leads outside"):
+            inside(root, name, "run")
+    assert inside(root, "home", "run") == root / "home"
+
+
+def test_a_lock_never_writes_through_a_link(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(precious)
+    with pytest.raises(MechbpError, match="train: cannot create"), exclusive(tmp_path / "run", "train"):
+        pass
+    assert precious.read_text() == "data"
+
+
+def test_a_missing_folder_cannot_be_locked(tmp_path):
+    with pytest.raises(MechbpError, match="train: cannot create .*No such file"), exclusive(tmp_path / "absent", "train"):
+        pass
+
+
+def test_a_lock_is_released_by_an_error_inside(tmp_path):
+    with pytest.raises(ZeroDivisionError), exclusive(tmp_path, "train"):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+        raise ZeroDivisionError
+    with exclusive(tmp_path, "train"):
+        pass
+
+
+def test_runs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
+    for name in ("checkpoints/one", "checkpoints/BAD NAME", "own"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.toml").touch()
+    (tmp_path / "checkpoints" / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run_names() == ["one"]
+    assert find_run("one") == tmp_path / "checkpoints" / "one"
+    assert find_run("./own") == find_run(tmp_path / "own") == find_run("own/") == tmp_path / "own"
+    with pytest.raises(InputError, match=r"no run 'own' in .*there are: one.\nGive one of these, or a path such as ./own."):
+        find_run("own")
