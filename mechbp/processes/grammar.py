@@ -1,0 +1,114 @@
+"""Production rules of a binary tree: P(left child, right child | parent), one tensor shared by all nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float64, Real
+
+from mechbp.errors import InputError
+
+Recipe = Literal["paper", "released"]
+
+ROW_SUM_TOLERANCE = 1e-6
+"""Rows may miss 1 by this much (single precision, decimals in a user's file); they are renormalised exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class TreeGrammar:
+    """Rules M[a, b, c] = P(left = b, right = c | parent = a) and the root's prior p_0.
+
+    Any tensor of probabilities will do: pairs may have several parents (an ambiguous grammar) or none.
+    (Source: Garnier-Brun et al. 2025, section 2.)
+    """
+
+    rules: Real[np.ndarray, "q q q"]
+    """[parent, left, right], each parent's block sums to 1; kept as a read-only float64 copy."""
+    root_prior: Real[np.ndarray, " q"] = field(default=None)  # type: ignore[assignment]
+    """[symbol], sums to 1; uniform when not given; kept as a read-only float64 copy."""
+
+    def __post_init__(self) -> None:
+        rules = _probabilities("rules", self.rules, ndim=3)
+        q = rules.shape[0]
+        if q < 2 or rules.shape != (q, q, q):
+            raise InputError(f"TreeGrammar: rules must have shape [q, q, q] with q >= 2, got {list(rules.shape)}.")
+        prior = np.full(q, 1 / q) if self.root_prior is None else _probabilities("root_prior", self.root_prior, ndim=1)
+        if prior.shape != (q,):
+            raise InputError(f"TreeGrammar: root_prior must have shape [{q}] like the rules, got {list(prior.shape)}.")
+        object.__setattr__(self, "rules", _normalised("rules", rules.reshape(q, -1)).reshape(q, q, q))
+        object.__setattr__(self, "root_prior", _normalised("root_prior", prior[None])[0])
+        self.rules.setflags(write=False)
+        self.root_prior.setflags(write=False)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of symbols q."""
+        return self.rules.shape[0]
+
+    @cached_property
+    def left(self) -> Float64[np.ndarray, "q q"]:
+        """M^L[a, b] = P(left child = b | parent = a)."""
+        return self.rules.sum(axis=2)
+
+    @cached_property
+    def right(self) -> Float64[np.ndarray, "q q"]:
+        """M^R[a, c] = P(right child = c | parent = a)."""
+        return self.rules.sum(axis=1)
+
+    @classmethod
+    def random(cls, vocab_size: int, sigma: float = 1.0, seed: int = 0, recipe: Recipe = "paper") -> TreeGrammar:
+        """Draw an unambiguous grammar: the q^2 ordered pairs split at random into q per parent, log-weights sigma * N(0, 1).
+
+        `recipe` fixes the order of draws from NumPy's legacy generator: "paper" reproduces the grammar behind the published
+        figures, "released" that of the published script, which differs for the same seed because it skips a discarded block
+        of q^3 normals. (Source: Garnier-Brun et al. 2025, section 2 and released code.)
+        """
+        if not isinstance(vocab_size, int) or vocab_size < 2:
+            raise InputError(f"TreeGrammar.random: vocab_size must be an integer >= 2, got {vocab_size!r}.")
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise InputError(f"TreeGrammar.random: seed must be an integer in 0..2**32-1, got {seed!r}.")
+        if not np.isfinite(sigma) or sigma < 0:
+            raise InputError(f"TreeGrammar.random: sigma must be finite and >= 0, got {sigma!r}.")
+        if recipe not in get_args(Recipe):
+            raise InputError(f"TreeGrammar.random: recipe must be one of {', '.join(get_args(Recipe))}, got {recipe!r}.")
+        q = vocab_size
+        legacy = np.random.RandomState(seed)  # a private instance: the global stream is neither read nor moved
+        if recipe == "paper":
+            legacy.standard_normal(q**3)
+        pairs = legacy.permutation(q * q).reshape(q, q)
+        logits = sigma * legacy.standard_normal((q, q))
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        rules = np.zeros((q, q * q))
+        np.put_along_axis(rules, pairs, weights / weights.sum(axis=1, keepdims=True), axis=1)
+        return cls(rules.reshape(q, q, q))
+
+
+def _probabilities(name: str, values: object, *, ndim: int) -> np.ndarray:
+    """Return a private float64 copy of `values`, or say why they are no probabilities."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"TreeGrammar: {name} must hold real numbers, got dtype {array.dtype}.")
+    if array.ndim != ndim:
+        raise InputError(f"TreeGrammar: {name} must have {ndim} axes, got shape {list(array.shape)}.")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all() or (array < 0).any():
+        where = [int(i) for i in np.argwhere(~(np.isfinite(array) & (array >= 0)))[0]]
+        raise InputError(f"TreeGrammar: {name}{where} = {array[tuple(where)]} is not a probability; all must be finite and >= 0.")
+    return array
+
+
+def _normalised(name: str, rows: np.ndarray) -> np.ndarray:
+    """Return the rows divided by their sums, refusing sums that are not 1 within ROW_SUM_TOLERANCE."""
+    sums = rows.sum(axis=1)
+    wrong = np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)
+    if wrong.size:
+        raise InputError(
+            f"TreeGrammar: {name} of parent {wrong[0]} sum to {sums[wrong[0]]:.12g}, expected 1.\n"
+            f"Divide each parent's block by its sum first."
+            if name == "rules"
+            else f"TreeGrammar: {name} sums to {sums[0]:.12g}, expected 1. Divide it by its sum first."
+        )
+    return rows / sums[:, None]
