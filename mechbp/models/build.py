@@ -1,0 +1,54 @@
+"""Configs become HookedTransformers here, and only here is transformer_lens imported."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from mechbp.models.config import ModelConfig
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+
+def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: int, seed: int) -> HookedTransformer:
+    """Return a HookedTransformer in eval mode with weights drawn from `seed`; no global random state is read or moved.
+
+    Matrices and embeddings are N(0, 0.8^2 / d_model), biases 0, layer-norm gains 1.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # The class is deprecated in 3.9 in favour of a bridge that lacks what we need; its users need not hear of it.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        model = HookedTransformer(
+            HookedTransformerConfig(
+                n_layers=config.n_layers,
+                n_heads=config.n_heads,
+                d_model=config.d_model,
+                d_head=config.d_model // config.n_heads,
+                d_mlp=config.d_mlp or None,
+                attn_only=config.d_mlp == 0,
+                act_fn=config.act_fn,
+                normalization_type=None if config.normalization == "none" else config.normalization,
+                attention_dir=config.attention,
+                n_ctx=n_ctx,
+                d_vocab=d_vocab,
+                d_vocab_out=d_vocab_out,
+                init_weights=False,
+                device="cpu",
+            )
+        )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            _initialise(name.rpartition(".")[2], parameter, generator, spread=0.8 / config.d_model**0.5)
+    return model.eval()
+
+
+def _initialise(name: str, parameter: Tensor, generator: torch.Generator, *, spread: float) -> None:
+    if name.startswith("W_"):
+        parameter.normal_(0.0, spread, generator=generator)
+    else:
+        parameter.fill_(1.0 if name == "w" else 0.0)

@@ -1,0 +1,229 @@
+"""A run's recipe: frozen dataclasses read from run.toml, every key checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mechbp.errors import InputError, LimitExceeded
+from mechbp.processes.grammar import Recipe, TreeGrammar
+from mechbp.processes.tree import MAX_DEPTH, FilteredTree
+
+MAX_RECIPE_BYTES = 100_000
+MAX_PARAMETERS = 40_000_000
+"""Weights and both AdamW moments in float32 then fit one stored step of 512 MB."""
+MAX_BATCH_TOKENS = 2**24
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """The data: a filtered tree over a random grammar."""
+
+    vocab_size: int
+    depth: int
+    filter_level: int = 0
+    sigma: float = 1.0
+    seed: int = 0
+    recipe: Recipe = "paper"
+
+    def __post_init__(self) -> None:
+        _in_range(
+            "process", self, vocab_size=(2, 128), depth=(1, MAX_DEPTH), filter_level=(0, self.depth), sigma=(0, 100),
+            seed=(0, 2**32 - 1),
+        )  # fmt: skip
+
+    def build(self) -> FilteredTree:
+        """Return the process."""
+        grammar = TreeGrammar.random(self.vocab_size, self.sigma, self.seed, self.recipe)
+        return FilteredTree(grammar, self.depth, self.filter_level)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture; d_mlp = 0 means attention only."""
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_mlp: int
+    act_fn: Literal["relu", "gelu", "relu2"] = "relu"
+    normalization: Literal["LN", "none"] = "LN"
+    attention: Literal["bidirectional", "causal"] = "bidirectional"
+
+    def __post_init__(self) -> None:
+        _in_range("model", self, n_layers=(1, 64), n_heads=(1, 64), d_model=(2, 4096), d_mlp=(0, 65536))
+        if self.d_model % self.n_heads:
+            raise InputError(f"model: d_model = {self.d_model} must be a multiple of n_heads = {self.n_heads}.")
+        parameters = self.n_layers * self.d_model * (4 * self.d_model + 2 * self.d_mlp)
+        if parameters > MAX_PARAMETERS:
+            raise LimitExceeded(
+                f"model: about {parameters:,} parameters; at most {MAX_PARAMETERS:,}. Lower n_layers, d_model or d_mlp."
+            )
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is asked during training, and what counts as the answer.
+
+    task: "masked" asks for masked leaves, "root" for the root at a query token, "next-token" for each leaf from those before.
+    mask: "single" hides exactly one uniform leaf; "rate" draws a rate per sequence from [low, high], hides leaves with it,
+    and always at least one. targets: "tokens" are the sampled symbols; "posteriors" the exact ones, which have the same
+    expected gradient and less noise.
+    """
+
+    task: Literal["masked", "root", "next-token"]
+    mask: Literal["single", "rate"] = "single"
+    mask_rate_low: float = 0.0
+    mask_rate_high: float = 0.4
+    targets: Literal["tokens", "posteriors"] = "tokens"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mask_rate_low <= self.mask_rate_high <= 1:
+            raise InputError(
+                f"objective: mask rates must satisfy 0 <= low <= high <= 1, got {self.mask_rate_low} and {self.mask_rate_high}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """AdamW on freshly sampled batches: linear warm-up, then linear, cosine or no decay to zero."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int = 0
+    warmup_steps: int = 500
+    decay: Literal["linear", "cosine", "none"] = "linear"
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    gradient_clip: float = 1.0
+    stored_steps: int = 16
+    """How many log-spaced steps to keep, besides step 0."""
+    measured_steps: int = 64
+    """How many log-spaced steps get a line in metrics.jsonl, besides step 0 and the stored ones."""
+    resume_every: int = 1000
+    """Steps between two writes of the resumable state: the most that a crash can lose."""
+
+    def __post_init__(self) -> None:
+        _in_range(
+            "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 10), seed=(0, 2**63 - 1),
+            warmup_steps=(0, 10**8),
+            weight_decay=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
+            measured_steps=(1, 10_000), resume_every=(1, 10**8),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RequirementConfig:
+    """What `mechbp verify` asks of the final model; an absent bound is not checked."""
+
+    kl_bp_to_model_nats: float = math.inf
+    """Largest mean D(BP || model)."""
+    accuracy: float = 0.0
+    """Smallest accuracy."""
+    accuracy_below_bp: float = 1.0
+    """Largest amount by which accuracy may fall below that of BP on the same examples."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The whole recipe of a run; equal recipes give equal checkpoints (same torch, device type and thread count)."""
+
+    process: ProcessConfig
+    model: ModelConfig
+    objective: ObjectiveConfig
+    training: TrainingConfig
+    requirement: RequirementConfig = RequirementConfig()
+
+    def __post_init__(self) -> None:
+        tokens = self.training.batch_size << self.process.depth
+        if tokens > MAX_BATCH_TOKENS:
+            raise LimitExceeded(
+                f"training: a batch of {tokens:,} tokens; at most {MAX_BATCH_TOKENS:,} are allowed. Lower batch_size or depth."
+            )
+        causal = self.model.attention == "causal"
+        if causal != (self.objective.task == "next-token"):
+            raise InputError(
+                f"recipe: task {self.objective.task!r} needs {'bidirectional' if causal else 'causal'} attention, "
+                f"got {self.model.attention!r}. Change model.attention or objective.task."
+            )
+
+    def trained_recipe(self) -> str:
+        """Return everything that determines the weights as canonical JSON (requirements do not)."""
+        recipe = {name: table for name, table in asdict(self).items() if name != "requirement"}
+        return json.dumps(recipe, sort_keys=True)
+
+
+def read_recipe(path: Path) -> RunConfig:
+    """Read and check run.toml. Raises InputError naming the file, the key, what it holds and what was expected."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}. A run is a folder with a run.toml in it.") from error
+    if len(raw) > MAX_RECIPE_BYTES:
+        raise InputError(f"{path}: {len(raw):,} bytes, a recipe has at most {MAX_RECIPE_BYTES:,}.")
+    try:
+        tables = tomllib.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
+        raise InputError(f"{path} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
+    try:
+        config = _dataclass_from(RunConfig, tables, "recipe")
+        config.process.build()
+    except (InputError, LimitExceeded) as error:
+        raise type(error)(f"{path}: {error}") from error
+    return config
+
+
+def _dataclass_from(cls: type, table: Any, where: str) -> Any:
+    """Build the dataclass `cls` from a TOML table, refusing unknown and missing keys and wrong types."""
+    if not isinstance(table, dict):
+        raise InputError(f"[{where}] must be a table, got {_shown(table)}.")
+    hints, known = get_type_hints(cls), {field.name: field for field in fields(cls)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            raise InputError(f"[{where}] has no key {key!r:.60}; did you mean {near[0]!r}?")
+    missing = [name for name, field in known.items() if name not in table and field.default is MISSING]
+    if missing:
+        raise InputError(f"[{where}] lacks {', '.join(missing)}.")
+    return cls(
+        **{key: _checked(hints[key], value, key if where == "recipe" else f"{where}.{key}") for key, value in table.items()}
+    )
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {_shown(value)}.")
+        return value
+    if kind is int:
+        if type(value) is not int:
+            raise InputError(f"{where} must be an integer, got {_shown(value)}.")
+        return value
+    if kind is float:
+        if type(value) not in (int, float) or not abs(value) < 1e300:  # a larger integer would not fit a float
+            raise InputError(f"{where} must be a finite number, got {_shown(value)}.")
+        return float(value)
+    return _dataclass_from(kind, value, where)
+
+
+def _shown(value: Any) -> str:
+    """At most 60 characters of `value`; integers are shortened before Python refuses to print them."""
+    if type(value) is int and abs(value) >= 10**30:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
+
+
+def _in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise InputError(f"{where}.{name} must be in {low}..{high}, got {_shown(value)}.")

@@ -1,0 +1,125 @@
+"""A run is a folder: find it, load any stored step of it, and say what it is."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mechbp.errors import CheckpointError, InputError
+from mechbp.models.build import HookedTransformer
+from mechbp.models.checkpoint import load_checkpoint, load_parameters
+from mechbp.models.config import RunConfig, read_recipe
+from mechbp.models.training import METRICS, read_metrics, step_file, untrained_model
+from mechbp.processes.tree import FilteredTree
+from mechbp.storage import NAME, inside
+
+STEP_FILE = re.compile(r"step-(\d{7,9})\.safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model together with the process it was trained on."""
+
+    name: str
+    folder: Path
+    config: RunConfig
+
+    @cached_property
+    def process(self) -> FilteredTree:
+        """The data-generating process of the recipe."""
+        return self.config.process.build()
+
+    @cached_property
+    def steps(self) -> tuple[int, ...]:
+        """All stored steps, ascending."""
+        found = [int(match[1]) for path in self.folder.iterdir() if (match := STEP_FILE.fullmatch(path.name))]
+        return tuple(sorted(found))
+
+    @cached_property
+    def model(self) -> HookedTransformer:
+        """The model at the last stored step, in eval mode."""
+        return self.at(self._last_step)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the last stored step, hexadecimal."""
+        return load_checkpoint(step_file(self.folder, self._last_step)).digest
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl: accuracy and KL to every BP_k along training."""
+        return read_metrics(self.folder / METRICS)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last step of the recipe is stored."""
+        return bool(self.steps) and self.steps[-1] == self.config.training.steps
+
+    def at(self, step: int) -> HookedTransformer:
+        """Return the model at a stored `step`, in eval mode. Raises CheckpointError where it is absent, damaged or foreign."""
+        if step not in self.steps:
+            held = ", ".join(map(str, self.steps)) or "none"
+            raise CheckpointError(f"run {self.name}: step {step} is not stored; stored steps: {held}.")
+        path = step_file(self.folder, step)
+        checkpoint = load_checkpoint(path)
+        if checkpoint.step != step:
+            raise CheckpointError(f"{path} holds step {checkpoint.step}; the file was renamed. Restore it.")
+        if checkpoint.recipe != self.config.trained_recipe():
+            raise CheckpointError(f"{path} was trained by another recipe than {self.folder / 'run.toml'}. Restore either.")
+        model = self.untrained()
+        load_parameters(model, checkpoint, path)
+        return model
+
+    def untrained(self, seed: int | None = None) -> HookedTransformer:
+        """Return the architecture with random weights: the control beside every trained number. None means the run's own seed."""
+        return untrained_model(self.config, self.process, seed)
+
+    @property
+    def _last_step(self) -> int:
+        if not self.steps:
+            raise CheckpointError(f"run {self.name} has no stored step yet. Train it first: mechbp train {self.folder}.")
+        return self.steps[-1]
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Run:
+    """Open a run by name (a folder of `checkpoints/`) or by the path of its folder; weights are read when first used.
+
+    Raises InputError where there is no such run or its recipe is wrong.
+    """
+    folder = find_run(name_or_path)
+    return Run(folder.name, folder, read_recipe(folder / "run.toml"))
+
+
+def find_run(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run. A plain name means checkpoints/<name>; anything with a separator is a path."""
+    text = os.fspath(name_or_path)
+    if NAME.fullmatch(text):
+        folder = inside(checkpoints_root(), text, "run")
+        if (folder / "run.toml").is_file():
+            return folder
+        held = ", ".join(run_names()) or "none"
+        raise InputError(
+            f"no run {text!r} in {checkpoints_root()}; there are: {held}.\nGive one of these, or a path such as ./{text}."
+        )
+    try:
+        folder = Path(text).resolve()
+        found = (folder / "run.toml").is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, a link that leads to itself, NUL
+        found = False
+    if not found:
+        raise InputError(f"{text!r:.200} is not a run folder: it has no run.toml. Give the path of a folder that holds one.")
+    return folder
+
+
+def run_names() -> list[str]:
+    """Return the names of all runs in `checkpoints/`."""
+    return sorted(path.parent.name for path in checkpoints_root().glob("*/run.toml") if NAME.fullmatch(path.parent.name))
+
+
+def checkpoints_root() -> Path:
+    """Return the folder of the named runs: checkpoints/ of the working directory, else of the source tree."""
+    here = Path.cwd() / "checkpoints"
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"

@@ -1,0 +1,69 @@
+"""The questions a model is asked about a sequence, and their exact answers.
+
+A task turns leaf sequences into model inputs and says at which positions the answers are read. Query axes: "masked" has one
+query per leaf (that leaf hidden, all others shown), "root" a single one, "next-token" one per leaf but the first.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int
+
+from mechbp.models.build import HookedTransformer
+from mechbp.processes.tree import FilteredTree, TreeSample
+
+Task = Literal["masked", "root", "next-token"]
+
+
+def n_positions(process: FilteredTree, task: Task) -> int:
+    """Return the model's input length: the leaves, and one query position for the root."""
+    return process.n_leaves + (task == "root")
+
+
+def shown(process: FilteredTree, task: Task, tokens: Int[np.ndarray, "n leaves"]) -> Int[np.ndarray, "n position"]:
+    """Return the model's input that shows `tokens` as they are (MASK included)."""
+    if task != "root":
+        return tokens
+    return np.hstack([tokens, np.full((len(tokens), 1), process.root_token)])
+
+
+def exact_answers(process: FilteredTree, task: Task, tokens: Int[np.ndarray, "n leaves"]) -> Float64[np.ndarray, "n query q"]:
+    """Return the posterior of every query by belief propagation under `process` (which need not have made the tokens)."""
+    if task == "masked":
+        return process.leave_one_out(tokens)
+    if task == "root":
+        return process.beliefs(tokens).marginals[0]
+    leaf = np.arange(process.n_leaves)
+    prefixes = [process.beliefs(tokens, np.broadcast_to(leaf < t, tokens.shape)) for t in leaf[1:]]
+    return np.stack([b.marginals[process.depth][:, t + 1] for t, b in enumerate(prefixes)], axis=1)
+
+
+def true_answers(task: Task, sample: TreeSample) -> Int[np.ndarray, "n query"]:
+    """Return the symbols that the queries ask for."""
+    if task == "root":
+        return sample.root[:, None]
+    return sample.tokens if task == "masked" else sample.tokens[:, 1:]
+
+
+def model_answers(
+    model: HookedTransformer, process: FilteredTree, task: Task, tokens: Int[np.ndarray, "n leaves"], batch_size: int = 256
+) -> Float64[np.ndarray, "n query q"]:
+    """Return the model's probabilities for every query, softmax taken in float64."""
+    if task == "masked":
+        n, leaves = tokens.shape
+        hidden = np.eye(leaves, dtype=bool)
+        inputs = np.where(hidden, process.mask_token, tokens[:, None, :]).reshape(n * leaves, leaves)
+        read = np.tile(np.arange(leaves), n)
+        probabilities = _probabilities(model, inputs, batch_size)[np.arange(n * leaves), read]
+        return probabilities.reshape(n, leaves, -1)
+    probabilities = _probabilities(model, shown(process, task, tokens), batch_size)
+    return probabilities[:, -1:] if task == "root" else probabilities[:, :-1]
+
+
+@torch.no_grad()
+def _probabilities(model: HookedTransformer, inputs: np.ndarray, batch_size: int) -> Float64[np.ndarray, "n position q"]:
+    chunks = torch.from_numpy(np.ascontiguousarray(inputs)).split(batch_size)
+    return np.concatenate([model(chunk).double().softmax(dim=-1).cpu().numpy() for chunk in chunks])

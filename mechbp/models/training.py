@@ -1,0 +1,249 @@
+"""Execute or resume a run: train on fresh batches, store log-spaced steps, survive being killed.
+
+Everything that influences the weights is in run.toml and the step number: batches are drawn from (seed, step), so the only
+state to store is weights and AdamW moments. A run that is killed loses at most `resume_every` steps and ends bit-identical.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechbp.divergence import kl_nats
+from mechbp.errors import CheckpointError, MechbpError
+from mechbp.models import forward
+from mechbp.models.build import HookedTransformer, build_model
+from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
+from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
+from mechbp.models.objectives import loss_nats, training_batch
+from mechbp.models.tasks import Task, exact_answers, model_answers, n_positions, true_answers
+from mechbp.processes.tree import FilteredTree
+from mechbp.randomness import rng
+from mechbp.storage import atomic_write, exclusive, sweep_temporaries
+
+EVALUATED_SEQUENCES = 512
+EVALUATION_SEED = 10_000_000
+"""Held-out sequences of the training curves: a stream that no training batch can name."""
+FIRST_KEPT = 32
+"""The first stored step after 0; earlier ones are still at the unigram frequencies."""
+RESUME = "resume.safetensors"
+METRICS = "metrics.jsonl"
+
+Progress = Callable[[dict[str, float]], None]
+
+
+class Interrupted(MechbpError):
+    """SIGTERM arrived; the state was stored and the run can be resumed."""
+
+
+def train(folder: Path, on_step: Progress | None = None, on_metrics: Progress | None = None) -> None:
+    """Train the run in `folder` to its last step, resuming where it stopped; do nothing if it is complete.
+
+    `on_step` hears step, loss_nats and sequences per second; `on_metrics` every line added to metrics.jsonl.
+    Raises InputError for a bad recipe, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
+    """
+    config = read_recipe(folder / "run.toml")
+    with exclusive(folder, "train"), _stop_on_sigterm() as stopped:
+        sweep_temporaries(folder)
+        _Trainer(folder, config, on_step, on_metrics).run(stopped)
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Return where `step` is stored."""
+    return folder / f"step-{step:07d}.safetensors"
+
+
+def measure(model: HookedTransformer, process: FilteredTree, task: Task) -> dict[str, float]:
+    """Return accuracy and the KL to every BP_k, both ways (means, nats), on the fixed held-out sequences of the curves."""
+    sample = process.sample(EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
+    answers = model_answers(model, process, task, sample.tokens)
+    line = {"accuracy": float((answers.argmax(-1) == true_answers(task, sample)).mean())}
+    for level in range(process.depth + 1):
+        exact = exact_answers(FilteredTree(process.grammar, process.depth, level), task, sample.tokens)
+        line[f"kl_bp{level}_to_model_nats"] = float(kl_nats(exact, answers).mean())
+        line[f"kl_model_to_bp{level}_nats"] = float(kl_nats(answers, exact).mean())
+    return line
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a metrics.jsonl; an absent file has none."""
+    if not path.exists():
+        return []
+    try:
+        rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
+        if not all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in rows):
+            raise ValueError("a line is no JSON object with a step")
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {str(error)[:120]}.\nRestore it from a copy, or remove it to let training write a new one."
+        ) from error
+    return rows
+
+
+def log_spaced_steps(training: TrainingConfig, count: int) -> set[int]:
+    """Return 0 and `count` log-spaced steps from FIRST_KEPT to the last."""
+    spaced = np.geomspace(min(FIRST_KEPT, training.steps), training.steps, count)
+    return {0, training.steps, *(round(step) for step in spaced)}
+
+
+def learning_rate(training: TrainingConfig, step: int) -> float:
+    """Return the rate of the update that leads from `step` to `step` + 1."""
+    warm = min(1.0, (step + 1) / max(training.warmup_steps, 1))
+    left = max(0.0, (training.steps - step) / max(training.steps - training.warmup_steps, 1))
+    shape = {"none": 1.0, "linear": min(left, 1.0), "cosine": 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0))}[training.decay]
+    return training.learning_rate * warm * shape
+
+
+def untrained_model(config: RunConfig, process: FilteredTree, seed: int | None = None) -> HookedTransformer:
+    """Return the recipe's model at step 0, or its random twin of another `seed`."""
+    seed = int(rng(config.training.seed if seed is None else seed, "weights").integers(2**63))
+    return build_model(
+        config.model,
+        d_vocab=process.vocab_size + 2,
+        d_vocab_out=process.vocab_size,
+        n_ctx=n_positions(process, config.objective.task),
+        seed=seed,
+    )
+
+
+class _Trainer:
+    """One pass of `train` over one folder."""
+
+    def __init__(self, folder: Path, config: RunConfig, on_step: Progress | None, on_metrics: Progress | None) -> None:
+        self.folder, self.config, self.on_step, self.on_metrics = folder, config, on_step, on_metrics
+        self.recipe = config.trained_recipe()
+        self.process = config.process.build()
+        self.model = untrained_model(config, self.process)
+        self.parameters = dict(self.model.named_parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.training.learning_rate,
+            betas=(0.9, config.training.beta2),
+            weight_decay=config.training.weight_decay,
+            fused=True,
+        )
+        self.step, self.metrics, self.started = 0, list[dict](), time.monotonic()
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        training = self.config.training
+        kept, measured = (log_spaced_steps(training, n) for n in (training.stored_steps, training.measured_steps))
+        self._resume()
+        if self.step == 0 and not step_file(self.folder, 0).exists():
+            self._store(step_file(self.folder, 0), resumable=False)
+        if not self.metrics:
+            self._measure()
+        first, began = self.step, time.monotonic()
+        while self.step < training.steps:
+            loss = self._update()
+            if self.on_step:
+                rate = (self.step - first) * training.batch_size / (time.monotonic() - began)
+                self.on_step({"step": self.step, "loss_nats": loss, "sequences_per_s": rate})
+            if self.step in kept | measured:
+                self._measure()
+            if self.step in kept:
+                self._store(step_file(self.folder, self.step), resumable=self.step == training.steps)
+            if self.step % training.resume_every == 0 and self.step < training.steps:
+                self._store(self.folder / RESUME, resumable=True)
+            if stopped() and self.step < training.steps:
+                self._store(self.folder / RESUME, resumable=True)
+                raise Interrupted(f"train: stopped at step {self.step} of {training.steps}; the same command resumes it.")
+        (self.folder / RESUME).unlink(missing_ok=True)
+
+    def _update(self) -> float:
+        """Take one optimiser step and return the loss of its batch."""
+        training = self.config.training
+        batch = training_batch(self.config, self.process, self.step)
+        loss = loss_nats(forward.logits(self.model, batch.inputs), batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if training.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), training.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(training, self.step)
+        self.optimizer.step()
+        self.step += 1
+        value = loss.item()
+        if not math.isfinite(value):
+            raise MechbpError(
+                f"train: the loss became {value} at step {self.step} of {self.folder.name}.\n"
+                f"Lower training.learning_rate or training.gradient_clip and start the run afresh."
+            )
+        return value
+
+    def _measure(self) -> None:
+        """Append one line to metrics.jsonl."""
+        line = {"step": self.step, "sequences": self.step * self.config.training.batch_size}
+        line |= measure(self.model, self.process, self.config.objective.task)
+        line["wall_s"] = round(time.monotonic() - self.started, 1)
+        self.metrics.append(line)
+        text = "".join(json.dumps(row) + "\n" for row in self.metrics)
+        atomic_write(self.folder / METRICS, text.encode())
+        if self.on_metrics:
+            self.on_metrics(line)
+
+    def _store(self, path: Path, *, resumable: bool) -> None:
+        tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.parameters.items()}
+        if resumable:
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors |= {f"{moment}/{name}": self.optimizer.state[p][moment] for name, p in self.parameters.items()}
+        save_checkpoint(path, tensors, self.step, self.recipe)
+
+    def _resume(self) -> None:
+        """Take up the furthest stored state, and the metrics up to it."""
+        last_file = step_file(self.folder, self.config.training.steps)
+        states: dict[Path, Checkpoint] = {}
+        for path in [*sorted(self.folder.glob("step-*.safetensors")), self.folder / RESUME]:
+            if not path.exists():
+                continue
+            checkpoint = load_checkpoint(path)
+            if checkpoint.recipe != self.recipe:
+                raise CheckpointError(
+                    f"train: {path} belongs to another recipe than the run.toml beside it.\n"
+                    f"Restore run.toml, or remove the *.safetensors files and metrics.jsonl to start afresh."
+                )
+            if path.name == RESUME or path == last_file:
+                states[path] = checkpoint
+        if not states:
+            return
+        path, last = max(states.items(), key=lambda state: state[1].step)
+        self._take_up(last, path)
+        self.metrics = [row for row in read_metrics(self.folder / METRICS) if row["step"] <= self.step]
+        if self.metrics:
+            self.started -= self.metrics[-1].get("wall_s", 0.0)
+
+    def _take_up(self, last: Checkpoint, path: Path) -> None:
+        """Continue from `last`; without optimiser moments only a finished run can be taken up."""
+        load_parameters(self.model, last, path)
+        self.step = last.step
+        if self.step >= self.config.training.steps:
+            return
+        for name, parameter in self.parameters.items():
+            moments = {m: last.tensors.get(f"{m}/{name}") for m in ("exp_avg", "exp_avg_sq")}
+            for moment, tensor in moments.items():
+                if tensor is None or tensor.shape != parameter.shape:
+                    raise CheckpointError(f"{path} lacks {moment} of {name}, so training cannot resume. Remove it to restart.")
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+
+
+@contextmanager
+def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM into a flag for the duration of the block."""
+    received = []
+    try:
+        previous = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    except ValueError:  # not the main thread: whoever owns the process handles its signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, previous)

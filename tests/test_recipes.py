@@ -1,0 +1,166 @@
+"""Recipes: what is accepted arrives, and every way to be wrong is refused with the file, the key and what was expected."""
+
+import re
+
+import pytest
+from small_runs import recipe, toml
+
+from mechbp.errors import InputError, LimitExceeded, MechbpError
+from mechbp.models.config import MAX_RECIPE_BYTES, read_recipe
+from mechbp.randomness import rng
+
+GOOD = toml(recipe())
+
+
+def read(tmp_path, text):
+    path = tmp_path / "run.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_recipe(path)
+
+
+def test_a_recipe_arrives(tmp_path):
+    config = read(tmp_path, GOOD + "[requirement]\naccuracy = 1\n")
+    assert (config.process.vocab_size, config.process.recipe, config.model.n_heads) == (3, "paper", 2)
+    assert (config.objective.mask, config.training.learning_rate, config.requirement.accuracy) == ("rate", 0.01, 1.0)
+    assert config == read(tmp_path, GOOD + "[requirement]\naccuracy = 1.0\n")
+
+
+def test_only_requirements_leave_the_trained_recipe_unchanged(tmp_path):
+    base = read(tmp_path, GOOD).trained_recipe()
+    assert read(tmp_path, GOOD + "[requirement]\naccuracy = 0.5\n").trained_recipe() == base
+    assert read(tmp_path, toml(recipe(training__seed=1))).trained_recipe() != base
+    assert read(tmp_path, toml(recipe(process__sigma=0.5))).trained_recipe() != base
+
+
+# ruff: noqa: E501
+WRONG = {
+    "unknown table": (GOOD + "[trainig]\n", "[recipe] has no key 'trainig'; did you mean 'training'?"),
+    "unknown key": (toml(recipe(training__learning_rat=1)), "[training] has no key 'learning_rat'; did you mean 'learning_rate'?"),
+    "missing key": (GOOD.replace("steps = 40\n", "", 1), "[training] lacks steps."),
+    "missing table": (GOOD.replace("[objective]", "[requirement]"), "[recipe] lacks objective."),
+    "empty": ("", "[recipe] lacks process, model, objective, training."),
+    "a table as a number": ("process = 5\nmodel = 1\nobjective = 1\ntraining = 1\n", "[process] must be a table, got 5."),
+    "a number as a table": (GOOD + "[training.seed]\n", "training.seed must be an integer, got {}."),
+    "nan": (GOOD.replace("0.01", "nan"), "training.learning_rate must be a finite number, got nan."),
+    "inf": (GOOD.replace("0.01", "-inf"), "training.learning_rate must be a finite number, got -inf."),
+    "overflow": (GOOD.replace("0.01", "1e999"), "training.learning_rate must be a finite number, got inf."),
+    "huge integer": (GOOD.replace("0.01", "1" + "0" * 400), "must be a finite number, got an integer of 1329 bits."),
+    "huge hexadecimal": (GOOD.replace("0.01", "0x" + "f" * 9000), "must be a finite number, got an integer of 36000 bits."),
+    "huge steps": (GOOD.replace("steps = 40", "steps = 0x" + "f" * 9000, 1), "training.steps must be in 1..100000000, got an integer of"),
+    "integer of 9,000 digits": (GOOD.replace("0.01", "9" * 9000), "is no valid TOML"),
+    "boolean": (GOOD.replace("steps = 40", "steps = true", 1), "training.steps must be an integer, got True."),
+    "float for integer": (GOOD.replace("steps = 40", "steps = 40.0", 1), "training.steps must be an integer, got 40.0."),
+    "text for number": (GOOD.replace("0.01", '"fast"'), "training.learning_rate must be a finite number, got 'fast'."),
+    "date": (GOOD.replace("0.01", "2020-01-01"), "training.learning_rate must be a finite number, got datetime.date(2020, 1, 1)."),
+    "list": (GOOD.replace("0.01", "[0.01]"), "training.learning_rate must be a finite number, got [0.01]."),
+    "unknown task": (GOOD.replace('"masked"', '"mask"'), "objective.task must be one of 'masked', 'root', 'next-token', got 'mask'."),
+    "zero steps": (GOOD.replace("steps = 40", "steps = 0", 1), "training.steps must be in 1..100000000, got 0."),
+    "negative seed": (toml(recipe(training__seed=-1)), "training.seed must be in 0.."),
+    "beta2 of 1": (toml(recipe(training__beta2=1)), "training.beta2 must be in 0..0.999999, got 1.0."),
+    "vocabulary of a million": (toml(recipe(process__vocab_size=10**6)), "process.vocab_size must be in 2..128, got 1000000."),
+    "depth 0": (toml(recipe(process__depth=0)), "process.depth must be in 1..12, got 0."),
+    "depth 40": (toml(recipe(process__depth=40)), "process.depth must be in 1..12, got 40."),
+    "filter level": (toml(recipe(process__filter_level=3)), "process.filter_level must be in 0..2, got 3."),
+    "sigma": (toml(recipe(process__sigma=-1)), "process.sigma must be in 0..100, got -1.0."),
+    "heads": (toml(recipe(model__n_heads=3)), "model: d_model = 8 must be a multiple of n_heads = 3."),
+    "giant model": (toml(recipe(model__d_model=4096, model__n_layers=64)), "parameters; at most 40,000,000."),
+    "giant batch": (toml(recipe(training__batch_size=10**6, process__depth=12)), "a batch of 4,096,000,000 tokens; at most 16,777,216"),
+    "mask rates": (toml(recipe(objective__mask_rate_low=0.5)), "mask rates must satisfy 0 <= low <= high <= 1, got 0.5 and 0.4."),
+    "causal mask": (toml(recipe(model__attention="causal")), "task 'masked' needs bidirectional attention, got 'causal'."),
+    "non-causal next token": (toml(recipe(objective__task="next-token")), "task 'next-token' needs causal attention"),
+    "key twice": (GOOD + "seed = 1\nseed = 2\n", "is no valid TOML"),
+    "unclosed": (GOOD + "[", "is no valid TOML"),
+    "not UTF-8": (GOOD.encode() + b"# \xff", "is no valid TOML"),
+    "UTF-16": (GOOD.encode("utf-16"), "is no valid TOML"),
+    "NUL": (GOOD + "\0", "is no valid TOML"),
+    "nested 50,000 deep": ("a = " + "[" * 50_000, "is no valid TOML"),
+    "tables nested 500 deep": ("[" + ".".join("a" * 500) + "]\n", "[recipe] has no key 'a'"),
+    "key of 50,000 characters": ("k" * 50_000 + " = 1\n", "[recipe] has no key 'kkk"),
+    "key with escapes": ('"\\u001b[31m\\n\\n\\n\\n" = 1\n', "[recipe] has no key '\\x1b[31m\\n"),
+    "too large": (GOOD + "#" * MAX_RECIPE_BYTES, "a recipe has at most 100,000."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_recipes_are_refused(kind, tmp_path):
+    text, message = WRONG[kind]
+    with pytest.raises((InputError, LimitExceeded), match=re.escape(message)) as caught:
+        read(tmp_path, text)
+    said = str(caught.value)
+    assert (
+        said.startswith((f"{tmp_path / 'run.toml'}", "cannot read"))
+        and said.count("\n") <= 2
+        and len(said) < 500 + len(str(tmp_path))
+    )
+
+
+def test_missing_recipe_and_folder_in_its_place(tmp_path):
+    with pytest.raises(
+        InputError, match="cannot read .*run.toml: No such file or directory. A run is a folder with a run.toml in it."
+    ):
+        read_recipe(tmp_path / "run.toml")
+    with pytest.raises(InputError, match="Is a directory"):
+        read_recipe(tmp_path)
+
+
+def mutations(count):
+    """Recipes with a few bytes changed, lines dropped, doubled or swapped, values exchanged."""
+    draw, base = rng(0, "mutations"), GOOD.encode()
+    values = [
+        b"0",
+        b"-1",
+        b"nan",
+        b"1e308",
+        b"true",
+        b'""',
+        b"[]",
+        b"{}",
+        b"1_0",
+        b"0x7fffffffffffffff",
+        b"99999999999",
+        b"'x'",
+        b"=",
+    ]
+    for _ in range(count):
+        lines = base.splitlines(keepends=True)
+        kind, i, j = draw.integers(5), draw.integers(len(lines)), draw.integers(len(lines))
+        if kind == 0:
+            del lines[i]
+        elif kind == 1:
+            lines.insert(i, lines[j])
+        elif kind == 2 and b"=" in lines[i]:
+            lines[i] = lines[i].split(b"=")[0] + b"= " + values[draw.integers(len(values))] + b"\n"
+        data = bytearray(b"".join(lines))
+        if kind >= 3:
+            for _ in range(draw.integers(1, 4)):
+                data[draw.integers(len(data))] = draw.integers(256)
+        yield bytes(data)
+
+
+def check_mutations(tmp_path, count):
+    refused = 0
+    for text in mutations(count):
+        try:
+            read(tmp_path, text)
+        except MechbpError as error:
+            refused += 1
+            assert str(error).count("\n") <= 2 and "run.toml" in str(error)
+    assert count / 3 < refused < count
+
+
+def test_300_mutated_recipes_are_read_or_refused(tmp_path):
+    check_mutations(tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_5000_mutated_recipes_are_read_or_refused(tmp_path):
+    check_mutations(tmp_path, 5000)
+
+
+def test_shipped_recipes_are_valid():
+    from mechbp.models.runs import load, run_names
+
+    assert {"tree-mlm-k0", "tree-root-k0"} <= set(run_names())
+    for name in run_names():
+        config = load(name).config
+        assert config.objective.targets in ("tokens", "posteriors")
