@@ -1,0 +1,321 @@
+"""Capture and edit activations by hook name, on any model that offers TransformerLens's hook protocol.
+
+The protocol: `cfg`, `hook_dict` (hook name -> module whose output is the activation), `run_with_cache` and `run_with_hooks`.
+Names may be glob patterns (`blocks.*.hook_resid_post`). A pattern that matches nothing is an error, and so is an edit that
+never fired; hooks are registered on entering a block and removed, exactly those and no others, on every way out of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from mechbp.errors import HookError, InputError
+
+PROTOCOL = ("cfg", "hook_dict", "run_with_cache", "run_with_hooks")
+
+SWITCHES = {
+    "hook_result": "use_attn_result",
+    "hook_q_input": "use_split_qkv_input",
+    "hook_k_input": "use_split_qkv_input",
+    "hook_v_input": "use_split_qkv_input",
+    "hook_attn_in": "use_attn_in",
+    "hook_mlp_in": "use_hook_mlp_in",
+}
+"""TransformerLens computes these activations only while the switch is on; otherwise their hooks exist and never fire."""
+
+Edit = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class HookedModel(Protocol):
+    """What mechbp asks of a model; HookedTransformer is one, and so is anything else with these four names."""
+
+    cfg: Any
+    hook_dict: Any
+
+    def run_with_cache(self, *args: Any, **kwargs: Any) -> Any:
+        """Return (output, {hook name: activation})."""
+        ...
+
+    def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output of a forward pass with `fwd_hooks`, a list of (hook name, function), in place."""
+        ...
+
+
+@dataclass(frozen=True)
+class EditSession:
+    """What an `edit` block yields: how often each edit has fired so far."""
+
+    firings: dict[str, int]
+    """Hook name -> number of activations edited."""
+
+
+@dataclass(frozen=True)
+class HookRow:
+    """One hook of a model."""
+
+    name: str
+    shape: tuple[str | int, ...] | None
+    """Shape of the activation, "batch" standing for the batch axis; None if the hook does not fire."""
+    writable: bool
+    """Whether an edit there can change the model's output."""
+    note: str
+    """Why the hook is not writable, and what would make it so; empty otherwise."""
+
+
+@dataclass(frozen=True)
+class HookTable:
+    """Every hook of a model in the model's own order; prints as aligned text."""
+
+    rows: tuple[HookRow, ...]
+
+    def __iter__(self) -> Iterator[HookRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        shapes = ["-" if row.shape is None else f"[{', '.join(map(str, row.shape))}]" for row in self.rows]
+        name_width = max(map(len, ["name", *(row.name for row in self.rows)]))
+        shape_width = max(map(len, ["shape", *shapes]))
+        lines = [f"{'name':{name_width}}  {'shape':{shape_width}}  writable"]
+        for row, shape in zip(self.rows, shapes, strict=True):
+            answer = "yes" if row.writable else f"no: {row.note}"
+            lines.append(f"{row.name:{name_width}}  {shape:{shape_width}}  {answer}")
+        return "\n".join(lines)
+
+
+def check_model(model: HookedModel) -> None:
+    """Raise HookError unless the model offers the hook protocol, InputError if any part of it is in train mode."""
+    missing = [name for name in PROTOCOL if not hasattr(model, name)]
+    if missing:
+        raise HookError(
+            f"{type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"
+            f"Pass a HookedTransformer, or a model with {', '.join(PROTOCOL)}."
+        )
+    modules: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else [model]
+    if any(getattr(module, "training", False) for module in modules):
+        raise InputError(f"{type(model).__name__} is in train mode, where dropout would add noise. Call model.eval() first.")
+
+
+def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the hook names matched by any of the names or glob patterns, in the model's order.
+
+    Raises HookError, naming the nearest hooks, for the first pattern that matches nothing, and if no pattern is given.
+    """
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not wanted:
+        raise HookError("No hook was named. Pass one hook name or glob pattern, or more, e.g. 'blocks.*.hook_resid_post'.")
+    matched: set[str] = set()
+    for pattern in wanted:
+        found = fnmatch.filter(model.hook_dict, pattern)
+        if not found:
+            names = list(model.hook_dict)
+            if "*" in pattern:  # a mistyped pattern is nearest to a pattern, not to a name
+                names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name) for name in names))
+            nearest = difflib.get_close_matches(pattern, names, n=3, cutoff=0.0)
+            raise HookError(
+                f"No hook matches {pattern!r}. Nearest: {', '.join(nearest)}.\nprint(mechbp.hook_table(model)) lists all hooks."
+            )
+        matched.update(found)
+    return tuple(name for name in model.hook_dict if name in matched)
+
+
+def model_device(model: HookedModel) -> torch.device:
+    """Return the device of the model's first parameter, the CPU if it has none."""
+    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device
+
+
+def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]) -> Int[Tensor, "n position"]:
+    """Return the tokens as an int64 tensor on the model's device, a private copy.
+
+    Raises InputError unless they are integers [n, position] with n >= 1.
+    """
+    private = tokens.detach().clone() if isinstance(tokens, Tensor) else torch.tensor(np.asarray(tokens))
+    if private.is_floating_point() or private.is_complex() or private.dtype == torch.bool:
+        raise InputError(f"tokens must be integers, got dtype {private.dtype}.")
+    if private.ndim != 2 or private.numel() == 0:
+        raise InputError(f"tokens must have shape [n, position] with n >= 1, got {list(private.shape)}.")
+    return private.to(device=model_device(model), dtype=torch.int64)
+
+
+def layer_of(name: str) -> int | None:
+    """Return the block number in a hook name such as `blocks.2.attn.hook_z`; None outside the blocks."""
+    found = re.match(r"blocks\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def accepts(model: HookedModel, *keywords: str) -> bool:
+    """Return whether the model's forward pass names all these keyword arguments in its signature."""
+    forward_pass = getattr(model, "forward", None)
+    return forward_pass is not None and set(keywords) <= set(inspect.signature(forward_pass).parameters)
+
+
+def forward(model: HookedModel, inputs: Tensor, **layers: int) -> Tensor:
+    """Run the model without adding hooks: logits, or the residual stream where `stop_at_layer` is given."""
+    return model.run_with_hooks(inputs, fwd_hooks=[], **layers)
+
+
+@torch.no_grad()
+def capture(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    patterns: str | Iterable[str],
+    batch_size: int = 512,
+) -> dict[str, Tensor]:
+    """Return the activations [n, ...] at every matching hook, run in batches of `batch_size` sequences.
+
+    The tensors are detached and share no memory with the model or one another. The model runs only as deep as the last
+    hook where its forward pass offers `stop_at_layer`. Inside an `edit` block, captured values are the edited ones.
+    Raises HookError if a pattern matches nothing, a matching hook does not fire, or an activation has no batch axis.
+    """
+    check_model(model)
+    if batch_size < 1:
+        raise InputError(f"capture: batch_size must be >= 1, got {batch_size}.")
+    rows = to_tokens(model, tokens)
+    names = matching_hooks(model, patterns)
+    depth = _depth_needed(model, names)
+    captured: dict[str, Tensor] = {}
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        values: dict[str, Tensor] = {}  # copied as they fire: an edit of a later hook may write to the same memory
+        with _registered(model, dict.fromkeys(names, lambda name, value, values=values: values.update({name: value.clone()}))):
+            forward(model, batch, **depth)
+        for name in names:
+            if name not in values:
+                raise HookError(f"capture: {name} did not fire. {_why_silent(name)}")
+            if values[name].shape[:1] != batch.shape[:1]:
+                shape = list(values[name].shape)
+                raise HookError(f"capture: {name} has no batch axis: its shape is {shape} on a batch of {len(batch)}.")
+            if start == 0:
+                captured[name] = values[name].new_empty((len(rows), *values[name].shape[1:]))
+            captured[name][start : start + batch_size] = values[name]
+    return captured
+
+
+@contextmanager
+def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]:
+    """Replace activations inside a `with` block: {hook name or glob pattern: activation -> activation}.
+
+    Each function gets a private copy of the activation, in the graph when gradients are on, and returns a tensor of the
+    same shape, dtype and device. Where several patterns, or several blocks, match one hook, they apply in the order given,
+    outer blocks first. The object yielded counts `.firings` per hook name.
+    Raises HookError if a pattern matches nothing, if a function returns something else, and, on leaving the block normally,
+    if any matched hook never fired. Leaving by an exception removes the same hooks and lets that exception through.
+    """
+    check_model(model)
+    chains: dict[str, list[Edit]] = {}
+    for pattern, function in edits.items():
+        for name in matching_hooks(model, pattern):
+            chains.setdefault(name, []).append(function)
+    if not chains:
+        raise HookError("edit: no hook was named. Pass {hook name or glob pattern: function}.")
+    session = EditSession(firings=dict.fromkeys(chains, 0))
+
+    with _registered(model, dict.fromkeys(chains, partial(_apply, chains, session))):
+        yield session
+    for name, count in session.firings.items():
+        if count == 0:
+            raise HookError(f"edit: {name} never fired inside the block, so nothing was edited. {_why_silent(name)}")
+
+
+@torch.no_grad()
+def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = None) -> HookTable:
+    """Return name, shape and writability of every hook, found by running the model.
+
+    A hook counts as writable if NaN in its place changes the output: one short forward pass per hook.
+    `tokens` is the batch to run; without it, two sequences of token 0 of length cfg.n_ctx.
+    """
+    check_model(model)
+    if tokens is None:
+        if not hasattr(model.cfg, "n_ctx"):
+            raise HookError("hook_table: the model's cfg has no n_ctx to tell the sequence length. Pass tokens=[n, position].")
+        tokens = torch.zeros((2, model.cfg.n_ctx), dtype=torch.int64)
+    batch = to_tokens(model, tokens)
+    shapes: dict[str, tuple[str | int, ...]] = {}
+    with _registered(model, dict.fromkeys(model.hook_dict, lambda name, value: shapes.update({name: tuple(value.shape)}))):
+        output = forward(model, batch)
+    shapes = {name: ("batch", *shape[1:]) if shape[:1] == (len(batch),) else shape for name, shape in shapes.items()}
+    rows = []
+    for name in model.hook_dict:
+        note = ""
+        if name not in shapes:
+            note = _why_silent(name)
+        else:
+            with _registered(model, {name: _spoil}):
+                if torch.equal(forward(model, batch), output):
+                    note = "Its value does not reach the output."
+        rows.append(HookRow(name, shapes.get(name), writable=not note, note=note))
+    return HookTable(tuple(rows))
+
+
+@contextmanager
+def _registered(model: HookedModel, functions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
+    """Call function(name, activation) at each named hook inside the block; a tensor it returns replaces the activation.
+
+    PyTorch's own handles are used, so TransformerLens's resets inside the block cannot remove them, nor do we remove its hooks.
+    """
+    with ExitStack() as handles:
+        for name, function in functions.items():
+            handle = model.hook_dict[name].register_forward_hook(partial(_fire, function, name))
+            handles.callback(handle.remove)
+        yield
+
+
+def _fire(function: Callable[[str, Tensor], Tensor | None], name: str, module: Any, _: Any, output: Tensor) -> Tensor | None:
+    """A PyTorch forward hook around function(name, activation)."""
+    conversion = getattr(module, "hook_conversion", None)  # a TransformerLens hook may present a reshaped view
+    result = function(name, output if conversion is None else conversion.convert(output))
+    return result if result is None or conversion is None else conversion.revert(result)
+
+
+def _apply(chains: Mapping[str, Sequence[Edit]], session: EditSession, name: str, value: Tensor) -> Tensor:
+    """Apply all edits of one hook in turn, each to a private copy, and count."""
+    for function in chains[name]:
+        edited = function(value.clone())
+        if not isinstance(edited, Tensor) or _signature(edited) != _signature(value):
+            got = _signature(edited) if isinstance(edited, Tensor) else type(edited).__name__
+            raise HookError(f"edit: the function for {name} must return {_signature(value)} as it was given, got {got}.")
+        value = edited
+    session.firings[name] += 1
+    return value
+
+
+def _spoil(_: str, value: Tensor) -> Tensor:
+    return torch.full_like(value, torch.nan) if value.is_floating_point() else ~value
+
+
+def _depth_needed(model: HookedModel, names: Iterable[str]) -> dict[str, int]:
+    """Keyword arguments that end the forward pass after the last of the named hooks, where the model can do so."""
+    if not accepts(model, "stop_at_layer"):
+        return {}
+    layers = [-1 if name in ("hook_embed", "hook_pos_embed") else layer_of(name) for name in names]
+    known = [layer for layer in layers if layer is not None]
+    return {"stop_at_layer": max(known) + 1} if len(known) == len(layers) else {}
+
+
+def _why_silent(name: str) -> str:
+    """One sentence on why the hook did not fire."""
+    switch = SWITCHES.get(name.rpartition(".")[2])
+    if switch is None:
+        return "The forward pass did not reach this hook; run the model inside the block, through this layer."
+    return f"It is computed only while cfg.{switch} is on: call model.set_{switch}(True) first."
+
+
+def _signature(value: Tensor) -> tuple[list[int], torch.dtype, str]:
+    return list(value.shape), value.dtype, value.device.type
