@@ -1,0 +1,176 @@
+"""One pass over activations: decompose the features of every hook and position once, and fit and score all probes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.methods.intervals import Interval
+from mechbp.methods.leaves import leaf_count, own_node
+from mechbp.methods.logistic import fit_logistic
+from mechbp.methods.probe_grid import ProbeScores
+from mechbp.methods.probe_scores import METRICS, STATISTICS, PerExample, Truth, linear_scores, softmax_scores
+from mechbp.methods.probe_targets import Split, TargetBank
+from mechbp.methods.resampling import LEVEL, Resampling
+from mechbp.methods.ridge import Features, Spectrum, Targets, fit_ridge
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """One bank of targets, cut along the split."""
+
+    bank: TargetBank
+    train: Targets
+    held: Targets
+    truth: Truth
+    fitted: list[np.ndarray | slice]
+    """Per position, the nodes to probe."""
+    own: list[dict[str, int]]
+    """Per position, the node of each target that is the position's own ancestor."""
+
+    @classmethod
+    def of(cls, bank: TargetBank, split: Split, n_positions: int, nodes: str) -> Labels:
+        """Cut a bank along the split, and find each position's own ancestors."""
+        train, held, test = (np.ascontiguousarray(bank.values[..., part]) for part in (split.train, split.validation, split.test))
+        own: list[dict[str, int]] = [{} for _ in range(n_positions)]
+        for position, found in enumerate(own):
+            for name, where in bank.slices.items():
+                node = own_node(position, where.stop - where.start, n_positions)
+                if node is not None:
+                    found[name] = where.start + node
+        if nodes == "own" and not any(own):
+            raise InputError(
+                f"probe: nodes='own', but no target has the nodes of one level of a tree over {n_positions} positions."
+            )
+        fitted = [np.array(sorted(found.values()), np.int64) if nodes == "own" else slice(None) for found in own]
+        return cls(bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), fitted, own)
+
+    def shuffled(self, rng: np.random.Generator) -> Labels:
+        """Return the labels permuted over sequences, within each part."""
+        parts = (self.train, self.held, self.truth.values)
+        train, held, test = (np.ascontiguousarray(values[..., rng.permutation(values.shape[-1])]) for values in parts)
+        return Labels(self.bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), self.fitted, self.own)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """How to fit and score, whatever the features."""
+
+    split: Split
+    resampling: Resampling
+    penalties: Sequence[float]
+    floor: float
+
+    def run(
+        self, activations: Mapping[str, Tensor | np.ndarray], labels: Mapping[str, Sequence[Labels]]
+    ) -> dict[str, ScoreTable]:
+        """Return one table per set of labels; all sets share the features and their decomposition."""
+        n_positions = len(next(iter(labels.values()))[0].own)
+        tables = {name: ScoreTable(len(activations), banks, self.resampling) for name, banks in labels.items()}
+        for hook, (name, activation) in enumerate(activations.items()):
+            for position, features in enumerate(self._features(name, activation, n_positions)):
+                spectrum = Spectrum.of(features[self.split.train])
+                held, test = (spectrum.rotate(features[part]) for part in (self.split.validation, self.split.test))
+                for source, banks in labels.items():
+                    for bank, label in enumerate(banks):
+                        self._probe(tables[source], (hook, position, bank), label, spectrum, held, test)
+        return tables
+
+    def _features(self, name: str, activation: Tensor | np.ndarray, n_positions: int) -> Iterator[Features]:
+        """Float64 features [n, d] of every position."""
+        array = activation.cpu().numpy() if isinstance(activation, Tensor) else activation
+        if array.ndim < 3 or array.shape[1] != n_positions:
+            raise InputError(f"probe: {name} has shape {list(array.shape)}, expected [n, {n_positions} positions, ...].")
+        d = int(np.prod(array.shape[2:]))
+        if d >= self.split.n_distinct_train:
+            raise InputError(
+                f"probe: {name} has {d} features but only {self.split.n_distinct_train} distinct training sequences; "
+                f"a linear map would fit them by counting.\nGive more sequences, several times {d}."
+            )
+        for position in range(n_positions):
+            yield array[:, position].reshape(len(array), d).astype(np.float64)
+
+    def _probe(
+        self, table: ScoreTable, where: tuple[int, int, int], label: Labels, spectrum: Spectrum, held: Features, test: Features
+    ) -> None:
+        """Fit and score the probes of one bank at one hook and position."""
+        nodes = label.fitted[where[1]]
+        truth = label.truth.nodes(nodes)
+        if truth.values.shape[1] == 0:
+            return
+        if label.bank.kind == "distribution":
+            fit = fit_ridge(spectrum, label.train[:, nodes], held, label.held[:, nodes], self.penalties)
+            scores = linear_scores(fit.predict(test), truth, self.floor)
+            scores["squared_total"] = truth.squared_total
+            table.add(where, scores, fit.penalty)
+        else:
+            softmax = fit_logistic(spectrum, label.train[:, nodes])
+            table.unconverged += not softmax.converged
+            table.add(where, softmax_scores(softmax.predict(test), truth), softmax.penalty)
+
+
+class ScoreTable:
+    """Collects the scores of one source, probe by probe: intervals per cell, and per example the mean over own ancestors."""
+
+    def __init__(self, n_hooks: int, labels: Sequence[Labels], resampling: Resampling) -> None:
+        self.labels, self.resampling, self.unconverged = labels, resampling, 0
+        n_positions = len(labels[0].own)
+        self._n_leaves = 0 if not any(labels[0].own) else leaf_count(n_positions, "probe")
+        self._ends: list[dict[str, np.ndarray]] = []  # bank -> metric -> [mean/low/high, hook, position, node]
+        self._penalties: list[np.ndarray] = []  # bank -> [hook, position, node]
+        self._own: dict[str, dict[str, np.ndarray]] = {}  # target -> statistic -> [hook, example]
+        for label in labels:
+            shape = (n_hooks, n_positions, label.truth.values.shape[1])
+            self._ends.append({metric: np.full((3, *shape), np.nan) for metric in METRICS[label.bank.kind]})
+            self._penalties.append(np.full(shape, np.nan))
+            for target in label.own[0]:
+                zeros = {name: np.zeros((n_hooks, len(resampling.counts))) for name in STATISTICS[label.bank.kind]}
+                self._own[target] = zeros
+
+    def add(self, where: tuple[int, int, int], scores: Mapping[str, PerExample], penalty: float | np.ndarray) -> None:
+        """Enter the per-example scores of the nodes probed at (hook, position, bank)."""
+        hook, position, bank = where
+        label = self.labels[bank]
+        nodes = label.fitted[position]
+        self._penalties[bank][hook, position, nodes] = penalty
+        for metric, ends in self._ends[bank].items():
+            interval = self._interval(metric, scores)
+            for end, values in zip(ends, (interval.mean, interval.low, interval.high), strict=True):
+                end[hook, position, nodes] = values
+        if position < self._n_leaves:  # the ROOT query is no leaf: it stays out of averages over leaves
+            for target, node in label.own[position].items():
+                row = node if isinstance(nodes, slice) else int(np.searchsorted(nodes, node))
+                for statistic, values in scores.items():
+                    self._own[target][statistic][hook] += values[row] / self._n_leaves
+
+    def scores(self, repeats: int = 1) -> ProbeScores:
+        """Return what was collected; `repeats` copies the scores of a single hook along the hook axis."""
+        cells: dict[str, dict[str, Interval]] = {}
+        ancestors: dict[str, dict[str, Interval]] = {}
+        own = {
+            target: {statistic: np.repeat(values, repeats, axis=0) for statistic, values in found.items()}
+            for target, found in self._own.items()
+        }
+        for label, by_metric in zip(self.labels, self._ends, strict=True):
+            for metric, ends in by_metric.items():
+                for target, nodes in label.bank.slices.items():
+                    mean, low, high = np.repeat(ends[..., nodes], repeats, axis=1)
+                    cells.setdefault(metric, {})[target] = Interval(mean, low, high, len(self.resampling.counts), LEVEL)
+                    if target in own:
+                        ancestors.setdefault(metric, {})[target] = self._interval(metric, own[target])
+        return ProbeScores(cells, ancestors, own)
+
+    def penalties(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
+        """Return the absolute penalty of every probe, by target."""
+        banks = zip(self.labels, self._penalties, strict=True)
+        return {target: values[..., nodes] for label, values in banks for target, nodes in label.bank.slices.items()}
+
+    def _interval(self, metric: str, scores: Mapping[str, np.ndarray]) -> Interval:
+        if metric == "r2":
+            return self.resampling.explained(scores["squared_error"], scores["squared_total"])
+        return self.resampling.mean(scores[metric])

@@ -1,0 +1,94 @@
+"""Probes: what can be read linearly from one activation at one position, on sequences the probe has not seen.
+
+Beliefs are read by ridge regression, symbols by multinomial logistic regression. Every probe of one activation shares one
+Gram matrix and its eigendecomposition, so that hundreds of targets cost little more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.methods.probe_grid import ProbeGrid
+from mechbp.methods.probe_scores import FLOOR
+from mechbp.methods.probe_sweep import Labels, Sweep
+from mechbp.methods.probe_targets import split_sequences, target_banks
+from mechbp.methods.resampling import Resampling
+from mechbp.methods.ridge import PENALTIES
+
+CONTROLS = ("shuffled", "tokens")
+RESAMPLES = 400
+
+
+def probe(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    targets: Mapping[str, np.ndarray],
+    hooks: str | Iterable[str],
+    *,
+    rng: np.random.Generator,
+    control_model: HookedModel | None = None,
+    controls: Collection[str] = CONTROLS,
+    nodes: Literal["all", "own"] = "all",
+    penalties: Sequence[float] = PENALTIES,
+    floor: float = FLOOR,
+    resamples: int = RESAMPLES,
+) -> ProbeGrid:
+    """Fit a probe of every node of every target at every hook and position, and score it on held-out sequences.
+
+    `targets` maps names to beliefs [n, nodes, q] or integer symbols [n, nodes]; `hooks` are names or globs of activations
+    [n, position, ...], whose trailing axes are flattened. Distinct sequences are split 60 : 20 : 20 to fit, to choose each
+    ridge penalty among `penalties` (relative to the mean eigenvalue of the Gram matrix), and to score.
+    `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
+    `control_model`, the same architecture with random weights, adds the control "random_init".
+    Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
+    Raises InputError for targets that do not fit, and where the features are as many as the distinct training sequences.
+    """
+    positions = np.asarray(tokens)
+    unknown = set(controls) - set(CONTROLS)
+    if unknown:
+        raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
+    if positions.ndim != 2 or len(positions) == 0:
+        raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
+    if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or min(penalties) <= 0:
+        raise InputError(f"probe: need 0 < floor < 0.5, resamples >= 2 and penalties > 0, got {floor}, {resamples}, {penalties}.")
+    if nodes not in ("all", "own"):
+        raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")
+    n_positions = positions.shape[1]
+    names = matching_hooks(model, hooks)
+    split = split_sequences(positions, rng)
+    resampling = Resampling.draw(split.test_groups, resamples, rng)
+    banks = target_banks(targets, len(positions))
+    labels = {"model": [Labels.of(bank, split, n_positions, nodes) for bank in banks]}
+    if "shuffled" in controls:
+        labels["shuffled"] = [label.shuffled(rng) for label in labels["model"]]
+
+    sweep = Sweep(split, resampling, tuple(penalties), floor)
+    tables = sweep.run(capture(model, tokens, names), labels)
+    scores = {source: table.scores() for source, table in tables.items()}
+    if control_model is not None:
+        tables |= sweep.run(capture(control_model, tokens, names), {"random_init": labels["model"]})
+        scores["random_init"] = tables["random_init"].scores()
+    if "tokens" in controls:
+        tables |= sweep.run({"tokens": np.eye(int(positions.max()) + 1)[positions]}, {"tokens": labels["model"]})
+        scores["tokens"] = tables["tokens"].scores(repeats=len(names))
+    order = ("random_init", "shuffled", "tokens")
+    return ProbeGrid(
+        hooks=names,
+        n_positions=n_positions,
+        n_nodes={name: where.stop - where.start for bank in banks for name, where in bank.slices.items()},
+        model=scores["model"],
+        controls={name: scores[name] for name in order if name in scores},
+        penalty=tables["model"].penalties(),
+        n_train=len(split.train),
+        n_validation=len(split.validation),
+        n_test=len(split.test),
+        floor=floor,
+        unconverged=sum(table.unconverged for table in tables.values()),
+    )
