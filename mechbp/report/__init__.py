@@ -1,0 +1,1 @@
+"""From documents (plain JSON) to self-contained pages: document -> figures -> page, index, snapshot."""

@@ -1,0 +1,99 @@
+"use strict";
+(() => {
+  const NARROW_PX = 620;
+  const CONFIG = { displaylogo: false, showSendToCloud: false, displayModeBar: "hover", responsive: false,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const papers = read("paper-templates");
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  let printing = false;
+  let drawing = 0;
+  root.classList.add("js");
+
+  const plots = new Map();
+  for (const div of document.querySelectorAll(".plot")) {
+    const id = div.parentElement.id;
+    const spec = read("spec-" + id);
+    plots.set(id, { div, ...spec, names: read("names-" + id), frame: spec.frames.length - 1, slider: document.getElementById("frame-" + id) });
+  }
+
+  // <html data-drawn="yes"> says that no drawing is under way.
+  function draw(plot) {
+    const width = plot.div.clientWidth;
+    const paper = dark.matches && !printing ? "dark" : "light";
+    const sameLayout = plot.width === width && plot.paper === paper;
+    Object.assign(plot, { width, paper });
+    plot.div.dataset.width = width;
+    const narrow = width < NARROW_PX;
+    const layout = structuredClone(plot.layouts[narrow ? "narrow" : "wide"]);
+    layout.template = papers[paper];
+    layout.width = width;
+    const traces = plot.frames[plot.frame].map((trace) => {
+      const copy = structuredClone(trace);
+      if (narrow && copy.texttemplate && width < 34 * copy.z[0].length) copy.texttemplate = "";  // figures would not fit their cells
+      return copy;
+    });
+    root.dataset.drawn = "no";
+    drawing += 1;
+    // A new layout is drawn afresh: Plotly.react would leave axis titles where the old margins had them.
+    if (!sameLayout) Plotly.purge(plot.div);
+    const done = sameLayout ? Plotly.react(plot.div, traces, layout, CONFIG) : Plotly.newPlot(plot.div, traces, layout, CONFIG);
+    return done.then(() => { drawing -= 1; if (!drawing) root.dataset.drawn = "yes"; });
+  }
+
+  function show(plot, frame) {
+    plot.frame = Math.min(Math.max(frame, 0), plot.frames.length - 1);
+    plot.slider.value = plot.frame;
+    plot.slider.setAttribute("aria-valuetext", plot.names[plot.frame]);
+    plot.slider.nextElementSibling.value = plot.names[plot.frame];
+  }
+
+  function followLink() {
+    const link = /^#(fig-[a-z0-9-]+)\/(\d{1,4})$/.exec(location.hash);
+    const plot = link && plots.get(link[1]);
+    if (!plot) return;
+    if (plot.slider) { show(plot, Number(link[2])); draw(plot); }
+    plot.div.parentElement.scrollIntoView();
+  }
+
+  function save(name, type, text) {
+    const url = URL.createObjectURL(new Blob([text], { type }));
+    const link = Object.assign(document.createElement("a"), { href: url, download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  }
+
+  // A text cell that starts like a formula gets an apostrophe, so that no spreadsheet runs it.
+  const cell = (node) => {
+    const isText = node.tagName === "TH" || node.cellIndex < Number(node.closest("table").dataset.labels);
+    const content = node.textContent.trimEnd();
+    const text = isText && /^[=+\-@\t]/.test(content) ? "'" + content : content;
+    return '"' + (isText ? text : text.replace("–", "")).replaceAll('"', '""') + '"';
+  };
+  const csv = (table) => [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\r\n") + "\r\n";
+
+  for (const button of document.querySelectorAll("button[data-save]")) {
+    const id = button.dataset.figure;
+    button.addEventListener("click", () => button.dataset.save === "json"
+      ? save(id + ".json", "application/json", JSON.stringify(read("data-" + id), null, 1) + "\n")
+      : save(id + ".csv", "text/csv", csv(document.getElementById("table-" + id))));
+  }
+  for (const [id, plot] of plots) {
+    draw(plot);
+    if (!plot.slider) continue;
+    plot.slider.addEventListener("input", () => { show(plot, Number(plot.slider.value)); draw(plot); });
+    plot.slider.addEventListener("change", () => history.replaceState(null, "", "#" + id + "/" + plot.frame));
+  }
+  const redraw = () => plots.forEach(draw);
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => plots.forEach((plot) => { if (plot.div.clientWidth !== plot.width) draw(plot); }), 120);
+  });
+  dark.addEventListener("change", redraw);
+  addEventListener("beforeprint", () => { printing = true; redraw(); });
+  addEventListener("afterprint", () => { printing = false; redraw(); });
+  addEventListener("hashchange", followLink);
+  followLink();
+})();

@@ -1,0 +1,49 @@
+"""One document -> one self-contained HTML page: no network, readable without JavaScript where it is text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from mechbp.report import figures_style
+from mechbp.report.document import Document, FigureData, summarize
+from mechbp.report.figure_table import format_cell
+from mechbp.report.figures import draw, table
+from mechbp.report.templates import asset, content_security_policy, environment
+
+
+def render(document: Document) -> str:
+    """Render the page. The same document gives the same bytes, whenever and wherever it is rendered."""
+    plotly, script = Markup(get_plotlyjs().strip()), asset("page.js")
+    drawn = [figure for figure in document.figures if figure.status == "done"]
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            document=document,
+            policy=content_security_policy(plotly, script) if drawn else content_security_policy(),
+            plotly=plotly,
+            script=script,
+            summary=summarize(document.claims),
+            has_figures=bool(drawn),
+            templates={"light": figures_style.template(False), "dark": figures_style.template(True)},
+            plots={figure.id: plot(figure) for figure in drawn},
+            tables={figure.id: table(figure.kind, figure.data) for figure in drawn},
+            frame_names={figure.id: [frame["name"] for frame in figure.data.get("frames", [])] for figure in drawn},
+            numbers={figure.id: number for number, figure in enumerate(document.figures, 1)},
+            format_cell=format_cell,
+        )
+    )
+
+
+def plot(figure: FigureData) -> dict[str, Any]:
+    """Return what the page's script draws: traces per frame, and the wide and narrow layouts without the colours of the paper."""
+    wide, narrow = draw(figure.kind, figure.data), draw(figure.kind, figure.data, narrow=True)
+    content = json.loads(wide.to_json() or "{}")
+    layouts = {"wide": content["layout"], "narrow": json.loads(narrow.to_json() or "{}")["layout"]}
+    for layout in layouts.values():
+        del layout["template"]
+    return {"frames": [frame["data"] for frame in content.get("frames", [])] or [content["data"]], "layouts": layouts}

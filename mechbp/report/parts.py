@@ -1,0 +1,48 @@
+"""Pieces of documents that every analysis needs: numbers in sentences, and intervals as points and panels of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+DECIMALS = 4
+"""What a heat-map cell keeps; its interval is wider than the rest."""
+
+
+@runtime_checkable
+class HasInterval(Protocol):
+    """Means with the ends of their intervals, arrays of one shape."""
+
+    @property
+    def mean(self) -> np.ndarray: ...
+    @property
+    def low(self) -> np.ndarray: ...
+    @property
+    def high(self) -> np.ndarray: ...
+
+
+def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
+    """Return "0.021 [0.019, 0.023] nats"; a number that rounds to zero is written "< 0.001"."""
+    mean, low, high = (float(value) for value in (interval.mean, interval.low, interval.high))
+    if 0 < high < 0.5 * 10.0**-digits and low >= 0:
+        return f"< {10.0**-digits:.{digits}f}{' ' * bool(unit)}{unit}"
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{' ' * bool(unit)}{unit}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return "a", "a and b", or "a, b and c"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def points(intervals: Sequence[HasInterval], axis: str) -> dict[str, list[float]]:
+    """Return scalar intervals as a series' values along `axis` with `low` and `high`."""
+    ends = {axis: "mean", "low": "low", "high": "high"}
+    return {key: [float(getattr(interval, end)) for interval in intervals] for key, end in ends.items()}
+
+
+def panel(title: str, interval: HasInterval) -> dict[str, Any]:
+    """Return a heat map's panel of intervals [row, column], to DECIMALS decimals."""
+    ends = {"values": "mean", "low": "low", "high": "high"}
+    return {"title": title, **{key: np.round(getattr(interval, end), DECIMALS) for key, end in ends.items()}}

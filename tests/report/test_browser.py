@@ -1,0 +1,156 @@
+"""Pages in a real browser: every figure drawn, nothing fetched, a silent console; skipped where no Chromium is installed."""
+
+import re
+
+import pytest
+from demo import demo
+
+from mechbp.report.index import render_index
+from mechbp.report.page import render
+from mechbp.report.snapshot import TIMEOUT_MS, chromium, system_chromium, wait_until_drawn
+
+pytest.importorskip("playwright", reason="playwright is not installed: pages are not drawn in a browser")
+pytestmark = pytest.mark.skipif(system_chromium() is None, reason="no Chromium on PATH: pages are not drawn in a browser")
+N_FIGURES = sum(figure.status == "done" for figure in demo().figures)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    html = render(demo())
+    (folder / "demo.html").write_text(html, encoding="utf-8", newline="\n")
+    forged = re.sub(r"(sha256-)(.)", lambda m: m[1] + ("A" if m[2] != "A" else "B"), html, count=1)
+    (folder / "forged.html").write_text(forged, encoding="utf-8", newline="\n")
+    (folder / "index.html").write_text(render_index([demo()]), encoding="utf-8", newline="\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+class Visit:
+    """Open a page and record all that it asks for or says."""
+
+    def __init__(self, browser, path, link="", width=1400, theme="light", **options):
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
+        self.context.set_default_timeout(TIMEOUT_MS)
+        self.page = self.context.new_page()
+        self.requests, self.messages = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.page.add_init_script("""window.violations = [];
+            addEventListener('securitypolicyviolation', event => violations.push(event.violatedDirective))""")
+        self.page.goto(path.as_uri() + link)
+
+    def drawn(self):
+        """Number of figures with ink in them, once no drawing is under way."""
+        wait_until_drawn(self.page, "plot-fig-trajectory")
+        ink = "'.cartesianlayer path, .cartesianlayer image'"
+        return self.page.evaluate(f"[...document.querySelectorAll('div.plot')].filter(div => div.querySelector({ink})).length")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+INK = {"light": "rgb(36, 39, 43)", "dark": "rgb(221, 218, 211)"}
+OVERLAPS = """() => [...document.querySelectorAll('div.plot')].flatMap(plot => {
+    const boxes = [...plot.querySelectorAll('.xtick text, .ytick text, .xtitle, .ytitle, .annotation-text, .legendtext')]
+        .map(text => [text.textContent, text.getBoundingClientRect()]).filter(([text, box]) => text && box.width);
+    return boxes.flatMap(([text, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+        Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3.5
+    ).map(([other]) => `${plot.id}: ${text} / ${other}`));
+})"""
+"""Pairs of labels in one figure that lie on each other."""
+
+
+@pytest.mark.parametrize("width, theme", [(1400, "light"), (400, "dark")])
+def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, theme):
+    """Load in one view, then move to the other theme and width: all is drawn, fits, and no label lies on another."""
+    with Visit(browser, pages / "demo.html", width=width, theme=theme) as visit:
+        for step in ("loaded", "other theme", "other width", "slider moved"):
+            if step == "other theme":
+                theme = {"light": "dark", "dark": "light"}[theme]
+                visit.page.emulate_media(color_scheme=theme)
+            if step == "other width":
+                width = 1800 - width
+                visit.page.set_viewport_size({"width": width, "height": 900})
+            if step == "slider moved":
+                visit.page.locator("#frame-fig-probes").press("ArrowLeft")
+            assert visit.drawn() == N_FIGURES, step
+            assert visit.page.evaluate(OVERLAPS) == [], step
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, step
+            ink = visit.page.evaluate("getComputedStyle(document.querySelector('.main-svg .xtitle')).fill")
+            assert ink == INK[theme], step
+        assert visit.requests == [(pages / "demo.html").as_uri()]
+        assert visit.messages == [] and visit.page.evaluate("violations") == []
+
+
+def test_a_page_whose_hash_was_edited_draws_nothing(browser, pages):
+    with Visit(browser, pages / "forged.html") as visit:
+        assert visit.page.locator(".plot svg").count() == 0
+        assert "script-src-elem" in visit.page.evaluate("violations")
+
+
+def test_links_restore_the_slider_and_the_slider_sets_the_link(browser, pages):
+    with Visit(browser, pages / "demo.html", link="#fig-probes/1") as visit:
+        visit.drawn()
+        slider = visit.page.locator("#frame-fig-probes")
+        assert slider.input_value() == "1"
+        assert visit.page.locator("#fig-probes output").inner_text() == "100"
+        first = "document.getElementById('plot-fig-probes').data[0].z[0][0]"
+        shown = [visit.page.evaluate(first)]
+        slider.press("ArrowRight")
+        assert visit.page.evaluate("location.hash") == "#fig-probes/2"
+        shown.append(visit.page.evaluate(first))
+        frames = next(figure for figure in demo().figures if figure.id == "fig-probes").data["frames"]
+        assert shown == [frames[step]["panels"][0]["values"][0][0] for step in (1, 2)]
+        visit.page.set_viewport_size({"width": 400, "height": 800})
+        visit.drawn()
+        assert slider.input_value() == "2" and visit.messages == []
+
+
+def test_downloads_hold_the_plotted_data(browser, pages):
+    figure = next(figure for figure in demo().figures if figure.id == "fig-ablation")
+    with Visit(browser, pages / "demo.html", accept_downloads=True) as visit:
+        texts = {}
+        for kind in ("json", "csv"):
+            with visit.page.expect_download() as download:
+                visit.page.locator(f"#fig-ablation button[data-save={kind}]").click()
+            texts[kind] = download.value.path().read_text(encoding="utf-8")
+            assert download.value.suggested_filename == f"fig-ablation.{kind}"
+        import csv
+        import json
+
+        assert json.loads(texts["json"]) == figure.data
+        rows = list(csv.reader(texts["csv"].splitlines()))
+        assert rows[0] == ["category", "series", "Change of KL(BP_0 || model) (nats)", "low", "high"]
+        assert rows[1][1:] == ["trained", "0.01", "0", "0.02"] and rows[8] == [
+            "Ablate the head",
+            "Control: untrained",
+            "",
+            "",
+            "",
+        ]
+        assert visit.messages == [] and visit.page.evaluate("violations") == []
+
+
+def test_without_javascript_text_and_tables_remain(browser, pages):
+    with Visit(browser, pages / "demo.html", java_script_enabled=False) as visit:
+        assert visit.page.locator("noscript p").is_visible()
+        visit.page.locator("#fig-ablation summary").click()
+        assert visit.page.locator("#table-fig-ablation td").first.is_visible()
+        assert not visit.page.locator(".plot").first.is_visible()
+
+
+def test_the_index_needs_nothing(browser, pages):
+    with Visit(browser, pages / "index.html", width=400, theme="dark") as visit:
+        assert visit.requests == [(pages / "index.html").as_uri()] and visit.messages == []
+        assert visit.page.locator("tbody tr").count() == len(demo().claims)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -1,0 +1,88 @@
+"""Documents: round trip, rounding, and refusals that name what is wrong."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from demo import demo, provenance
+
+from mechbp.errors import InputError
+from mechbp.report.document import Claim, Document, FigureData, Section, dumps, load, loads, plain
+
+LINE = {"name": "a", "x": [1, 2], "y": [0.1, 0.2]}
+LINES = {"x_title": "x", "y_title": "y", "series": [LINE]}
+
+
+def figure(**changes):
+    return FigureData(**{"id": "fig-a", "kind": "lines", "title": "t", "caption": "c", "alt": "a", "data": LINES, **changes})
+
+
+def test_round_trip(tmp_path):
+    document, path = demo(), tmp_path / "demo.json"
+    path.write_text(dumps(document), encoding="utf-8")
+    assert load(path) == document
+    assert dumps(load(path)) == dumps(document)
+    assert json.loads(dumps(document)) == document.to_dict()
+
+
+def test_numbers_become_short_and_missing_ones_null():
+    value = {"a": np.array([1 / 3, np.nan, -0.0]), "b": np.float64(123456789.0), "c": np.int64(3), "d": (True, None)}
+    assert plain(value, "v") == {"a": [0.333333, None, 0.0], "b": 123457000.0, "c": 3, "d": [True, None]}
+    assert str(plain(-0.0, "v")) == "0.0"
+
+
+def test_text_that_html_cannot_hold_is_replaced():
+    assert plain("a\x00b\ud800c\td\n", "v") == "a\ufffdb\ufffdc\td\n"
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: figure(data={**LINES, "serie": []}), "unknown key 'serie'; did you mean 'series'?"),
+        (lambda: figure(data={"x_title": "x", "y_title": "y"}), "key 'series' is missing"),
+        (lambda: figure(data={**LINES, "series": [{**LINE, "y": [1.0]}]}), "series[0].y: expected 2 entries, got 1"),
+        (lambda: figure(data={**LINES, "series": [{**LINE, "y": [1.0, "2"]}]}), "expected a number or null, got '2'"),
+        (lambda: figure(data={**LINES, "series": [{**LINE, "low": [0, 0]}]}), "low and high come together"),
+        (lambda: figure(data={**LINES, "x_log": True, "series": [{**LINE, "x": [0, 1]}]}), "needs positive values"),
+        (lambda: figure(data={**LINES, "y_range": [1, 1]}), "expected [low, high] with low < high"),
+        (lambda: figure(data={**LINES, "series": [{**LINE, "y": [np.inf, 1]}]}), "infinite value"),
+        (lambda: figure(kind="pie"), "unknown kind 'pie'"),
+        (lambda: figure(id="Fig-A"), "must match fig-"),
+        (lambda: figure(status="failed"), "needs a reason"),
+        (lambda: figure(data={"rows": ["a"], "columns": ["b"], "value_title": "v", "panels": []}, kind="heatmap"), "at least 1"),
+        (
+            lambda: figure(
+                data={"rows": ["a", "a"], "columns": ["b"], "value_title": "v", "panels": [{"title": "", "values": [[1], [2]]}]},
+                kind="heatmap",
+            ),
+            "'a' occurs twice",
+        ),
+        (lambda: Claim("a", "s", "r", "m", "c", "maybe"), "unknown verdict 'maybe'"),
+        (lambda: Document("a/b", "t", "l", (), (), provenance()), "must match"),
+        (
+            lambda: Document("a", "t", "l", (Claim("a", "s", "r", "m", "c", "holds", "fig-b"),), (), provenance()),
+            "is not on the page",
+        ),
+        (
+            lambda: Document("a", "t", "l", (), (Section("s", "t", (), (figure(), figure())),), provenance()),
+            "used more than once",
+        ),
+        (lambda: Document("a", "t", "l", (), (), provenance(), schema=2), "schema 2 is unknown"),
+        (lambda: loads('{"slug": NaN}'), "NaN is no JSON number"),
+        (lambda: loads("{"), "not valid JSON"),
+        (lambda: loads("[]"), "expected an object with the key 'provenance'"),
+        (lambda: loads(dumps(demo()).replace('"lead"', '"leed"')), "unknown key 'leed'; did you mean 'lead'?"),
+        (lambda: load("/nonexistent.json"), "cannot be read as a document"),
+    ],
+)
+def test_refusals_name_what_is_wrong(build, message):
+    with pytest.raises(InputError) as caught:
+        build()
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_a_missing_part_needs_no_data():
+    part = figure(status="skipped", reason="too long", data={})
+    assert dataclasses.asdict(part)["data"] == {}

@@ -1,0 +1,218 @@
+"""Pages: safe against hostile text, byte-identical, and showing exactly the numbers of the JSON."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from demo import demo, provenance
+
+from mechbp.report.document import Claim, Document, FigureData, Provenance, Section, dumps, loads
+from mechbp.report.figure_table import format_cell
+from mechbp.report.figures import table
+from mechbp.report.index import render_index
+from mechbp.report.page import render
+
+SEEDS = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onfocus='alert(1)",
+    "javascript:alert(1)",
+    '<a href="javascript:alert(1)">x</a>',
+    "<iframe src=http://example.org>",
+    "<link rel=stylesheet href=//example.org/x.css>",
+    "<base href=//example.org>",
+    "<meta http-equiv=refresh content=0;url=//example.org>",
+    "</style><script>alert(1)</script>",
+    "</table></details><script>1</script>",
+    "<!--<script>",
+    "]]><!--",
+    "{{7*7}}",
+    "{% raw %}{{ config }}",
+    "${7*7}",
+    "%{x}%{customdata}",
+    "$\\text{a}$",
+    "\u2028\u2029",
+    "\u202eevil\u202c",
+    "\x00\x01\x1b[31m",
+    "\ud800",
+    "&lt;script&gt;&#60;",
+    "`<b>code</b>`",
+    "``` ` ``",
+    "a" * 3000,
+    "\ufeff\u200b",
+    "😀́͏",
+]
+FRAMES = [("", ""), ("x", "y"), ('">', "<"), ("\n", "\t"), ("'>", "`"), ("</title>", "-->"), ("}}", "{{")]
+HOSTILE = [before + seed + after for before, after in FRAMES for seed in SEEDS][:200]
+
+
+def hostile_document(text: str) -> Document:
+    """Put the text into every text field there is."""
+    line = {"name": text, "x": [1, 2], "y": [1, 2], "low": [0, 1], "high": [2, 3]}
+    data = {
+        "lines": {
+            "x_title": text,
+            "y_title": text,
+            "frame_title": text,
+            "references": [{"name": text, "y": 1}],
+            "frames": [{"name": text, "series": [line]}],
+        },
+        "scatter": {"x_title": text, "y_title": text, "series": [line], "identity": True},
+        "bars": {"x_title": text, "y_title": text, "categories": [text], "series": [{"name": text, "y": [1], "reference": [1]}]},
+        "dots": {
+            "x_title": text,
+            "categories": [text],
+            "series": [{"name": text, "x": [1]}],
+            "references": [{"name": text, "x": 1}],
+        },
+        "heatmap": {
+            **dict.fromkeys(("row_title", "column_title", "value_title"), text),
+            "rows": [text],
+            "columns": [text],
+            "panels": [{"title": text, "values": [[1]]}],
+        },
+    }
+    figures = [FigureData(f"fig-{kind}", kind, text, text, text, content) for kind, content in data.items()]
+    figures.append(FigureData("fig-none", "lines", text, text, text, {}, "failed", text or "-"))
+    origin = Provenance(text, text, 1.0, text, 1, text, True, {text: text}, {text: 0}, {text: {text: text}})
+    claim = Claim("c", text, text, text, text, "holds", "fig-bars")
+    return Document("h", text, text, (claim,), (Section("s", text, (text,), tuple(figures), "failed", text or "-"),), origin)
+
+
+class Dom(HTMLParser):
+    """What a browser would find dangerous or would fetch, and the cells of each data table."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.problems, self.tables, self.heads = [], [], {}, []
+        self.table = self.script = None
+        self.data = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        if tag == "script":
+            self.script = values.get("id", f"inline-{len(self.data)}") if "type" in values else f"code-{len(self.data)}"
+            self.data[self.script] = ""
+        if tag == "table":
+            self.table = self.tables.setdefault(values.get("id", "claims"), [])
+        if tag == "tr" and self.table is not None:
+            self.table.append([])
+        if tag in ("td", "th") and self.table is not None:
+            self.table[-1].append("")
+        for name, value in attributes:
+            if name.startswith("on") or name in ("src", "srcset", "action", "formaction", "xlink:href", "background", "poster"):
+                self.problems.append((tag, name))
+            if name == "href" and not (
+                value.startswith("#") or value == "index.html" or value.split("#")[0] in ("h.html", "demo.html")
+            ):
+                self.problems.append((tag, value))
+        if tag in ("iframe", "img", "link", "base", "object", "embed", "form"):
+            self.problems.append((tag, ""))
+
+    def handle_endtag(self, tag):
+        if tag == "table":
+            self.table = None
+        if tag == "script":
+            self.script = None
+
+    def handle_data(self, data):
+        if self.script:
+            self.data[self.script] += data
+        elif self.table and self.table[-1]:
+            self.table[-1][-1] += data
+
+
+@pytest.fixture
+def short_plotly(monkeypatch):
+    """Render with a stand-in for plotly.js, so that 200 pages parse in seconds; other tests use the real one."""
+    monkeypatch.setattr("mechbp.report.page.get_plotlyjs", lambda: "0;")
+
+
+def test_hostile_text_stays_text(short_plotly):
+    harmless = Dom(render(hostile_document("harmless")))
+    assert len(HOSTILE) == 200 and not harmless.problems
+    for text in HOSTILE:
+        document = hostile_document(text)
+        html = render(loads(dumps(document)))
+        dom = Dom(html)
+        assert not dom.problems, text
+        assert [tag for tag in dom.tags if tag != "code"] == [tag for tag in harmless.tags if tag != "code"], text
+        assert list(dom.data) == list(harmless.data), text
+        assert [v for k, v in dom.data.items() if k.startswith("code")] == [
+            v for k, v in harmless.data.items() if k.startswith("code")
+        ]
+        index = Dom(render_index([document]))
+        assert not index.problems and "script" not in index.tags, text
+        assert "\x00" not in html and not any("\ud800" <= c <= "\udfff" for c in html)
+
+
+def test_the_policy_comes_first_and_names_exactly_the_scripts_of_the_page():
+    html = render(demo())
+    head = html[html.index("<head>") + 6 :].lstrip()
+    assert head.startswith('<meta http-equiv="Content-Security-Policy"')
+    scripts = [part.split("</script>")[0] for part in html.split("<script>")[1:]]
+    import base64
+
+    policy = head[: head.index(">")]
+    assert len(scripts) == 2 and policy.count("sha256-") == 2 and "unsafe-eval" not in policy
+    for script in scripts:
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy.replace("&#43;", "+")
+
+
+def test_every_table_cell_is_the_number_of_the_json():
+    document = loads(dumps(demo()))
+    tables = Dom(render(document)).tables
+    for figure in document.figures:
+        if figure.status == "done":
+            expected = table(figure.kind, figure.data)
+            shown = [[cell.strip() for cell in row] for row in tables[f"table-{figure.id}"]]
+            assert shown == [list(expected.headers), *([format_cell(cell) for cell in row] for row in expected.rows)]
+
+
+def test_the_page_is_small_and_shows_missing_parts():
+    html = render(demo())
+    assert len(html.encode()) <= 6e6
+    for text in ("chain 3 met NaN", "needs 40 minutes", "not run", "Figure 8."):
+        assert text in html
+
+
+def test_rendering_again_changes_no_byte(tmp_path):
+    source = tmp_path / "demo.json"
+    source.write_text(dumps(demo()), encoding="utf-8")
+    expected = hashlib.sha256(render(demo()).encode()).hexdigest()
+    assert hashlib.sha256(render(demo()).encode()).hexdigest() == expected
+    code = (
+        "import sys, hashlib; from mechbp.report.document import load; from mechbp.report.page import render;"
+        "print(hashlib.sha256(render(load(sys.argv[1])).encode()).hexdigest())"
+    )
+    for seed in ("1", "random"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(source)], capture_output=True, text=True, env=environment, check=True
+        )
+        assert run.stdout.strip() == expected
+
+
+def test_a_page_without_figures_has_no_script():
+    html = render(Document("a", "t", "l", (), (), provenance()))
+    assert "<script" not in html and "script-src 'none'" in html.replace("&#39;", "'")
+
+
+def test_importing_documents_loads_neither_plotly_nor_jinja():
+    code = "import sys, mechbp.report.document; print([m for m in ('plotly', 'jinja2', 'torch') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_templates_travel_with_the_package():
+    import mechbp.report
+
+    folder = Path(mechbp.report.__file__).parent
+    assert {"page.html", "index.html", "macros.html", "page.css", "page.js"} <= {path.name for path in folder.iterdir()}
