@@ -1,0 +1,205 @@
+"""What can be read where: linear probes of every ancestor's messages and symbols, held out by sequence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mechbp.methods.ceilings import block_ceilings
+from mechbp.methods.intervals import Interval
+from mechbp.methods.probe_grid import ProbeGrid
+from mechbp.methods.probing import probe
+from mechbp.models.objectives import hidden_leaves
+from mechbp.models.runs import Run
+from mechbp.models.tasks import shown
+from mechbp.processes.tree import FilteredTree
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import DECIMALS, panel
+from mechbp.study import Study
+
+STREAM = ["hook_embed", "blocks.*.hook_resid_mid", "blocks.*.hook_resid_post"]
+"""Where message probes read."""
+OUTPUTS = ["hook_embed", "blocks.*.hook_resid_post"]
+"""Where symbol probes read."""
+MESSAGES = ("upward", "downward", "marginals")
+CONTROL_TITLES = {"random_init": "random weights", "shuffled": "shuffled targets", "tokens": "token alone"}
+
+
+def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
+    study.stage(f"{run.name}: probes")
+    process, task = run.process, run.config.objective.task
+    n, n_symbols = study.size(8000, 1500), study.size(4000, 1000)
+    sample = process.sample(n, study.rng(run.name, "probes"))
+    hidden = hidden_leaves(run.config.objective, sample.tokens.shape, study.rng(run.name, "masks"))
+    evidence = np.where(hidden, process.mask_token, sample.tokens) if task == "masked" else sample.tokens
+    beliefs = process.beliefs(evidence)
+    targets = {f"{name} {d}": getattr(beliefs, name)[d] for name in MESSAGES for d in process.depths}
+    control = run.untrained(seed=1)
+    grid = probe(
+        run.model, shown(process, task, evidence), targets, STREAM,
+        rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
+    )  # fmt: skip
+    study.stage(f"{run.name}: probes of every node")
+    everywhere = probe(
+        run.model, shown(process, task, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
+        rng=study.rng(run.name, "everywhere"), control_model=control, nodes="all", controls=("shuffled",), resamples=100,
+    )  # fmt: skip
+    study.stage(f"{run.name}: symbol probes")
+    symbols = {f"symbol {d}": sample.nodes[d][:n_symbols] for d in process.depths if d < process.depth}
+    symbol_grid = probe(
+        run.model, shown(process, task, sample.tokens[:n_symbols]), symbols, OUTPUTS,
+        rng=study.rng(run.name, "symbols"), control_model=control, nodes="own", controls=("tokens",),
+    )  # fmt: skip
+    masked = (
+        "Probes for messages read masked sequences, drawn as in training, on which messages are soft. "
+        if task == "masked"
+        else ""
+    )
+    text = (
+        f"{masked}Each probe is a ridge regression from one activation at one position to one message, fitted on "
+        f"{grid.n_train:,} sequences and scored on {grid.n_test:,} others. A cell averages over leaf positions, each "
+        "reading the message of its own ancestor at that depth (depth 0 is the root). That a message can be read does not "
+        "mean that it is used.",
+        "Symbol probes are multinomial logistic regressions on fully observed sequences. The block ceiling is the best accuracy "
+        "that a token's own aligned block of 2^m leaves allows after block m; it is a hypothesis to test, not a bound.",
+    )
+    figures = [
+        *(_message_figure(run, grid, name) for name in MESSAGES),
+        _everywhere_figure(run, everywhere),
+        _symbol_figure(run, symbol_grid),
+    ]
+    return [_probe_claim(run, grid)], Section(f"probes-{run.name}", f"{run.name}: what can be read where", text, tuple(figures))
+
+
+def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
+    depths = run.process.depths
+    rows = [hook_label(hook) for hook in grid.hooks]
+    sources = {"trained": "model", **{CONTROL_TITLES[name]: name for name in grid.controls}}
+    panels = []
+    for title, source in sources.items():
+        cells = [grid.ancestor_mean("r2", f"{message} {d}", source) for d in depths]
+        panels.append(panel(title, Interval.stack(cells, axis=1)))
+    last = grid.ancestor_mean("r2", f"{message} {depths[-1]}").mean
+    return FigureData(
+        id=f"fig-{run.name}-probe-{message}",
+        kind="heatmap",
+        title=f"{run.name}: {'marginals' if message == 'marginals' else message + ' messages'} of a leaf's own ancestors",
+        caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences, mean over leaf positions; 1 is a message read "
+        "without error, 0 its mean. From top to bottom: later in the network. Left to right: from the root to the leaf itself. "
+        "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone.",
+        alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
+        data={
+            "rows": rows,
+            "columns": depth_labels(depths, run.process.depth),
+            "row_title": "read from",
+            "column_title": "ancestor at depth",
+            "value_title": "R²",
+            "range": [0, 1],
+            "cell_text": True,
+            "panels": panels,
+        },
+    )
+
+
+def _everywhere_figure(run: Run, grid: ProbeGrid) -> FigureData:
+    """Block m beside the messages of the nodes m levels up: at which positions each of them can be read."""
+    depth = run.process.depth
+    panels = []
+    for block in range(len(grid.hooks)):
+        d = max(depth - block - 1, 0)
+        d = d if d in run.process.depths else 0
+        scores, control = grid.interval("r2", f"upward {d}"), grid.interval("r2", f"upward {d}", "random_init")
+        panels.append(
+            {
+                **panel(f"block {block + 1}: {f'the {2**d} nodes of depth {d}' if d else 'the root'}", scores[block]),
+                "control": np.round(control.mean[block], DECIMALS),
+                "columns": [str(j) for j in range(2**d)],
+            }
+        )
+    return FigureData(
+        id=f"fig-{run.name}-probe-everywhere",
+        kind="heatmap",
+        title=f"{run.name}: at which positions each node's upward message can be read",
+        caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences. Panel m reads the output of block m for the "
+        "messages of the nodes m levels above the leaves: bright blocks on the diagonal are positions below the node. "
+        "The same probes on random weights stand in hover and table.",
+        alt="Messages can be read below their node; other positions hold what the tree's correlations tell.",
+        data={
+            "rows": ["ROOT" if p == run.process.n_leaves else str(p) for p in range(grid.n_positions)],
+            "columns": ["0"],
+            "row_title": "read at position",
+            "column_title": "node, left to right",
+            "value_title": "R²",
+            "range": [0, 1],
+            "panels": panels,
+        },
+    )
+
+
+def _symbol_figure(run: Run, grid: ProbeGrid) -> FigureData:
+    depths = [d for d in run.process.depths if d < run.process.depth]
+    panels = []
+    for title, source in {"trained": "model", "random weights": "random_init", "token alone": "tokens"}.items():
+        cells = [grid.ancestor_mean("accuracy", f"symbol {d}", source) for d in depths]
+        panels.append(panel(title, Interval.stack(cells, axis=1)))
+    unfiltered = FilteredTree(run.process.grammar, run.process.depth)
+    ceilings = block_ceilings(unfiltered)[:, depths]
+    labels = [hook_label(hook) for hook in grid.hooks]
+    stages = np.array([0 if hook == "hook_embed" else 1 + int(hook.split(".")[1]) for hook in grid.hooks])
+    block = ceilings[np.minimum(stages, run.process.depth)]
+    panels.append({"title": "block ceiling", "values": np.round(block, DECIMALS)})
+    return FigureData(
+        id=f"fig-{run.name}-probe-symbols",
+        kind="heatmap",
+        title=f"{run.name}: symbols of a leaf's own ancestors",
+        caption=f"Held-out accuracy of logistic probes, n = {grid.n_test:,} test sequences, unmasked, mean over leaf positions. "
+        "Block ceiling: what the aligned block of 2^m leaves tells after block m (closed form, filter level 0).",
+        alt="Accuracy by stage and depth beside random weights, the token alone, and the block ceiling.",
+        data={
+            "rows": labels,
+            "columns": depth_labels(depths, run.process.depth),
+            "row_title": "read from",
+            "column_title": "ancestor at depth",
+            "value_title": "accuracy",
+            "range": [0, 1],
+            "cell_text": True,
+            "panels": panels,
+        },
+    )
+
+
+def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
+    """The upward message m levels up is written by block m: its R² rises most there."""
+    depth, level = run.process.depth, run.config.process.filter_level
+    outputs = [0, *(i for i, hook in enumerate(grid.hooks) if hook.endswith("resid_post"))]
+    heights = [depth - d for d in reversed(run.process.depths) if max(level, 1) <= d < depth or d == 0]
+    found, rises = [], []
+    for height in heights:
+        scores = grid.ancestor_mean("r2", f"upward {depth - height}").mean[outputs]
+        block = int(np.diff(scores).argmax()) + 1
+        found.append(block)
+        rises.append(f"{height} up: block {block} ({scores[block - 1]:.2f} to {scores[block]:.2f})")
+    highest = {
+        source: max(float(np.nanmax(grid.ancestor_mean("r2", f"upward {depth - height}", source).mean)) for height in heights)
+        for source in ("random_init", "shuffled")
+    }
+    return Claim(
+        id=f"{run.name}-probe-order",
+        statement=f"Block m of {run.name} writes the upward message of the ancestor m levels up: its R² rises most there.",
+        reference="the paper: layer m knows ancestors up to m levels above the leaf",
+        measured="\n".join(["largest rise of R², by levels above the leaf:", *rises, f"n = {grid.n_test:,} held-out sequences"]),
+        control=f"largest R² anywhere:\nrandom weights {highest['random_init']:.2f}\nshuffled targets {highest['shuffled']:.3f}",
+        verdict="holds" if found == heights else "partly" if found == sorted(found) and found[-1] > found[0] else "fails",
+        figure=f"fig-{run.name}-probe-upward",
+    )
+
+
+def hook_label(hook: str) -> str:
+    if hook == "hook_embed":
+        return "embedding"
+    _, layer, site = hook.split(".")
+    return f"block {int(layer) + 1} {'after attention' if site.endswith('mid') else 'output'}"
+
+
+def depth_labels(depths: tuple[int, ...] | list[int], depth: int) -> list[str]:
+    names = {0: "root", depth: "leaf"}
+    return [names.get(d, str(d)) for d in depths]

@@ -1,0 +1,168 @@
+"""Run an analysis on runs, record where its numbers come from, and turn documents into pages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mechbp.errors import InputError
+from mechbp.randomness import rng
+from mechbp.report.document import Document, Provenance, dumps, load
+from mechbp.report.index import render_index
+from mechbp.report.page import render
+from mechbp.storage import atomic_write, checked_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mechbp.models.runs import Run
+
+SEED = 0
+PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an analysis is given: runs, how thorough to be, and streams of randomness."""
+
+    runs: tuple[Run, ...]
+    quick: bool
+    """Smaller samples for a first look; wide intervals, same code."""
+    stage: Callable[[str], None]
+    """Announces the next stage to whoever watches."""
+    seed: int = SEED
+
+    def rng(self, *labels: str | int) -> np.random.Generator:
+        """Return the stream of `labels`."""
+        return rng(self.seed, *labels)
+
+    def size(self, full: int, quick: int) -> int:
+        """Return a sample size."""
+        return quick if self.quick else full
+
+
+def analysis_names() -> list[str]:
+    """Return the names of all analyses."""
+    return sorted(path.stem for path in analyses_root().glob("*.py") if not path.stem.startswith("_"))
+
+
+def analyses_root() -> Path:
+    """Return analyses/ of the source tree."""
+    return Path(__file__).resolve().parents[1] / "analyses"
+
+
+def load_analysis(name: str) -> ModuleType:
+    """Import an analysis script: it offers RUNS, the runs it studies by default, and analyse(study)."""
+    path = analyses_root() / f"{checked_name(name, 'analysis')}.py"
+    if not path.is_file():
+        raise InputError(f"no analysis {name!r}; there are: {', '.join(analysis_names()) or 'none'}.")
+    spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up here
+    spec.loader.exec_module(module)
+    return module
+
+
+def analyse(analysis: ModuleType, study: Study) -> Document:
+    """Run an analysis and return its document with provenance; the analysis gives slug, title, lead, claims and sections."""
+    import torch
+
+    started, utc = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    commit, dirty = _git_state()
+    content: dict[str, Any] = analysis.analyse(study)
+    provenance = Provenance(
+        command="mechbp " + " ".join(sys.argv[1:]),
+        utc=utc,
+        wall_s=time.monotonic() - started,
+        device="cpu",
+        threads=torch.get_num_threads(),
+        git_commit=commit,
+        git_dirty=dirty,
+        versions=_versions(),
+        seeds={"study": study.seed},
+        runs={run.name: _describe(run) for run in study.runs},
+    )
+    return Document(provenance=provenance, **content)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless pages can be written to `folder`, before anything is computed; create nothing."""
+    try:
+        if folder.is_dir():
+            for source in sorted(folder.glob("*.json")):
+                load(source)
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        usable = existing.is_dir() and os.access(existing, os.W_OK)
+        folder.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        usable = False
+    if not usable:
+        raise InputError(f"--out: cannot write to {str(folder)!r:.200}. Choose a folder that can be written to or created.")
+
+
+def write_documents(documents: list[Document], folder: Path) -> list[Path]:
+    """Write each document's JSON and page, and the index over all documents of the folder; return the pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in documents:
+        atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
+    return render_folder(folder)
+
+
+def render_folder(folder: Path) -> list[Path]:
+    """Rebuild every page of a folder from the JSON beside it, byte for byte the same each time."""
+    sources = sorted(folder.glob("*.json"))
+    if not sources:
+        raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
+    documents = [load(source) for source in sources]
+    pages = {f"{document.slug}.html": render(document) for document in documents}
+    pages["index.html"] = render_index(documents)
+    for name, html in pages.items():
+        atomic_write(folder / name, html.encode())
+    return [folder / name for name in pages]
+
+
+def _describe(run: Run) -> dict[str, object]:
+    training, objective = run.config.training, run.config.objective
+    return {
+        "checkpoint_sha256": run.digest,
+        "step": run.steps[-1],
+        "sequences": run.steps[-1] * training.batch_size,
+        "task": objective.task,
+        "trained_on": objective.targets,
+        "filter_level": run.config.process.filter_level,
+        "grammar": f"{run.config.process.recipe}, seed {run.config.process.seed}",
+        "training_seed": training.seed,
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from mechbp import __version__
+
+    return {"mechbp": __version__, "python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}}
+
+
+def _git_state() -> tuple[str, bool]:
+    """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", True

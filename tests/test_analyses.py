@@ -1,0 +1,76 @@
+"""Both analyses, end to end on tiny runs of every kind: a document that validates, with a control beside every claim."""
+
+import re
+
+import pytest
+from small_runs import write_run
+
+from mechbp import study
+from mechbp.models.runs import load
+from mechbp.models.training import train
+from mechbp.report.document import dumps, loads
+from mechbp.report.figures import draw
+
+KINDS = {
+    "masked": {},
+    "filtered": {"process__filter_level": 1, "model__n_layers": 2},
+    "root": {"objective__task": "root", "model__n_layers": 2, "model__n_heads": 1},
+    "next-token": {"objective__task": "next-token", "model__attention": "causal"},
+}
+"""Two heads but for "root", filter level 0 but for "filtered"; "filtered" and "root" have as many blocks as levels."""
+CLAIMS = {
+    "tree_inference": {"exact", "nearest", "staircase"},
+    "tree_mechanism": {"probe-order", "patch-order", "attention-levels", "attention-causal", "attention-theory"},
+}
+FIGURES = {"tree_inference": 6, "tree_mechanism": 14}
+"""Per masked or root run."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("analyses")
+    changes = {"process__vocab_size": 3, "training__steps": 12, "training__warmup_steps": 2, "training__stored_steps": 2}
+    folders = [write_run(root / name, **{**changes, **kind}) for name, kind in KINDS.items()]
+    for folder in folders:
+        train(folder)
+    return tuple(load(folder) for folder in folders)
+
+
+@pytest.fixture(scope="module", params=sorted(CLAIMS))
+def document(request, runs):
+    """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(study.Study, "size", lambda self, full, quick: min(quick, max(24, min(150, quick // 4))))
+        return study.analyse(study.load_analysis(request.param), study.Study(runs, True, lambda text: None))
+
+
+def test_documents_survive_the_round_trip(document):
+    text = dumps(document)
+    assert dumps(loads(text)) == text and loads(text).claims == document.claims
+
+
+def test_every_kind_of_run_is_studied(document):
+    for name in ("masked", "filtered", "root"):
+        claims = {claim.id.removeprefix(f"{name}-") for claim in document.claims if claim.id.startswith(f"{name}-")}
+        # At depth 2 the tree often leaves a single leaf no other symbol that fits: one subtree alone has no order.
+        assert claims | {"patch-order"} == CLAIMS[document.slug] | {"patch-order"}
+        assert sum(figure.id.startswith(f"fig-{name}-") for figure in document.figures) == FIGURES[document.slug]
+    assert any(claim.id == "root-patch-order" for claim in document.claims) == (document.slug == "tree_mechanism")
+    skipped = {section.id for section in document.sections if section.status != "done"}
+    assert skipped == ({"run-next-token"} if document.slug == "tree_mechanism" else set())
+    assert set(document.provenance.runs) == set(KINDS)
+
+
+def test_every_claim_has_numbers_a_control_and_a_figure(document):
+    shown = {figure.id for figure in document.figures if figure.status == "done"}
+    for claim in document.claims:
+        assert re.search(r"\d", claim.measured), claim.id
+        assert claim.control.strip() and claim.reference.strip(), claim.id
+        assert claim.figure in shown, claim.id
+        assert "nan" not in f"{claim.measured} {claim.control}".lower(), claim.id
+
+
+def test_every_figure_can_be_drawn(document):
+    for figure in document.figures:
+        assert figure.caption and figure.alt
+        assert draw(figure.kind, figure.data).data

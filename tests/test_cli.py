@@ -1,0 +1,241 @@
+"""The command line: exit codes, short errors that name the argument, and nothing written when refused."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import write_run
+
+from mechbp import cli, study
+from mechbp.models.training import train
+from mechbp.randomness import rng
+
+NASTY = [
+    "",
+    "..",
+    "../..",
+    "/",
+    "/dev/null",
+    "/proc/self/mem",
+    "~",
+    "a b",
+    "-",
+    "--",
+    "a\nb\nc\nd\ne\nf",
+    "\x1b[31m",
+    "x" * 300,
+    "x" * 5000,
+]
+NASTY += [
+    "é",
+    "\u202e",
+    "{7*7}",
+    "$(id)",
+    "; ls",
+    "%s%n",
+    "checkpoints",
+    "run.toml",
+    "nope",
+    "tree",
+    "0",
+    "-1",
+    "1e9",
+    "NaN",
+    "true",
+]
+COMMANDS = ["report", "train", "verify", "list", "repport", ""]
+OPTIONS = [
+    "--run",
+    "--quick",
+    "--render",
+    "--out",
+    "--threads",
+    "--thread",
+    "--help",
+    "-h",
+    "--out=",
+    "--run=",
+    "--threads=0",
+    "--quick=1",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("cli") / "own")
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty working directory with an empty checkpoints/ and no analyses."""
+    (tmp_path / "here" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "analyses").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path / "analyses")
+    monkeypatch.setattr(cli, "_set_threads", lambda count: None)
+    return tmp_path / "here"
+
+
+def call(capsys, monkeypatch, *arguments):
+    """Run the command line in this process; return exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["mechbp", *arguments])
+    capsys.readouterr()
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def listing(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+def argument_lists(count):
+    draw = rng(0, "command lines")
+    for _ in range(count):
+        words = [COMMANDS[draw.integers(len(COMMANDS))]] if draw.random() < 0.95 else []
+        for _ in range(draw.integers(4)):
+            pool = OPTIONS if draw.random() < 0.5 else NASTY
+            words.append(pool[draw.integers(len(pool))])
+        yield words
+
+
+def check_refusal(code, err, where):
+    assert code in (0, 1, 2), where
+    assert "Traceback" not in err and "\x1b" not in err, where
+    if code == 2:
+        assert err.strip() and len(err.splitlines()) <= 5, (where, err)
+
+
+def check_argument_lists(count, workplace, capsys, monkeypatch):
+    before, codes = listing(workplace.parent), []
+    for words in argument_lists(count):
+        code, _, err = call(capsys, monkeypatch, *words)
+        check_refusal(code, err if words else "the help", words)
+        assert listing(workplace.parent) == before, words
+        codes.append(code)
+    assert codes.count(2) > count / 4 and codes.count(0) > count / 20
+
+
+def test_500_generated_argument_lists(workplace, capsys, monkeypatch):
+    check_argument_lists(500, workplace, capsys, monkeypatch)
+
+
+@pytest.mark.slow
+def test_5000_generated_argument_lists(workplace, capsys, monkeypatch):
+    check_argument_lists(5000, workplace, capsys, monkeypatch)
+
+
+def run_for_real(words, workplace):
+    command = str(Path(sys.executable).with_name("mechbp"))
+    return subprocess.run([command, *words], cwd=workplace, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_real_processes_refuse_too(workplace):
+    """Those that need no torch; `train` below pays for it once."""
+    for words in (
+        ["repport"],
+        ["train"],
+        ["report", "--threads", "0"],
+        ["report", "../x"],
+        ["list", "--nope"],
+        ["report", "--out", "/dev/null"],
+    ):
+        done = run_for_real(words, workplace)
+        assert done.returncode == 2, (words, done)
+        check_refusal(done.returncode, done.stderr, words)
+    done = run_for_real(["train", "\udcff/no"], workplace)
+    assert done.returncode == 2
+    check_refusal(2, done.stderr, "non-UTF-8")
+
+
+@pytest.mark.slow
+def test_30_real_processes(workplace):
+    for words in argument_lists(30):
+        done = run_for_real([word for word in words if "\0" not in word], workplace)
+        check_refusal(done.returncode, done.stderr, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train"], "RUN"),
+        (["train", "nope"], "'nope'"),
+        (["train", "./nope"], "'./nope'"),
+        (["train", "..\n\n\n\n\n\n"], r"'..\n\n"),
+        (["verify", "nope"], "'nope'"),
+        (["report", "nope"], "'nope'"),
+        (["report", "--threads", "many"], "--threads"),
+        (["report", "--out", "/dev/null"], "--out"),
+        (["report", "--out", "/dev/null/deeper"], "--out"),
+        (["report", "--out", "x" * 300], "--out"),
+        (["report", "--out", "a\0b"], "--out"),
+        (["report", "--render"], "reports holds no *.json"),
+        (["report", "--qick"], "--qick"),
+        (["lst"], "lst"),
+    ],
+)
+def test_the_offending_argument_is_named(words, named, workplace, capsys, monkeypatch):
+    before = listing(workplace.parent)
+    code, out, err = call(capsys, monkeypatch, *words)
+    assert code == 2 and named in err and out == "", (out, err)
+    check_refusal(code, err, words)
+    assert listing(workplace.parent) == before
+
+
+def test_train_list_and_verify_on_a_run_of_ones_own(workplace, capsys, monkeypatch):
+    folder = write_run(workplace / "checkpoints" / "mine", training__steps=2)
+    assert "not trained yet (incomplete)" in call(capsys, monkeypatch, "list")[1]
+    assert call(capsys, monkeypatch, "verify", "mine")[0] == 1
+    assert call(capsys, monkeypatch, "train", "mine")[0] == 0
+    code, out, err = call(capsys, monkeypatch, "verify", "./checkpoints/mine")
+    assert (code, err) == (0, "") and "stored steps intact" in out and "FAIL" not in out
+    assert "2 stored steps, last 2" in call(capsys, monkeypatch, "list")[1]
+    (folder / "run.toml").write_text("broken")
+    code, out, err = call(capsys, monkeypatch, "list")
+    assert code == 0 and "mine" in out and "unreadable" in out
+    assert call(capsys, monkeypatch, "verify")[0] == 2
+
+
+def test_verify_on_a_damaged_run_exits_1_and_says_which_file(trained, workplace, capsys, monkeypatch):
+    folder = shutil.copytree(trained, workplace / "copy")
+    path = folder / "step-0000032.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, err = call(capsys, monkeypatch, "verify", str(folder))
+    assert code == 1 and "FAIL" in out and path.name in out and err == ""
+
+
+def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeypatch):
+    folder = shutil.copytree(trained, workplace / "copy")
+    (folder / "step-0000040.safetensors").unlink()
+    code, out, _ = call(capsys, monkeypatch, "verify", str(folder))
+    assert code == 1 and "step 36 of 40" in out and "FAIL" not in out
+
+
+@pytest.mark.parametrize(
+    ("runs", "quick", "expected"),
+    [
+        ([], False, "reports"),
+        ([], True, "reports/quick"),
+        (["a", "./b/c"], False, "reports/a-c"),
+        (["/"], False, "reports/run"),
+        (["x y\n"], True, "reports/x-y-/quick"),
+        (["a\0"], False, "reports/a"),
+    ],
+)
+def test_default_folders(runs, quick, expected):
+    assert cli._default_folder(runs, quick) == Path(expected)
+
+
+@pytest.mark.parametrize("run", ["..", ".", "../..", "a/..", "x" * 500])
+def test_default_folders_stay_inside_reports(run):
+    folder = cli._default_folder([run], False)
+    assert Path(os.path.normpath(folder)).parent == Path("reports") and len(folder.name) <= 100

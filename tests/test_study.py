@@ -1,0 +1,97 @@
+"""Studies: a tiny analysis becomes a document with provenance, a page, and the same bytes when rendered again."""
+
+import json
+import re
+
+import pytest
+from small_runs import write_run
+
+from mechbp import study
+from mechbp.errors import InputError
+from mechbp.models.runs import load
+from mechbp.models.training import train
+
+SCRIPT = '''"""A tiny analysis."""
+from mechbp.report.document import Section
+RUNS = ("tiny",)
+def analyse(study):
+    study.stage("looking")
+    number = study.rng("a").integers(1000)
+    return {"slug": "tiny", "title": "Tiny", "lead": "A number.", "claims": (),
+            "sections": (Section("one", "One", (f"The number is {number}; size {study.size(10, 2)}.",)),)}
+'''
+
+
+@pytest.fixture
+def analyses(tmp_path, monkeypatch):
+    folder = tmp_path / "analyses"
+    folder.mkdir()
+    (folder / "tiny.py").write_text(SCRIPT)
+    (folder / "_private.py").touch()
+    monkeypatch.setattr(study, "analyses_root", lambda: folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = write_run(tmp_path_factory.mktemp("study") / "own", training__steps=2)
+    train(folder)
+    return load(folder)
+
+
+def studied(run, *, quick=True):
+    return study.analyse(study.load_analysis("tiny"), study.Study((run,), quick, lambda text: None))
+
+
+def test_analyses_are_found_by_name(analyses):
+    assert study.analysis_names() == ["tiny"]
+    assert study.load_analysis("tiny").RUNS == ("tiny",)
+    with pytest.raises(InputError, match=re.escape("no analysis 'nope'; there are: tiny.")):
+        study.load_analysis("nope")
+    for name in ("../tiny", "tiny.py\0", "", "/etc/passwd"):
+        with pytest.raises(InputError, match="is not a valid name"):
+            study.load_analysis(name)
+
+
+def test_provenance_names_run_versions_and_seed(analyses, run):
+    document = studied(run)
+    provenance = document.provenance
+    assert provenance.runs["own"]["checkpoint_sha256"] == run.digest and provenance.runs["own"]["step"] == 2
+    assert provenance.runs["own"]["trained_on"] == "tokens" and provenance.runs["own"]["sequences"] == 16
+    assert provenance.seeds == {"study": 0} and set(study.PACKAGES) < set(provenance.versions)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", provenance.utc)
+    assert re.fullmatch("[0-9a-f]{12}|unknown", provenance.git_commit)
+
+
+def test_equal_seeds_give_equal_content_and_quick_changes_sizes_only(analyses, run):
+    first, again, full = studied(run), studied(run), studied(run, quick=False)
+    assert first.sections == again.sections
+    assert first.sections[0].text[0].replace("size 2", "size 10") == full.sections[0].text[0]
+
+
+def test_pages_are_rebuilt_byte_for_byte_from_the_json(analyses, run, tmp_path):
+    folder = tmp_path / "out" / "deep"
+    pages = study.write_documents([studied(run)], folder)
+    assert {page.name for page in pages} == {"tiny.html", "index.html"}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) == {"tiny.html", "index.html", "tiny.json"}
+    (folder / "tiny.html").unlink()
+    study.render_folder(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert json.loads(before["tiny.json"])["slug"] == "tiny"
+
+
+def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for bad in ("file", "file/below", "loop", "x" * 300, "a\0b"):
+        with pytest.raises(InputError, match="--out: cannot write to"):
+            study.check_folder(tmp_path / bad)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "package.json").write_text("{}")
+    with pytest.raises(InputError, match="package.json"):
+        study.check_folder(tmp_path / "theirs")
+    study.check_folder(tmp_path / "new" / "deep")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match="holds no .*json to render"):
+        study.render_folder(tmp_path)
