@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechbp.methods.ablation import AttentionAblation, Metric, ablate_attention
+from mechbp.methods.ablation import AttentionAblation, ablate_attention
 from mechbp.methods.attention import AttentionMatch, LevelMass, compare_attention, mass_by_level, mean_pattern
+from mechbp.methods.metric import Metric
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, shown
 from mechbp.report.document import Claim, FigureData, Section
@@ -51,9 +52,8 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
             else "."
         ),
         "Levels count from the query: 0 is the leaf itself, h the leaves that meet it h levels up. The paper's construction "
-        "puts all "
-        "mass of block m on level m. The permutation null relabels the leaves of that reference; likeness alone is no evidence "
-        "of use, so each pattern is also replaced and the loss measured.",
+        "puts all mass of block m on level m. The permutation null relabels the leaves of that reference; likeness alone is no "
+        "evidence of use, so each pattern is also replaced and the loss measured.",
     )
     figures = (
         _map_figure(run, patterns.mean),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mechbp.methods.corruptions import corrupt, sibling_subtree, splice
-from mechbp.methods.patching import Metric, PatchEffects, patch
+from mechbp.methods.metric import Metric
+from mechbp.methods.patching import PatchEffects, patch
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, shown
 from mechbp.report.document import Claim, FigureData, Section
@@ -166,8 +167,7 @@ def _pattern_patch_figure(run: Run, effects: dict[str, PatchEffects]) -> FigureD
         kind="bars",
         title=f"{run.name}: patching whole attention patterns",
         caption="Normalised effect of giving one head the other run's attention pattern, values untouched. Near 0: where the "
-        "head "
-        "looks does not depend on the symbols, what it moves does.",
+        "head looks does not depend on the symbols, what it moves does.",
         alt="Effects of patching attention patterns, by what was redrawn.",
         data={"y_title": "effect", "categories": list(effects), "series": series},
     )

@@ -20,7 +20,7 @@ from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching
 from mechbp.methods.attention import PATTERN_HOOKS, block_average, named_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.methods.leaves import leaf_count
-from mechbp.methods.patching import Metric
+from mechbp.methods.metric import Metric, score
 
 REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabelled")
 """What stands in for a pattern. "relabelled" is the control: the sibling-subtree pattern with its leaves permuted."""
@@ -116,8 +116,8 @@ def replace_patterns(
         part = given[start : start + BATCH] if given.ndim == 5 else given[None]
         return {names[layer]: partial(_replace, torch.as_tensor(part[:, layer]), selected) for layer in chosen}
 
-    before = _values(metric, _logits(model, rows, None)) if baseline is None else baseline
-    return PatternReplacement(before, _values(metric, _logits(model, rows, edits)))
+    before = score(metric, _logits(model, rows, None), "replace_patterns") if baseline is None else baseline
+    return PatternReplacement(before, score(metric, _logits(model, rows, edits), "replace_patterns"))
 
 
 def ablate_attention(
@@ -160,7 +160,7 @@ def ablate_attention(
         places.append((tuple(range(n_layers)), None))
     if per_head and n_heads > 1:
         places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
-    baseline = _values(metric, _logits(model, to_tokens(model, tokens), None))
+    baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
     rows = []
     for name in replacements:
         patterns = stand_in(name)
@@ -204,11 +204,3 @@ def _logits(
             with edit(model, edits(start)):
                 logits.append(forward(model, batch))
     return torch.cat(logits)
-
-
-def _values(metric: Metric, logits: Float[Tensor, "n position q"]) -> Float64[np.ndarray, " n"]:
-    values = metric(logits)
-    if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
-        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise InputError(f"metric must return a tensor of one number per example, [{len(logits)}], got {got}.")
-    return values.detach().double().cpu().numpy()

@@ -8,7 +8,7 @@ finished by restarting at block l + 1. This is exact and needs hooks only; many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -16,18 +16,17 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, layer_of, matching_hooks, to_tokens
 from mechbp.methods.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.metric import Metric, score
 from mechbp.randomness import rng as named_rng
 
 Direction = Literal["denoising", "noising"]
 Position = int | tuple[int, ...] | None
-Metric = Callable[[Float[Tensor, "n position q"]], Float[Tensor, " n"]]
-"""What a run is scored by: one number per example from its logits."""
 
 
 class Site(NamedTuple):
@@ -176,7 +175,7 @@ def patch(
     groups = _position_groups(positions, base_tokens.shape[1])
     runs = _Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
 
-    base, donor = (_measure(metric, runs.logits(tokens), "the unpatched run") for tokens in (base_tokens, donor_tokens))
+    base, donor = (score(metric, runs.logits(tokens), "patch: the unpatched run") for tokens in (base_tokens, donor_tokens))
     cells: list[PatchCell] = []
     values: list[np.ndarray] = []
     for name, site in sites.items():
@@ -185,7 +184,7 @@ def patch(
         for head in range(runs.donors[name].shape[n_heads]) if heads and n_heads is not None else [None]:
             for label, logits in zip(labels, runs.patched_logits(name, site, labels, head), strict=True):
                 cells.append(PatchCell(name, label, head))
-                values.append(_measure(metric, logits, f"{name}, position {label}, head {head}"))
+                values.append(score(metric, logits, f"patch: {name}, position {label}, head {head}"))
     stacked = np.stack(values, axis=1)
     draw = named_rng(0, "patch") if rng is None else rng
     return PatchEffects(
@@ -322,14 +321,3 @@ def _position_groups(positions: Sequence[int | tuple[int, ...]] | None, length: 
     if not groups:
         raise InputError("patch: positions is empty. Pass None for every position.")
     return groups
-
-
-def _measure(metric: Metric, logits: Tensor, where: str) -> Float64[np.ndarray, " n"]:
-    """Metric of all examples as float64, refused unless it is one finite number each."""
-    values = metric(logits)
-    if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
-        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise InputError(f"patch: metric must return one value per example, [{len(logits)}], got {got}. Do not average.")
-    if not bool(torch.isfinite(values).all()):
-        raise InputError(f"patch: metric is not finite for example {int((~torch.isfinite(values)).nonzero()[0])} at {where}.")
-    return values.double().cpu().numpy()

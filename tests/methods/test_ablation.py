@@ -83,7 +83,7 @@ def test_leaf_patterns_leave_root_attention_alone() -> None:
         ((THEORY[:2], [0], metric), "patterns must be"),
         ((np.zeros((4, 3, 2, 8, 8)), [0], metric), "patterns must be"),
         ((THEORY[:, :1], [0], metric), "patterns have 1 heads, the model has 2"),
-        ((THEORY, [0], lambda logits: logits.mean()), "one number per example"),
+        ((THEORY, [0], lambda logits: logits.mean()), "one value per example"),
     ],
 )
 def test_wrong_calls_are_refused(arguments: tuple, message: str) -> None:

@@ -244,7 +244,7 @@ def test_heads_can_be_patched_jointly():
         (dict(batch_size=0), InputError, "batch_size must be >= 1"),
         (dict(hooks="*hook_scale"), HookError, "is no site for patching. Sites: hook_resid_pre"),
         (dict(metric=lambda logits: logits.mean()), InputError, r"one value per example, \[3\], got \[\]"),
-        (dict(metric=lambda logits: logits[:, 0, 0] / 0), InputError, "metric is not finite for example 0 at the unpatched run"),
+        (dict(metric=lambda logits: logits[:, 0, 0] / 0), InputError, "the unpatched run: metric is not finite for example 0"),
         (dict(corrupted=tokens_for(2, 6, 2)), InputError, r"one shape, got \[3, 6\] and \[2, 6\]"),
     ],
 )
