@@ -158,9 +158,8 @@ def _left_px(labels: list[str]) -> int:
 
 
 def _title(text: str, x: float, y: float, room: int) -> dict[str, Any]:
-    place = {"xref": "paper", "yref": "paper", "x": x, "y": y, "xanchor": "left", "yanchor": "bottom", "yshift": 3}
     shown = text if len(text) <= room else text[: max(1, room - 1)].rstrip() + "…"
-    return {**place, "text": style.label(shown), "showarrow": False, "align": "left", "font": {"size": 12.5}}
+    return {"x": x, "y": y, "yanchor": "bottom", "yshift": 3, "text": style.label(shown), "font": {"size": 12.5}}
 
 
 def _panel(data: dict[str, Any], panel: dict[str, Any], index: int) -> go.Heatmap:

@@ -126,15 +126,12 @@ def _reference_lines(
     places = _apart(pixels, [LABEL_GAP_PX * (text.count("<br>") + 1) for text in texts], height)
     layout["annotations"] = [
         {
-            "xref": "paper",
             "x": 1,
-            "xanchor": "left",
             "xshift": 6,
+            "yref": "y",
             "y": round(scale(r["y"]), 6),
             "yshift": round(place - pixel, 1),
             "text": text,
-            "align": "left",
-            "showarrow": False,
             "font": {"size": 12},
         }
         for r, text, pixel, place in zip(shown, texts, pixels, places, strict=True)

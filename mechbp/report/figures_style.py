@@ -44,7 +44,14 @@ def template(dark: bool) -> dict[str, Any]:
             "yaxis": axis,
             "coloraxis": {"colorbar": {"tickfont": {"color": muted}, "outlinewidth": 0}},
             "shapedefaults": {"line": {"color": text}},
-            "annotationdefaults": {"font": {"color": muted}},
+            "annotationdefaults": {
+                "font": {"color": muted},
+                "xref": "paper",
+                "yref": "paper",
+                "xanchor": "left",
+                "align": "left",
+                "showarrow": False,
+            },
             "hoverlabel": {
                 "bgcolor": "#24272b" if dark else "#ffffff",
                 "bordercolor": muted,

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-DECIMALS = 4
+DECIMALS = 3
 """What a heat-map cell keeps; its interval is wider than the rest."""
 
 

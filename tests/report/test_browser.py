@@ -92,6 +92,18 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, the
         assert visit.messages == [] and visit.page.evaluate("violations") == []
 
 
+def test_a_snapshot_keeps_titles_below_their_axes(browser, pages):
+    """Plotly measures text in an element of its own at the end of the body; hidden, it would measure nothing."""
+    with Visit(browser, pages / "demo.html") as visit:
+        visit.page.evaluate("document.documentElement.dataset.snapshot = ''; dispatchEvent(new Event('resize'))")
+        assert visit.drawn() == N_FIGURES
+        above = """[...document.querySelectorAll('.plot')].filter(plot => {
+            const title = plot.querySelector('.xtitle'), area = plot.querySelector('.nsewdrag');
+            return title && title.getBoundingClientRect().top < area.getBoundingClientRect().bottom;
+        }).map(plot => plot.id)"""
+        assert visit.page.evaluate(above) == []
+
+
 def test_a_page_whose_hash_was_edited_draws_nothing(browser, pages):
     with Visit(browser, pages / "forged.html") as visit:
         assert visit.page.locator(".plot svg").count() == 0

@@ -39,10 +39,10 @@ def test_points_stand_along_the_axis_asked_for():
     check_data("dots", {"x_title": "x", "categories": ["a", "b"], "series": [{"name": "s", **found}]}, "here")
 
 
-def test_panels_keep_four_decimals_and_every_end():
+def test_panels_keep_three_decimals_and_every_end():
     interval = Interval(np.array([[0.123456, 0.5]]), np.array([[0.1, 0.4]]), np.array([[0.2, np.nan]]), 10)
     found = panel("title", interval)
-    np.testing.assert_array_equal(found["values"], [[0.1235, 0.5]])
+    np.testing.assert_array_equal(found["values"], [[0.123, 0.5]])
     np.testing.assert_array_equal(found["low"], [[0.1, 0.4]])
     np.testing.assert_array_equal(found["high"], [[0.2, np.nan]])
     assert found["title"] == "title" and set(found) == {"title", "values", "low", "high"}
