@@ -22,7 +22,7 @@ CLAIMS = {
     "tree_inference": {"exact", "nearest", "staircase"},
     "tree_mechanism": {"probe-order", "patch-order", "attention-levels", "attention-causal", "attention-theory"},
 }
-FIGURES = {"tree_inference": 6, "tree_mechanism": 14}
+FIGURES = {"tree_inference": 6, "tree_mechanism": 16}
 """Per masked or root run."""
 
 

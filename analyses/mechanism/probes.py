@@ -64,6 +64,8 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     )
     figures = [
         *(_message_figure(run, grid, name) for name in MESSAGES),
+        _metric_figure(run, grid, "kl_nats"),
+        _metric_figure(run, grid, "accuracy"),
         _everywhere_figure(run, everywhere),
         _symbol_figure(run, symbol_grid),
     ]
@@ -85,7 +87,8 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
         title=f"{run.name}: {'marginals' if message == 'marginals' else message + ' messages'} of a leaf's own ancestors",
         caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences, mean over leaf positions; 1 is a message read "
         "without error, 0 its mean. From top to bottom: later in the network. Left to right: from the root to the leaf itself. "
-        "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone.",
+        "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone."
+        + (" The root's downward message is its prior, the same for all sequences: nothing to read." * (message == "downward")),
         alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
         data={
             "rows": rows,
@@ -96,6 +99,43 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
             "range": [0, 1],
             "cell_text": True,
             "panels": panels,
+        },
+    )
+
+
+def _metric_figure(run: Run, grid: ProbeGrid, metric: str) -> FigureData:
+    """The same probes by another score, messages below one another, controls beside them."""
+    depths = run.process.depths
+    sources = {"trained": "model", **{CONTROL_TITLES[name]: name for name in ("random_init", "tokens")}}
+    outputs = [i for i, hook in enumerate(grid.hooks) if not hook.endswith("resid_mid")]
+    panels = []
+    for message in MESSAGES:
+        for title, source in sources.items():
+            cells = [grid.ancestor_mean(metric, f"{message} {d}", source)[outputs] for d in depths]
+            panels.append(panel(f"{message}, {title}", Interval.stack(cells, axis=1)))
+    divergence = metric == "kl_nats"
+    return FigureData(
+        id=f"fig-{run.name}-probe-{metric.removesuffix('_nats')}",
+        kind="heatmap",
+        title=f"{run.name}: {'how far probes are from messages' if divergence else 'the most likely symbol, by probe'}",
+        caption=(
+            f"KL(message || probe), nats, with probe outputs raised to {grid.floor:g} and renormalised; 0 is a message read "
+            "without error. Small values early in the network mean a message that hardly varies, so compare with the controls."
+            if divergence
+            else "Share of sequences on which the probe's most likely symbol is the message's (any of them, if tied)."
+        )
+        + f" The probes of the figures before, n = {grid.n_test:,} test sequences, mean over leaf positions.",
+        alt="Scores by stage and depth, for upward, downward and marginal messages, beside random weights and the token alone.",
+        data={
+            "rows": [hook_label(grid.hooks[i]) for i in outputs],
+            "columns": depth_labels(depths, run.process.depth),
+            "row_title": "read from",
+            "column_title": "ancestor at depth",
+            "value_title": "KL(message || probe) (nats)" if divergence else "accuracy",
+            "cell_text": True,
+            "panels": panels,
+            "panel_columns": len(sources),
+            **({} if divergence else {"range": [0, 1]}),
         },
     )
 
