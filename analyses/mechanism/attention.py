@@ -249,7 +249,7 @@ def _attention_claims(
             f"uniform: {estimate(uniform, 3, 'nats')}\n"
             f"n = {averaged.n:,}",
             control=f"unedited KL {estimate(ablation.baseline, 3, 'nats')}"
-            + (f"\nwith leaves relabelled: + {estimate(change['relabelled', everywhere], 3, 'nats')}" if comparable else ""),
+            + (f"\nwith leaves relabelled: {estimate(change['relabelled', everywhere], 3, 'nats')}" if comparable else ""),
             verdict="holds"
             if float(averaged.high) < CLEAR_LOSS_NATS / 10 and float(uniform.low) > CLEAR_LOSS_NATS
             else "partly"
