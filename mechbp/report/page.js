@@ -49,11 +49,17 @@
     plot.slider.nextElementSibling.value = plot.names[plot.frame];
   }
 
+  // Figures whose frames carry the same names tell of the same thing: their sliders move together.
+  function showAlike(plot, frame) {
+    const names = JSON.stringify(plot.names);
+    for (const other of plots.values()) if (other.slider && JSON.stringify(other.names) === names) { show(other, frame); draw(other); }
+  }
+
   function followLink() {
     const link = /^#(fig-[a-z0-9-]+)\/(\d{1,4})$/.exec(location.hash);
     const plot = link && plots.get(link[1]);
     if (!plot) return;
-    if (plot.slider) { show(plot, Number(link[2])); draw(plot); }
+    if (plot.slider) showAlike(plot, Number(link[2]));
     plot.div.parentElement.scrollIntoView();
   }
 
@@ -82,7 +88,7 @@
   for (const [id, plot] of plots) {
     draw(plot);
     if (!plot.slider) continue;
-    plot.slider.addEventListener("input", () => { show(plot, Number(plot.slider.value)); draw(plot); });
+    plot.slider.addEventListener("input", () => showAlike(plot, Number(plot.slider.value)));
     plot.slider.addEventListener("change", () => history.replaceState(null, "", "#" + id + "/" + plot.frame));
   }
   const redraw = () => plots.forEach(draw);

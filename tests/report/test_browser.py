@@ -1,10 +1,12 @@
 """Pages in a real browser: every figure drawn, nothing fetched, a silent console; skipped where no Chromium is installed."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from demo import demo
 
+from mechbp.report.document import Section
 from mechbp.report.index import render_index
 from mechbp.report.page import render
 from mechbp.report.snapshot import TIMEOUT_MS, chromium, system_chromium, wait_until_drawn
@@ -126,6 +128,22 @@ def test_links_restore_the_slider_and_the_slider_sets_the_link(browser, pages):
         visit.page.set_viewport_size({"width": 400, "height": 800})
         visit.drawn()
         assert slider.input_value() == "2" and visit.messages == []
+
+
+def test_sliders_over_the_same_frames_move_together(browser, tmp_path):
+    document = demo()
+    probes = next(figure for figure in document.figures if figure.id == "fig-probes")
+    other = {**probes.data, "frames": [{**frame, "name": f"other {i}"} for i, frame in enumerate(probes.data["frames"])]}
+    figures = (probes, replace(probes, id="fig-twin"), replace(probes, id="fig-other", data=other))
+    section = Section("sliders", "Sliders", (), figures)
+    path = tmp_path / "sliders.html"
+    path.write_text(render(replace(document, claims=(), sections=(section,))), encoding="utf-8", newline="\n")
+    with Visit(browser, path) as visit:
+        wait_until_drawn(visit.page, "plot-fig-other")
+        last = len(probes.data["frames"]) - 1
+        visit.page.locator("#frame-fig-twin").press("ArrowLeft")
+        shown = [visit.page.locator(f"#frame-{name}").input_value() for name in ("fig-probes", "fig-twin", "fig-other")]
+        assert shown == [str(last - 1), str(last - 1), str(last)] and visit.messages == []
 
 
 def test_downloads_hold_the_plotted_data(browser, pages):
