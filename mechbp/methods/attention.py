@@ -146,16 +146,21 @@ def named_pattern(name: Theory, n_layers: int, n_heads: int, n_leaves: int) -> P
     return np.repeat(blocks[:, None], n_heads, axis=1)
 
 
-def block_average(pattern: Pattern) -> Pattern:
+def block_average(pattern: Pattern, distinct_levels: int | None = None) -> Pattern:
     """Return the pattern averaged over all (query, key) pairs with the same LCA level; row sums of 1 stay 1.
 
-    With a ROOT query in last place, leaf-to-ROOT, ROOT-to-leaf and ROOT-to-ROOT are averaged as levels of their own.
+    With `distinct_levels` = t only levels 0..t are told apart and all pairs beyond share one average: t = -1 is uniform
+    attention, the default tells every level apart. With a ROOT query in last place, leaf-to-ROOT, ROOT-to-leaf and
+    ROOT-to-ROOT are averaged as levels of their own. Raises InputError for t < -1.
     """
     n_positions = pattern.shape[-1]
     n_leaves = leaf_count(n_positions, "block_average")
     levels = lca_level(n_leaves)
+    if distinct_levels is not None and distinct_levels < -1:
+        raise InputError(f"block_average: distinct_levels must be >= -1, got {distinct_levels}.")
+    kept = levels.max() if distinct_levels is None else distinct_levels
     kinds = np.full((n_positions, n_positions), levels.max() + 3)
-    kinds[:n_leaves, :n_leaves] = levels
+    kinds[:n_leaves, :n_leaves] = np.minimum(levels, kept + 1)
     if n_positions > n_leaves:
         kinds[:n_leaves, n_leaves], kinds[n_leaves, :n_leaves] = levels.max() + 1, levels.max() + 2
     averaged = np.empty(pattern.shape)

@@ -114,6 +114,18 @@ def test_block_average_preserves_rows_and_levels() -> None:
     np.testing.assert_allclose(block_average(THEORY), THEORY, atol=1e-15)
 
 
+def test_block_average_merges_the_levels_it_is_not_told_to_keep_apart() -> None:
+    pattern = np.random.default_rng(3).dirichlet(np.ones(16), size=(1, 1, 16))
+    levels = lca_level(16)
+    merged = block_average(pattern, 1)[0, 0]
+    for group in (levels == 0, levels == 1, levels >= 2):
+        np.testing.assert_allclose(merged[group], pattern[0, 0][group].mean())
+    np.testing.assert_allclose(block_average(pattern, -1), 1 / 16)
+    np.testing.assert_array_equal(block_average(pattern, 3), block_average(pattern))  # one class is left for the last level
+    with pytest.raises(InputError, match="distinct_levels must be >= -1, got -2"):
+        block_average(pattern, -2)
+
+
 def test_control_and_custom_references_are_used() -> None:
     model, control = PatternModel(THEORY, wobble=0.2), PatternModel(named_pattern("uniform", 4, 1, 16))
     match = compare_attention(model, TOKENS, THEORY, rng=rng(0), control_model=control, permutations=19)
