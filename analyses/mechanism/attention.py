@@ -41,7 +41,7 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     reference = "sibling-subtree" if comparable else "uniform"
     match = compare_attention(run.model, tokens, reference, rng=study.rng(run.name, "match"), control_model=control)
     study.stage(f"{run.name}: replacing attention")
-    asked, metric = _kl_to_exact(study, run, study.size(1024, 256))
+    asked, metric = kl_to_exact(study, run, study.size(1024, 256))
     names = ["block-average", "mean", *(["sibling-subtree", "relabelled"] if comparable else []), "uniform"]
     ablation = ablate_attention(run.model, asked, metric, rng=study.rng(run.name, "replace"), replacements=names)
     text = (
@@ -65,7 +65,7 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     return _attention_claims(run, mass, control_mass, match, ablation, comparable), section
 
 
-def _kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
+def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
     """Inputs with one query each, and KL(BP || model) at that query as a metric."""
     process, task = run.process, run.config.objective.task
     sample = process.sample(n, study.rng(run.name, "ablation"))

@@ -1,0 +1,205 @@
+"""Where do the models of every filter level look, and which levels do they need to tell apart?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyses.levels.family import Family
+from analyses.mechanism.attention import kl_to_exact
+from mechbp.hooks import capture, layer_of
+from mechbp.methods.ablation import replace_patterns
+from mechbp.methods.attention import PATTERN_HOOKS, block_average, mass_by_level, mean_pattern
+from mechbp.methods.intervals import Interval, bootstrap_mean
+from mechbp.models.runs import Run
+from mechbp.models.tasks import shown
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import DECIMALS, estimate, panel, points
+from mechbp.study import Study
+
+HARMLESS_NATS = 0.01
+"""Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
+NEEDED_NATS = 0.02
+"""Telling a level apart is called needed when merging it with the farther ones loses more than this."""
+
+
+def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
+    n = study.size(1000, 200)
+    maps, masses, controls = [], [], []
+    for run in family.runs:
+        study.stage(f"{run.name}: attention")
+        tokens = shown(run.process, family.task, run.process.sample(n, study.rng(run.name, "attention")).tokens)
+        patterns = mean_pattern(run.model, tokens)
+        maps.append(patterns.mean)
+        masses.append(mass_by_level(patterns, study.rng(run.name, "mass")))
+        control = mean_pattern(run.untrained(seed=1), tokens)
+        controls.append(mass_by_level(control, study.rng(run.name, "control mass")).mass)
+    figures = [_map_figure(family, maps, n), _mass_figure(family, [m.mass for m in masses], controls[0], masses[0].uniform, n)]
+    text = [
+        f"Patterns are means over {n:,} fully observed sequences of the model's own level, leaf to leaf. In data of level k, "
+        f"leaves in different blocks of 2^({family.depth} - k) meet only at the root: the distance of two blocks tells nothing.",
+    ]
+    claims: list[Claim] = []
+    if family.task == "masked":
+        losses = [_merging_losses(study, run) for run in family.runs]
+        figures.append(_merging_figure(family, losses))
+        claims.append(_merging_claim(family, losses))
+        text.append(
+            "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
+            "over pairs of leaves at the same level, with all levels beyond some level merged into one."
+        )
+    else:
+        text.append(
+            "Only maps are shown here: the answer is gathered by the ROOT query, whose own row no average by level keeps."
+        )
+    title = f"{family.heading}: where every model looks"
+    return claims, Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
+
+
+def _merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
+    """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
+    study.stage(f"{run.name}: merging levels of attention")
+    tokens, metric = kl_to_exact(study, run, study.size(1024, 128))
+    captured = capture(run.model, tokens, PATTERN_HOOKS)
+    names = sorted(captured, key=lambda name: layer_of(name) or 0)
+    mean = np.stack([captured[name].double().mean(dim=0).numpy() for name in names])
+    depth, layers = run.process.depth, range(len(names))
+    changes, baseline = {}, None
+    for kept in range(depth - 1, -2, -1):  # depth - 1 levels told apart leave one class for the last: all are
+        found = replace_patterns(run.model, tokens, block_average(mean, kept), layers, metric, baseline=baseline)
+        changes[kept], baseline = found.change, found.baseline
+    draw = study.rng(run.name, "merging")
+    return [
+        (_kept_name(kept, depth), bootstrap_mean(change, draw), bootstrap_mean(change - changes[depth - 1], draw))
+        for kept, change in sorted(changes.items())
+    ]
+
+
+def _kept_name(kept: int, depth: int) -> str:
+    if kept == depth - 1:
+        return "all levels"
+    return {-1: "none: uniform", 0: "itself"}.get(kept, f"itself to {kept} up")
+
+
+def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
+    leaves = [str(leaf) for leaf in range(maps[0].shape[-1])]
+    frames = []
+    for label, mean in zip(family.labels, maps, strict=True):
+        n_layers, n_heads = mean.shape[:2]
+        panels = [
+            {
+                "title": f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else ""),
+                "values": np.round(mean[layer, head], 2),
+            }
+            for layer in range(n_layers)
+            for head in range(n_heads)
+        ]
+        frames.append({"name": label, "panels": panels})
+    alike = len({tuple(p["title"] for p in frame["panels"]) for frame in frames}) == 1
+    data = {
+        "rows": leaves,
+        "columns": leaves,
+        "row_title": "query leaf",
+        "column_title": "key leaf",
+        "value_title": "mean attention",
+        "range": [0, 1],
+        "frames": frames,
+        "frame_title": "filter level",
+        "panel_columns": 2,
+    }
+    common: dict[str, Any] = dict(
+        id=f"fig-{family.slug}-maps",
+        kind="heatmap",
+        title=f"{family.heading}: mean attention, by filter level of the training data",
+        caption=f"Attention from each query leaf (row) to each key leaf (column), mean over {n:,} sequences; rows sum to 1. The "
+        "slider is shared by the maps of both tasks.",
+        alt="Blocks on the diagonal shrink as the filter level grows.",
+    )
+    if not alike:
+        return FigureData(**common, status="skipped", reason="the runs differ in their number of blocks or heads")
+    return FigureData(**common, data=data)
+
+
+def _mass_figure(family: Family, masses: list[Interval], control: Interval, uniform: np.ndarray, n: int) -> FigureData:
+    n_levels = masses[0].mean.shape[-1]
+
+    def rows(interval: Interval) -> dict:
+        n_layers, n_heads = interval.mean.shape[:2]
+        where = (np.repeat(np.arange(n_layers), n_heads), np.tile(np.arange(n_heads), n_layers))
+        labels = [f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else "") for layer, head in zip(*where, strict=True)]
+        return {**panel("", interval[where]), "rows": labels}
+
+    panels = [rows(mass) | {"title": f"trained at {label}"} for label, mass in zip(family.labels, masses, strict=True)]
+    first = panels[0]["rows"]
+    panels.append(rows(control) | {"title": f"random weights, data of {family.labels[0]}"})
+    panels.append({"title": "uniform attention", "values": np.round(np.tile(uniform, (len(first), 1)), DECIMALS), "rows": first})
+    return FigureData(
+        id=f"fig-{family.slug}-mass",
+        kind="heatmap",
+        title=f"{family.heading}: attention mass by level of the lowest common ancestor",
+        caption=f"Share of attention on the leaves at each level, mean over queries and {n:,} sequences; rows sum to 1. Blocks "
+        f"of 2^({family.depth} - k) leaves end at level {family.depth} - k.",
+        alt="At low filter levels the blocks climb the levels one by one; at high ones they spread over other blocks of leaves.",
+        data={
+            "rows": first,
+            "columns": ["itself", *(str(level) for level in range(1, n_levels))],
+            "column_title": "levels up to the common ancestor",
+            "value_title": "share of attention",
+            "range": [0, 1],
+            "cell_text": True,
+            "panels": panels,
+            "panel_columns": 3,
+        },
+    )
+
+
+def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> FigureData:
+    categories = [name for name, _, _ in losses[0]]
+    series = [
+        {"name": f"trained at {label}", **points([loss for _, loss, _ in rows], "y"), "color": i}
+        for i, (label, rows) in enumerate(zip(family.labels, losses, strict=True))
+    ]
+    return FigureData(
+        id=f"fig-{family.slug}-merging",
+        kind="bars",
+        title=f"{family.heading}: which levels attention has to tell apart",
+        caption="Increase of KL(BP_k || model) at a hidden leaf when the patterns of all blocks are replaced by their average by "
+        "level, with levels beyond those named merged into one. `All levels` is the cost of a static pattern per level; "
+        f"`none` is uniform attention, the control. n = {losses[0][0][1].n:,} sequences per model.",
+        alt="Losses by number of levels told apart; the higher the filter level, the fewer levels are needed.",
+        data={
+            "x_title": "levels told apart",
+            "y_title": "increase of KL(BP_k || model) (nats)",
+            "categories": categories,
+            "series": series,
+        },
+    )
+
+
+def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
+    """At level k, merging all levels beyond depth - k costs nothing, merging one more does."""
+    depth, lines, right, uniform = family.depth, [], [], []
+    for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
+        k = run.config.process.filter_level
+        by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
+        enough = min(depth - k, depth - 1)
+        free, spent = by_kept[enough], by_kept[enough - 1]
+        single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
+        right.append(float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
+        uniform.append(f"{float(by_kept[-1].mean):.2f}")
+        parts = [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
+        parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if not single else []
+        lines.append(f"{label}, {', '.join(parts)}")
+    return Claim(
+        id=f"{family.slug}-merging",
+        statement=f"A {family.question} model trained at level k tells apart the levels inside its blocks of 2^({depth} - k) "
+        "leaves and no others: merging the levels beyond costs nothing, merging one more does.",
+        reference="the paper: attention forms blocks of about 2^(l - k) leaves",
+        measured="nats lost by merging levels, beyond the loss of a static pattern per level\n"
+        + "\n".join(lines)
+        + f"\nn = {losses[0][0][1].n:,} sequences",
+        control="uniform attention, nats: " + ", ".join(uniform),
+        verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+        figure=f"fig-{family.slug}-merging",
+    )
