@@ -1,10 +1,12 @@
 """Every analysis, end to end on tiny runs of every kind: a document that validates, with a control beside every claim."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from small_runs import write_run
 
+from analyses.training.ladder import inclusions
 from mechbp import study
 from mechbp.models.runs import load
 from mechbp.models.training import train
@@ -36,7 +38,7 @@ def runs(tmp_path_factory):
     return tuple(load(folder) for folder in folders)
 
 
-@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels"])
+@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training"])
 def document(request, runs):
     """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
     with pytest.MonkeyPatch.context() as patched:
@@ -50,8 +52,8 @@ def test_documents_survive_the_round_trip(document):
 
 
 def test_every_kind_of_run_is_studied(document):
-    if document.slug == "tree_levels":
-        pytest.skip("studies runs side by side, in the test below")
+    if document.slug not in CLAIMS:
+        pytest.skip("studies runs side by side, in the tests below")
     for name in ("masked", "filtered", "root"):
         claims = {claim.id.removeprefix(f"{name}-") for claim in document.claims if claim.id.startswith(f"{name}-")}
         # At depth 2 the tree often leaves a single leaf no other symbol that fits: one subtree alone has no order.
@@ -76,6 +78,33 @@ def test_filter_levels_stand_side_by_side(document):
     assert figures["fig-masked-maps"].status == "skipped"  # these two runs differ in their number of blocks
     assert [frame["name"] for frame in figures["fig-root-maps"].data["frames"]] == ["k = 0"]
     assert {section.id for section in document.sections if section.status != "done"} == {"skipped"}
+
+
+def test_training_is_watched(document):
+    if document.slug != "tree_training":
+        pytest.skip("the other analyses study the last step")
+    ladders, watched = {"masked-k0", "masked-k1", "root-k0"}, {"masked", "filtered", "root"}
+    claims = {f"{name}-ladder" for name in ladders} | {f"{name}-rise-fall" for name in watched}
+    assert {claim.id for claim in document.claims} == claims
+    figures = {figure.id: figure.data for figure in document.figures}
+    for name in watched:  # one slider for all
+        frames = [[f["name"] for f in figures[f"fig-{name}-{kind}"]["frames"]] for kind in ("staircase", "mass", "readable")]
+        assert frames == [["step 0", "step 12"]] * 3
+    assert "fig-masked-maps" in figures and "fig-root-maps" not in figures
+
+
+def test_a_level_is_taken_in_when_its_oracle_stays_nearer():
+    nearest_first = [(9, 9, 1), (9, 9, 1), (9, 1, 3), (9, 3, 1), (9, 1, 3), (2, 3, 4)]
+    lines = [
+        {"step": i, "sequences": 10 * i, **{f"kl_model_to_bp{k}_nats": value for k, value in enumerate(row)}}
+        for i, row in enumerate(nearest_first)
+    ]
+    run = SimpleNamespace(
+        metrics=lines, process=SimpleNamespace(depth=2), config=SimpleNamespace(process=SimpleNamespace(filter_level=0))
+    )
+    assert inclusions(run) == {0: 50, 1: 40}  # BP_1 led at step 2 already, but not for good
+    run.metrics = lines[:4]
+    assert inclusions(run) == {}
 
 
 def test_every_claim_has_numbers_a_control_and_a_figure(document):
