@@ -25,16 +25,17 @@ MARGIN = 0.1
 
 def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]:
     tree = family.trees[0]
-    sample = tree.sample(study.size(4000, 1000), study.rng(family.slug, "ancestors"))
+    sample = tree.sample(study.size(4000, 600), study.rng(family.slug, "ancestors"))
     inputs = shown(tree, family.task, sample.tokens)
     targets = {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
     grids = []
     for run in family.runs:
         study.stage(f"{run.name}: ancestors")
+        first = not grids  # one architecture and one set of sequences: the controls are the same for all runs
         grids.append(
             probe(
-                run.model, inputs, targets, STAGES, rng=study.rng(family.slug, "probe"),
-                control_model=run.untrained(seed=1), nodes="own", controls=("tokens",),
+                run.model, inputs, targets, STAGES, rng=study.rng(family.slug, "probe"), nodes="own",
+                control_model=run.untrained(seed=1) if first else None, controls=("tokens",) if first else (),
             )
         )  # fmt: skip
     text = (

@@ -25,7 +25,7 @@ NEEDED_NATS = 0.02
 
 
 def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
-    n = study.size(1000, 200)
+    n = study.size(1000, 100)
     maps, masses, controls = [], [], []
     for run in family.runs:
         study.stage(f"{run.name}: attention")

@@ -21,7 +21,8 @@ from mechbp.report.parts import DECIMALS, estimate, panel
 from mechbp.study import Study
 
 FRAMES = 12
-"""Stored steps shown under the slider; all stored steps stand in the curves."""
+"""Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
+QUICK_FRAMES = 6
 STREAM = ["hook_embed", "blocks.*.hook_resid_post"]
 FALL = 0.02
 """A peak counts as one if accuracy falls from it by more than this."""
@@ -47,8 +48,9 @@ class Curves:
 
 
 def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
-    curves = _curves(study, run)
-    chosen = _chosen(run.steps)
+    frames = study.size(FRAMES, QUICK_FRAMES)
+    chosen = _spread(run.steps, frames)
+    curves = _curves(study, run, tuple(chosen) if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
     masses, maps, readable = [], [], []
     sample = run.process.sample(study.size(3000, 600), study.rng(run.name, "probes"))
@@ -70,7 +72,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
         readable.append((grid, Interval.stack([grid.ancestor_mean("r2", target) for target in targets], axis=1)))
     grid = readable[-1][0]
     text = (
-        f"`{run.name}` at its {len(run.steps)} stored steps, every step on the same held-out sequences. Step 0, random weights, "
+        f"`{run.name}` at {len(curves.steps)} stored steps, every step on the same held-out sequences. Step 0, random weights, "
         "is the control. The sliders below move together.",
     )
     figures = [
@@ -84,20 +86,20 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     return [_rise_and_fall(study, run, curves)], Section(f"trajectory-{run.name}", title, text, tuple(figures))
 
 
-def _chosen(steps: tuple[int, ...]) -> list[int]:
-    """At most FRAMES of the stored steps, the first and the last among them."""
-    return [steps[i] for i in sorted(set(np.linspace(0, len(steps) - 1, min(FRAMES, len(steps))).round().astype(int)))]
+def _spread(steps: tuple[int, ...], count: int) -> list[int]:
+    """At most `count` of the stored steps, the first and the last among them."""
+    return [steps[i] for i in sorted(set(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)))]
 
 
-def _curves(study: Study, run: Run) -> Curves:
+def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
     task, process, own = run.config.objective.task, run.process, run.config.process.filter_level
     n = study.size(*{"masked": (128, 32), "root": (1024, 128)}[task])
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     data = [tree.sample(n, study.rng(run.name, "level", k)).tokens for k, tree in enumerate(trees)]
     exact = [exact_answers(tree, task, tokens) for tree, tokens in zip(trees, data, strict=True)]
     oracles = [exact_answers(tree, task, data[own]) for tree in trees]
-    hits, divergences = np.empty((n, len(trees), len(run.steps))), np.empty((n, len(trees), len(run.steps)))
-    for at, step in enumerate(run.steps):
+    hits, divergences = np.empty((n, len(trees), len(steps))), np.empty((n, len(trees), len(steps)))
+    for at, step in enumerate(steps):
         study.stage(f"{run.name}: answers at step {step:,}")
         model = run.at(step)
         for k, tokens in enumerate(data):
@@ -107,8 +109,8 @@ def _curves(study: Study, run: Run) -> Curves:
                 for j, oracle in enumerate(oracles):
                     divergences[:, j, at] = kl_nats(answers, oracle).mean(axis=1)
     return Curves(
-        steps=run.steps,
-        sequences=[step * run.config.training.batch_size for step in run.steps],
+        steps=steps,
+        sequences=[step * run.config.training.batch_size for step in steps],
         accuracy=bootstrap_mean(hits, study.rng(run.name, "accuracy")),
         hits=hits,
         oracle=[float(_hits(e, exact_answers(trees[own], task, t)).mean()) for e, t in zip(exact, data, strict=True)],
