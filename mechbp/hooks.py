@@ -144,13 +144,21 @@ def model_device(model: HookedModel) -> torch.device:
 def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]) -> Int[Tensor, "n position"]:
     """Return the tokens as an int64 tensor on the model's device, a private copy.
 
-    Raises InputError unless they are integers [n, position] with n >= 1.
+    Raises InputError unless they are integers [n, position] with n >= 1 that fit the model's `d_vocab` and `n_ctx`, where its
+    cfg names them.
     """
     private = tokens.detach().clone() if isinstance(tokens, Tensor) else torch.tensor(np.asarray(tokens))
     if private.is_floating_point() or private.is_complex() or private.dtype == torch.bool:
         raise InputError(f"tokens must be integers, got dtype {private.dtype}.")
     if private.ndim != 2 or private.numel() == 0:
         raise InputError(f"tokens must have shape [n, position] with n >= 1, got {list(private.shape)}.")
+    longest, d_vocab = (getattr(model.cfg, name, None) for name in ("n_ctx", "d_vocab"))
+    if longest is not None and private.shape[1] > longest:
+        raise InputError(f"tokens have {private.shape[1]} positions; the model takes at most {longest} (cfg.n_ctx).")
+    low, high = int(private.min()), int(private.max())
+    if low < 0 or (d_vocab is not None and high >= d_vocab):
+        bound = "" if d_vocab is None else f", the model knows 0..{d_vocab - 1} (cfg.d_vocab)"
+        raise InputError(f"tokens must be >= 0{bound}, got {low if low < 0 else high}.")
     return private.to(device=model_device(model), dtype=torch.int64)
 
 

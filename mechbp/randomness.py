@@ -22,3 +22,10 @@ def rng(seed: int | np.integer, *labels: str | int | np.integer) -> np.random.Ge
     name = repr(tuple(label if isinstance(label, str) else int(label) for label in labels))
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), *words.tolist()])))
+
+
+def checked_generator(generator: object, where: str) -> np.random.Generator:
+    """Return `generator` if it is a NumPy Generator, or raise InputError in the name of `where`."""
+    if not isinstance(generator, np.random.Generator):
+        raise InputError(f"{where}: rng must be a numpy.random.Generator, got {type(generator).__name__}. Pass mechbp.rng(seed).")
+    return generator

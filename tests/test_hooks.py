@@ -138,6 +138,9 @@ def test_capture_takes_read_only_numpy_tokens_and_leaves_them(tiny_encoder):
         (np.zeros((2, 4)), "tokens must be integers, got dtype torch.float64"),
         (np.zeros(4, int), r"shape \[n, position\] with n >= 1, got \[4\]"),
         (np.zeros((0, 4), int), r"got \[0, 4\]"),
+        (np.zeros((2, 5), int), r"tokens have 5 positions; the model takes at most 4 \(cfg.n_ctx\)"),
+        (np.full((2, 4), 6), r"tokens must be >= 0, the model knows 0..5 \(cfg.d_vocab\), got 6"),
+        (np.full((2, 4), -1), r"got -1"),
     ],
 )
 def test_bad_tokens_are_refused(tiny_encoder, tokens, message):

@@ -186,6 +186,8 @@ def compare_attention(
     would. Uniform references are their own relabellings: p = 1. "block-average" compares the model with itself, averaged
     over pairs at the same LCA level. Raises InputError for a reference of another shape, or whose rows do not sum to 1.
     """
+    if permutations < 1 or resamples < 2:
+        raise InputError(f"compare_attention: need permutations >= 1 and resamples >= 2, got {permutations} and {resamples}.")
     rng = named_rng(0, "compare_attention") if rng is None else rng
     patterns = mean_pattern(model, tokens)
     target = _resolve(reference, patterns)

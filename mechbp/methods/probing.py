@@ -21,6 +21,7 @@ from mechbp.methods.probe_sweep import Labels, Sweep
 from mechbp.methods.probe_targets import split_sequences, target_banks
 from mechbp.methods.resampling import Resampling
 from mechbp.methods.ridge import PENALTIES
+from mechbp.randomness import checked_generator
 
 CONTROLS = ("shuffled", "tokens")
 RESAMPLES = 400
@@ -50,6 +51,7 @@ def probe(
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
     Raises InputError for targets that do not fit, and where the features are as many as the distinct training sequences.
     """
+    checked_generator(rng, "probe")
     positions = np.asarray(tokens)
     unknown = set(controls) - set(CONTROLS)
     if unknown:

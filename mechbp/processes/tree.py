@@ -12,6 +12,7 @@ from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.belief_propagation import TreeBeliefs, beliefs_from, run_passes
 from mechbp.processes.grammar import TreeGrammar
 from mechbp.processes.leave_one_out import BlockTable, LeafAndRoot, best_height, block_table, leaf_and_root_posteriors
+from mechbp.randomness import checked_generator
 
 MAX_DEPTH = 12
 """2^12 leaves; deeper trees are refused before anything is allocated."""
@@ -103,6 +104,7 @@ class FilteredTree:
         """Draw n independent trees."""
         if not isinstance(n, int | np.integer) or n < 0:
             raise InputError(f"FilteredTree.sample: n must be an integer >= 0, got {n!r}.")
+        checked_generator(rng, "FilteredTree.sample")
         q = self.vocab_size
         root = _draw(self.grammar.root_prior[None], np.zeros((n, 1), np.int64), rng)
         tops = np.arange(2**self.filter_level)
@@ -111,7 +113,7 @@ class FilteredTree:
             nodes[self.filter_level] = _draw(self.transitions.reshape(-1, q), tops * q + root, rng)
         for d in range(self.filter_level, self.depth):
             pair = _draw(self.grammar.rules.reshape(q, q * q), nodes[d], rng)
-            nodes[d + 1] = np.stack([pair // q, pair % q], axis=-1).reshape(n, -1)
+            nodes[d + 1] = np.stack([pair // q, pair % q], axis=-1).reshape(n, 2 ** (d + 1))
         return TreeSample(tokens=nodes[self.depth], root=root[:, 0], nodes=nodes)
 
     def beliefs(

@@ -126,6 +126,12 @@ def test_block_average_merges_the_levels_it_is_not_told_to_keep_apart() -> None:
         block_average(pattern, -2)
 
 
+@pytest.mark.parametrize("wrong", [{"permutations": 0}, {"resamples": 1}])
+def test_too_few_draws_are_refused(wrong: dict) -> None:
+    with pytest.raises(InputError, match="need permutations >= 1 and resamples >= 2"):
+        compare_attention(PatternModel(THEORY), TOKENS, **wrong)
+
+
 def test_control_and_custom_references_are_used() -> None:
     model, control = PatternModel(THEORY, wobble=0.2), PatternModel(named_pattern("uniform", 4, 1, 16))
     match = compare_attention(model, TOKENS, THEORY, rng=rng(0), control_model=control, permutations=19)

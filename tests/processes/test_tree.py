@@ -271,6 +271,20 @@ def test_wrong_sample_sizes_are_refused(n):
         TREE.sample(n, rng(0))
 
 
+@pytest.mark.parametrize("k", range(TREE.depth + 1))
+def test_an_empty_sample_has_every_shape_of_a_full_one(k):
+    tree = FilteredTree(TREE.grammar, TREE.depth, k)
+    empty = tree.sample(0, rng(0))
+    assert {d: symbols.shape for d, symbols in empty.nodes.items()} == {d: (0, 2**d) for d in tree.depths}
+    assert empty.tokens.shape == (0, tree.n_leaves) and tree.beliefs(empty.tokens).log_evidence.shape == (0,)
+
+
+@pytest.mark.parametrize("generator", [None, 0, np.random])
+def test_what_is_no_generator_is_refused(generator):
+    with pytest.raises(InputError, match="^FilteredTree.sample: rng must be a numpy.random.Generator, got .*Pass mechbp.rng"):
+        TREE.sample(3, generator)
+
+
 def test_priors_and_transitions_agree_with_the_rules(random_grammar):
     """P(x_{k,j} | root) at every path, by multiplying child laws one by one."""
     grammar = random_grammar("soft", 3, rng(9))
