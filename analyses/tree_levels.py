@@ -14,7 +14,7 @@ from analyses.levels.looking import study_looking
 from mechbp.report.document import Section
 from mechbp.study import Study
 
-RUNS = tuple(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range(5))
+RUNS = (*(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range(5)), "tree-mlm-k0-exact")
 
 
 def analyse(study: Study) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.levels.family import Family
+from analyses.levels.messages import message_figure
 from analyses.mechanism.probes import depth_labels, hook_label
 from mechbp.errors import InputError
 from mechbp.methods.ceilings import block_ceilings
@@ -47,8 +48,8 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
         "all leaves, as the random weights show.",
     )
     title = f"{family.heading}: which ancestors can be read"
-    figure = _figure(family, grids)
-    return [_claim(family, grids)], Section(f"ancestors-{family.slug}", title, text, (figure,))
+    figures = (_figure(family, grids), message_figure(study, family))
+    return [_claim(family, grids)], Section(f"ancestors-{family.slug}", title, text, figures)
 
 
 def _reference(family: Family) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from analyses.levels.family import Family
 from mechbp.divergence import kl_nats
-from mechbp.methods.agreement import Agreement, agreement, nearest
+from mechbp.methods.agreement import Agreement, Calibration, agreement, calibration, nearest
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers
@@ -36,6 +36,9 @@ class Meeting:
     to_oracles: Interval
     """Mean KL(model || BP_j), nats, for every j."""
     untrained_nearest: int
+    calibration: Calibration
+    untrained_error: float
+    """Calibration error of random weights."""
 
 
 def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -60,6 +63,8 @@ def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
         _divergence_figure(family, meetings, kinds, n),
         _choice_figure(family, meetings, kinds, n),
         _oracle_figure(family, meetings, n),
+        _calibration_figure(family, meetings, None, n),
+        _calibration_figure(family, meetings, UNIFORM, n),
     )
     section = Section(f"answers-{family.slug}", f"{family.heading}: answers on data of every level", text, figures)
     return _claims(family, meetings, kinds, n), section
@@ -83,6 +88,8 @@ def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray,
         nearest_level=level_found,
         margin=margin,
         to_oracles=bootstrap_mean(divergences, draw),
+        calibration=calibration(own, answers, draw, bins=20),
+        untrained_error=calibration(own[few], untrained, draw, bins=20).error,
         untrained_nearest=int(np.argmin([kl_nats(untrained, oracle[few]).mean() for oracle in exact])),
     )
 
@@ -171,6 +178,36 @@ def _oracle_figure(family: Family, meetings: dict, n: int) -> FigureData:
             [panel("own data", own), panel("uniform sequences", uniform)],
         )
         | {"range": [0, 1], "column_title": "oracle"},
+    )
+
+
+def _calibration_figure(family: Family, meetings: dict, kind: str | None, n: int) -> FigureData:
+    """Calibration of every run on one kind of sequences, None for those of its own level."""
+    found = [meetings[run.name, kind or _own(run)] for run in family.runs]
+    series = []
+    for label, meeting in zip(family.labels, found, strict=True):
+        shown = meeting.calibration.filled > 0
+        ends = {"y": "mean", "low": "low", "high": "high"}
+        exact = {key: getattr(meeting.calibration.exact, end)[shown] for key, end in ends.items()}
+        series.append({"name": f"trained at {label}", "x": meeting.calibration.stated[shown], **exact})
+    errors = ", ".join(f"{m.calibration.error:.3f}" for m in found)
+    controls = ", ".join(f"{m.untrained_error:.2f}" for m in found)
+    where = "uniform sequences" if kind else "data of their own level"
+    return FigureData(
+        id=f"fig-{family.slug}-calibration-{'uniform' if kind else 'own'}",
+        kind="scatter",
+        title=f"{family.heading}: calibration on {where}",
+        caption=f"Mean probability under BP_k where the model states a probability, in 20 bins, with 95 % intervals over {n:,} "
+        f"sequences. Mean |stated - exact| over bins: {errors}; random weights: {controls}.",
+        alt="All models follow the diagonal: they state the probabilities that BP gives.",
+        data={
+            "x_title": "probability stated by the model",
+            "y_title": "exact probability, BP_k",
+            "identity": True,
+            "x_range": [0, 1],
+            "y_range": [0, 1],
+            "series": series,
+        },
     )
 
 

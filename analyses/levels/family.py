@@ -41,9 +41,12 @@ class Family:
 
     @property
     def labels(self) -> list[str]:
-        """One per run: its filter level, and its name where two runs share one."""
-        levels = [run.config.process.filter_level for run in self.runs]
-        return [f"k = {k}" + (f", {run.name}" if levels.count(k) > 1 else "") for k, run in zip(levels, self.runs, strict=True)]
+        """One per run: its filter level, a word where it was trained on posteriors, its name where two runs share all that."""
+        labels = [
+            f"k = {run.config.process.filter_level}" + ", posteriors" * (run.config.objective.targets == "posteriors")
+            for run in self.runs
+        ]
+        return [label if labels.count(label) == 1 else run.name for label, run in zip(labels, self.runs, strict=True)]
 
 
 def families(runs: Sequence[Run]) -> list[Family]:

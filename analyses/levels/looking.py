@@ -84,8 +84,12 @@ def _kept_name(kept: int, depth: int) -> str:
 
 def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
     leaves = [str(leaf) for leaf in range(maps[0].shape[-1])]
-    frames = []
-    for label, mean in zip(family.labels, maps, strict=True):
+    frames, seen = [], set()
+    for run, mean in zip(family.runs, maps, strict=True):
+        level = run.config.process.filter_level
+        if level in seen:  # one map per level, so that the slider means the same in every figure
+            continue
+        seen.add(level)
         n_layers, n_heads = mean.shape[:2]
         panels = [
             {
@@ -95,7 +99,7 @@ def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
             for layer in range(n_layers)
             for head in range(n_heads)
         ]
-        frames.append({"name": label, "panels": panels})
+        frames.append({"name": f"k = {level}", "panels": panels})
     alike = len({tuple(p["title"] for p in frame["panels"]) for frame in frames}) == 1
     data = {
         "rows": leaves,

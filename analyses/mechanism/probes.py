@@ -8,7 +8,7 @@ from mechbp.methods.ceilings import block_ceilings
 from mechbp.methods.intervals import Interval
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.probing import probe
-from mechbp.models.objectives import hidden_leaves
+from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import shown
 from mechbp.processes.tree import FilteredTree
@@ -29,8 +29,7 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     process, task = run.process, run.config.objective.task
     n, n_symbols = study.size(8000, 1500), study.size(4000, 1000)
     sample = process.sample(n, study.rng(run.name, "probes"))
-    hidden = hidden_leaves(run.config.objective, sample.tokens.shape, study.rng(run.name, "masks"))
-    evidence = np.where(hidden, process.mask_token, sample.tokens) if task == "masked" else sample.tokens
+    evidence = training_evidence(run.config.objective, process, sample.tokens, study.rng(run.name, "masks"))
     beliefs = process.beliefs(evidence)
     targets = {f"{name} {d}": getattr(beliefs, name)[d] for name in MESSAGES for d in process.depths}
     control = run.untrained(seed=1)

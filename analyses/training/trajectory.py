@@ -12,7 +12,7 @@ from mechbp.divergence import kl_nats
 from mechbp.methods.attention import mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.methods.probing import probe
-from mechbp.models.objectives import hidden_leaves
+from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers, shown
 from mechbp.processes.tree import FilteredTree
@@ -54,9 +54,8 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     names = [f"step {step:,}" for step in chosen]
     masses, maps, readable = [], [], []
     sample = run.process.sample(study.size(3000, 600), study.rng(run.name, "probes"))
-    hidden = hidden_leaves(run.config.objective, sample.tokens.shape, study.rng(run.name, "masks"))
     masked = run.config.objective.task == "masked"
-    evidence = np.where(hidden, run.process.mask_token, sample.tokens) if masked else sample.tokens
+    evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
     upward = run.process.beliefs(evidence).upward
     targets = {f"upward {d}": upward[d] for d in run.process.depths}
     inputs = shown(run.process, run.config.objective.task, evidence)

@@ -61,6 +61,15 @@ def hidden_leaves(
     return np.where(drawn.any(axis=1, keepdims=True), drawn, hidden)
 
 
+def training_evidence(
+    objective: ObjectiveConfig, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"], generator: np.random.Generator
+) -> Int[np.ndarray, "n leaves"]:
+    """Return the leaves with those hidden, as MASK, that training would hide; other tasks than "masked" hide none."""
+    if objective.task != "masked":
+        return tokens
+    return np.where(hidden_leaves(objective, tokens.shape, generator), process.mask_token, tokens)
+
+
 def loss_nats(logits: Float[Tensor, "batch position q"], batch: Batch) -> Float[Tensor, ""]:
     """Return the mean cross-entropy of the read positions, nats; against symbols or against distributions."""
     return F.cross_entropy(logits[batch.reads], batch.targets)
