@@ -191,7 +191,7 @@ def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interv
         free, spent = by_kept[enough], by_kept[enough - 1]
         single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
         right.append(float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
-        uniform.append(f"{float(by_kept[-1].mean):.2f}")
+        uniform.append(f"{round(float(by_kept[-1].mean), 2) + 0.0:.2f}")
         parts = [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
         parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if not single else []
         lines.append(f"{label}, {', '.join(parts)}")

@@ -28,6 +28,7 @@ def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
     mean, low, high = (float(value) for value in (interval.mean, interval.low, interval.high))
     if 0 < high < 0.5 * 10.0**-digits and low >= 0:
         return f"< {10.0**-digits:.{digits}f}{' ' * bool(unit)}{unit}"
+    mean, low, high = (round(value, digits) + 0.0 for value in (mean, low, high))  # no minus before a zero
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{' ' * bool(unit)}{unit}"
 
 
