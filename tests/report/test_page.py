@@ -216,3 +216,11 @@ def test_templates_travel_with_the_package():
 
     folder = Path(mechbp.report.__file__).parent
     assert {"page.html", "index.html", "macros.html", "page.css", "page.js"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_index_gives_the_reference_and_links_claim_and_figure():
+    html = render_index([demo()])
+    for claim in demo().claims:
+        assert f'href="demo.html#claim-{claim.id}"' in html
+        assert not claim.figure or f'href="demo.html#{claim.figure}"' in html
+    assert html.count('class="reference"') == sum(bool(claim.reference) for claim in demo().claims) > 0
