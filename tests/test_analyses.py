@@ -52,8 +52,6 @@ def test_documents_survive_the_round_trip(document):
 
 
 def test_every_kind_of_run_is_studied(document):
-    if document.slug == "tree_levels":
-        pytest.skip("studies runs side by side, in the test below")
     if document.slug not in CLAIMS:
         pytest.skip("studies runs side by side, in the tests below")
     for name in ("masked", "filtered", "root"):
@@ -107,21 +105,6 @@ def test_a_level_is_taken_in_when_its_oracle_stays_nearer():
     assert inclusions(run) == {0: 50, 1: 40}  # BP_1 led at step 2 already, but not for good
     run.metrics = lines[:4]
     assert inclusions(run) == {}
-
-
-def test_filter_levels_stand_side_by_side(document):
-    if document.slug != "tree_levels":
-        pytest.skip("the other analyses study run by run")
-    families = {"masked": ["k = 0", "k = 1"], "root": ["k = 0"]}
-    ids = {f"{name}-{claim}" for name in families for claim in ("exact", "mismatched", "follows", "ancestors")}
-    assert {claim.id for claim in document.claims} == ids | {"masked-merging"}
-    figures = {figure.id: figure for figure in document.figures}
-    for name, rows in families.items():
-        assert figures[f"fig-{name}-accuracy"].data["rows"] == rows
-        assert figures[f"fig-{name}-divergence"].data["columns"] == ["k = 0", "k = 1", "k = 2", "uniform"]
-    assert figures["fig-masked-maps"].status == "skipped"  # these two runs differ in their number of blocks
-    assert [frame["name"] for frame in figures["fig-root-maps"].data["frames"]] == ["k = 0"]
-    assert {section.id for section in document.sections if section.status != "done"} == {"skipped"}
 
 
 def test_every_claim_has_numbers_a_control_and_a_figure(document):
