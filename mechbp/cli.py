@@ -51,6 +51,7 @@ def report(
     if not names:
         raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
     scripts = [load_analysis(name) for name in names]
+    _set_threads(threads)
     from mechbp.models.runs import load
 
     documents = []

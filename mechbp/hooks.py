@@ -147,7 +147,11 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
     Raises InputError unless they are integers [n, position] with n >= 1 that fit the model's `d_vocab` and `n_ctx`, where its
     cfg names them.
     """
-    private = tokens.detach().clone() if isinstance(tokens, Tensor) else torch.tensor(np.asarray(tokens))
+    if isinstance(tokens, Tensor):
+        private = tokens.detach().clone()
+    else:  # torch takes neither reversed nor byte-swapped arrays, nor all unsigned types
+        array = np.asarray(tokens)
+        private = torch.from_numpy(np.array(array, dtype=np.int64 if array.dtype.kind in "iu" else array.dtype))
     if private.is_floating_point() or private.is_complex() or private.dtype == torch.bool:
         raise InputError(f"tokens must be integers, got dtype {private.dtype}.")
     if private.ndim != 2 or private.numel() == 0:

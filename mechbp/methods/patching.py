@@ -237,7 +237,7 @@ class _Runs:
     def _residual_after(self, layer: int, name: str, site: Site, head: int | None) -> Tensor | None:
         """Residual stream after the block when the site is patched at every position, which is each position's own patch.
 
-        None if patching position 0 alone shows that this model's block spreads the patch to other positions.
+        None if patching a single position of a pair that differs, any of them, shows that this model's block spreads it.
         """
         assert self.residuals is not None
         if name.endswith("hook_resid_post"):
@@ -245,11 +245,14 @@ class _Runs:
         write = _Write(name, site, head, self.donors[name])
         starts = range(0, len(self.base), self.batch_size)
         patched = torch.cat([self._through_block(layer, write, slice(start, start + self.batch_size), None) for start in starts])
-        few = slice(0, 2)
-        expected = self.residuals[layer + 1][few].clone()
-        expected[:, 0] = patched[few, 0]
-        first_only = self._through_block(layer, write, few, 0)
-        return patched if torch.allclose(first_only, expected, rtol=1e-4, atol=1e-4) else None
+        differing = (self.donor != self.base).any(dim=1).nonzero()[:, 0]  # equal runs would show no spread
+        few = slice(int(differing[0]), int(differing[0]) + 1) if len(differing) else slice(0, 1)
+        for position in range(self.base.shape[1]):
+            expected = self.residuals[layer + 1][few].clone()
+            expected[:, position] = patched[few, position]
+            if not torch.allclose(self._through_block(layer, write, few, position), expected, rtol=1e-4, atol=1e-4):
+                return None
+        return patched
 
     def _through_block(self, layer: int, write: _Write, rows: slice, position: Position) -> Tensor:
         """Residual stream of these rows after the block, patched inside it."""

@@ -58,7 +58,7 @@ def probe(
         raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
     if positions.ndim != 2 or len(positions) == 0:
         raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
-    if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or min(penalties) <= 0:
+    if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or not all(0 < penalty < np.inf for penalty in penalties):
         raise InputError(f"probe: need 0 < floor < 0.5, resamples >= 2 and penalties > 0, got {floor}, {resamples}, {penalties}.")
     if nodes not in ("all", "own"):
         raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")

@@ -15,6 +15,8 @@ from jaxtyping import Float32, Float64, Int
 from mechbp.methods.intervals import Interval
 
 LEVEL = 0.95
+CONSTANT = 1e-24
+"""A target whose mean squared distance from its mean is below this is a constant with rounding noise; R^2 is undefined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,8 @@ class Resampling:
         return self._interval(values.mean(axis=-1), self._sums(values) / self._sums(np.ones(len(self.counts))))
 
     def explained(self, errors: Float64[np.ndarray, "*cells example"], totals: Float64[np.ndarray, "*cells example"]) -> Interval:
-        """Return 1 - sum(errors) / sum(totals), R^2 if these are squares; NaN where the totals are all 0."""
-        defined = np.asarray(totals.any(axis=-1))
+        """Return 1 - sum(errors) / sum(totals), R^2 if these are squares; NaN where the totals are 0 to rounding."""
+        defined = np.asarray(totals.mean(axis=-1) > CONSTANT)
         with np.errstate(divide="ignore", invalid="ignore"):
             value = np.where(defined, 1 - errors.sum(axis=-1) / totals.sum(axis=-1), np.nan)
             resampled = np.where(defined[..., None], 1 - self._sums(errors) / self._sums(totals), np.nan)
