@@ -148,6 +148,12 @@ def test_bad_tokens_are_refused(tiny_encoder, tokens, message):
         to_tokens(tiny_encoder, tokens)
 
 
+@pytest.mark.parametrize("convert", [lambda t: t[::-1], lambda t: t.astype(">i4")])
+def test_any_integer_array_is_taken(tiny_encoder, convert):
+    tokens = convert(tokens_for().numpy())
+    assert torch.equal(to_tokens(tiny_encoder, tokens), torch.from_numpy(tokens.astype(np.int64)))
+
+
 # edit
 
 

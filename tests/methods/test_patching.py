@@ -121,6 +121,18 @@ def test_a_block_that_spreads_patches_is_found_out(monkeypatch):
     np.testing.assert_array_equal(patch(model, clean, corrupted, metric, "blocks.*.attn.hook_k").values, right)
 
 
+def test_a_block_that_spreads_patches_to_the_right_only_is_found_out(monkeypatch):
+    """The pair agrees at position 0 and in its first row: neither shows that keys of a causal block reach later positions."""
+    model, clean = model_for(attention="causal"), tokens_for(4, 6, 1)
+    corrupted = clean.clone() if isinstance(clean, torch.Tensor) else clean.copy()
+    corrupted[1:, 2] = (corrupted[1:, 2] + 1) % 4
+    last = lambda logits: logits[:, -1, 0]  # noqa: E731
+    right = patch(model, clean, corrupted, last, "blocks.*.attn.hook_k").values
+    assert np.ptp(right, axis=1).max() > 1e-4
+    monkeypatch.setitem(patching.SITES, "hook_k", patching.Site("position head", local=True))
+    np.testing.assert_array_equal(patch(model, clean, corrupted, last, "blocks.*.attn.hook_k").values, right)
+
+
 @pytest.mark.parametrize("batch_size", [3, 1000])
 def test_the_batch_size_changes_nothing(batch_size):
     model, clean, corrupted = model_for(), tokens_for(4, 6, 1), tokens_for(4, 6, 2)

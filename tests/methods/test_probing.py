@@ -12,6 +12,7 @@ from mechbp.errors import HookError, InputError
 from mechbp.methods.logistic import fit_logistic
 from mechbp.methods.probe_targets import split_sequences
 from mechbp.methods.probing import probe
+from mechbp.methods.resampling import Resampling
 from mechbp.methods.ridge import Spectrum, fit_ridge
 from mechbp.randomness import rng
 
@@ -233,3 +234,10 @@ def test_wrong_calls_are_refused(targets: dict, options: dict, message: str) -> 
 def test_unknown_hooks_are_refused() -> None:
     with pytest.raises(HookError, match="No hook matches"):
         run({"x": TOKENS}, hooks=["c"])
+
+
+def test_a_target_that_is_constant_but_for_rounding_has_no_r2() -> None:
+    resampling = Resampling.draw(np.arange(50), 20, rng(0, "constant"))
+    errors, totals = (rng(0, name).random((3, 50)) * 1e-32 for name in ("errors", "totals"))
+    assert np.isnan(resampling.explained(errors, totals).mean).all()
+    assert not np.isnan(resampling.explained(errors, totals + 1e-6).mean).any()
