@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.levels.family import Family
 from analyses.mechanism.attention import kl_to_exact
+from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
 from mechbp.hooks import capture, layer_of
 from mechbp.methods.ablation import replace_patterns
 from mechbp.methods.attention import PATTERN_HOOKS, block_average, mass_by_level, mean_pattern
@@ -83,35 +84,15 @@ def _kept_name(kept: int, depth: int) -> str:
 
 
 def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
-    leaves = [str(leaf) for leaf in range(maps[0].shape[-1])]
     frames, seen = [], set()
     for run, mean in zip(family.runs, maps, strict=True):
         level = run.config.process.filter_level
         if level in seen:  # one map per level, so that the slider means the same in every figure
             continue
         seen.add(level)
-        n_layers, n_heads = mean.shape[:2]
-        panels = [
-            {
-                "title": f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else ""),
-                "values": np.round(mean[layer, head], 2),
-            }
-            for layer in range(n_layers)
-            for head in range(n_heads)
-        ]
-        frames.append({"name": f"k = {level}", "panels": panels})
+        frames.append({"name": f"k = {level}", "panels": map_panels(mean, 2)})
     alike = len({tuple(p["title"] for p in frame["panels"]) for frame in frames}) == 1
-    data = {
-        "rows": leaves,
-        "columns": leaves,
-        "row_title": "query leaf",
-        "column_title": "key leaf",
-        "value_title": "mean attention",
-        "range": [0, 1],
-        "frames": frames,
-        "frame_title": "filter level",
-        "panel_columns": 2,
-    }
+    data = map_layout(maps[0].shape[-1]) | {"frames": frames, "frame_title": "filter level"}
     common: dict[str, Any] = dict(
         id=f"fig-{family.slug}-maps",
         kind="heatmap",
@@ -128,14 +109,12 @@ def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
 def _mass_figure(family: Family, masses: list[Interval], control: Interval, uniform: np.ndarray, n: int) -> FigureData:
     n_levels = masses[0].mean.shape[-1]
 
-    def rows(interval: Interval) -> dict:
-        n_layers, n_heads = interval.mean.shape[:2]
-        where = (np.repeat(np.arange(n_layers), n_heads), np.tile(np.arange(n_heads), n_layers))
-        labels = [f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else "") for layer, head in zip(*where, strict=True)]
-        return {**panel("", interval[where]), "rows": labels}
+    def rows(interval: Interval) -> dict[str, Any]:
+        heads = interval.mean.shape[:2]
+        return {**panel("", interval[by_head(*heads)]), "rows": head_names(*heads)}
 
     panels = [rows(mass) | {"title": f"trained at {label}"} for label, mass in zip(family.labels, masses, strict=True)]
-    first = panels[0]["rows"]
+    first = head_names(*masses[0].mean.shape[:2])
     panels.append(rows(control) | {"title": f"random weights, data of {family.labels[0]}"})
     panels.append({"title": "uniform attention", "values": np.round(np.tile(uniform, (len(first), 1)), DECIMALS), "rows": first})
     return FigureData(
@@ -145,16 +124,7 @@ def _mass_figure(family: Family, masses: list[Interval], control: Interval, unif
         caption=f"Share of attention on the leaves at each level, mean over queries and {n:,} sequences; rows sum to 1. Blocks "
         f"of 2^({family.depth} - k) leaves end at level {family.depth} - k.",
         alt="At low filter levels the blocks climb the levels one by one; at high ones they spread over other blocks of leaves.",
-        data={
-            "rows": first,
-            "columns": ["itself", *(str(level) for level in range(1, n_levels))],
-            "column_title": "levels up to the common ancestor",
-            "value_title": "share of attention",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": 3,
-        },
+        data=mass_layout(first, n_levels) | {"panels": panels, "panel_columns": 3},
     )
 
 

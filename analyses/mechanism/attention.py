@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
 from mechbp.methods.ablation import AttentionAblation, ablate_attention
 from mechbp.methods.attention import AttentionMatch, LevelMass, compare_attention, mass_by_level, mean_pattern
 from mechbp.methods.metric import Metric
@@ -87,16 +88,6 @@ def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
 
 
 def _map_figure(run: Run, mean: np.ndarray) -> FigureData:
-    n_layers, n_heads = mean.shape[:2]
-    labels = [str(leaf) for leaf in range(mean.shape[-1])]
-    panels = [
-        {
-            "title": f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else ""),
-            "values": np.round(mean[layer, head], DECIMALS),
-        }
-        for layer in range(n_layers)
-        for head in range(n_heads)
-    ]
     return FigureData(
         id=f"fig-{run.name}-maps",
         kind="heatmap",
@@ -105,33 +96,20 @@ def _map_figure(run: Run, mean: np.ndarray) -> FigureData:
         "paper's construction every leaf looks, in block m, at the sibling of its ancestor m - 1 levels up: squares of 2^(m-1) "
         "leaves on either side of the diagonal.",
         alt="Attention maps of the blocks, leaf to leaf, one panel per block.",
-        data={
-            "rows": labels,
-            "columns": labels,
-            "row_title": "query leaf",
-            "column_title": "key leaf",
-            "value_title": "mean attention",
-            "range": [0, 1],
-            "panels": panels,
-            "panel_columns": 2,
-        },
+        data=map_layout(mean.shape[-1]) | {"panels": map_panels(mean, DECIMALS)},
     )
 
 
 def _mass_figure(run: Run, mass: LevelMass, control: LevelMass) -> FigureData:
     n_layers, n_heads, n_levels = mass.mass.mean.shape
-    rows = [
-        f"block {layer + 1}" + (f", head {head}" if n_heads > 1 else "") for layer in range(n_layers) for head in range(n_heads)
-    ]
-
-    by_row = (np.repeat(np.arange(n_layers), n_heads), np.tile(np.arange(n_heads), n_layers))
+    rows, where = head_names(n_layers, n_heads), by_head(n_layers, n_heads)
     construction = np.zeros((n_layers, n_heads, n_levels))
     for layer in range(n_layers):
         construction[layer, :, min(layer + 1, n_levels - 1)] = 1
     panels = [
-        panel("trained", mass.mass[by_row]),
-        panel("random weights", control.mass[by_row]),
-        {"title": "the paper's construction", "values": construction[by_row]},
+        panel("trained", mass.mass[where]),
+        panel("random weights", control.mass[where]),
+        {"title": "the paper's construction", "values": construction[where]},
         {"title": "uniform attention", "values": np.tile(mass.uniform, (len(rows), 1))},
     ]
     return FigureData(
@@ -141,16 +119,7 @@ def _mass_figure(run: Run, mass: LevelMass, control: LevelMass) -> FigureData:
         caption=f"Share of attention on the leaves at each level, mean over queries and {mass.mass.n:,} sequences; rows sum "
         "to 1. Level h: the leaves that share with the query an ancestor h levels up, but none lower.",
         alt="Attention mass by block and level beside random weights, the construction and uniform attention.",
-        data={
-            "rows": rows,
-            "columns": ["itself", *(str(level) for level in range(1, n_levels))],
-            "column_title": "levels up to the common ancestor",
-            "value_title": "share of attention",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": 2,
-        },
+        data=mass_layout(rows, n_levels) | {"panels": panels, "panel_columns": 2},
     )
 
 

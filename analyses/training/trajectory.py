@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.mechanism.probes import depth_labels, hook_label
 from analyses.training.ladder import HEADINGS
 from mechbp.divergence import kl_nats
@@ -189,62 +190,29 @@ def _staircase_figure(run: Run, curves: Curves, chosen: list[int], names: list[s
 
 
 def _map_figure(run: Run, maps: list[np.ndarray], names: list[str]) -> FigureData:
-    leaves = [str(leaf) for leaf in range(maps[0].shape[-1])]
-    layers, heads = maps[0].shape[:2]
-    where = [(layer, head) for layer in range(layers) for head in range(heads)]
-    frames = [
-        {
-            "name": name,
-            "panels": [
-                {
-                    "title": f"block {layer + 1}" + (f", head {head}" if heads > 1 else ""),
-                    "values": np.round(mean[layer, head], 2),
-                }
-                for layer, head in where
-            ],
-        }
-        for name, mean in zip(names, maps, strict=True)
-    ]
+    frames = [{"name": name, "panels": map_panels(mean, 2)} for name, mean in zip(names, maps, strict=True)]
     return FigureData(
         id=f"fig-{run.name}-maps",
         kind="heatmap",
         title=f"{run.name}: mean attention at a step",
         caption="Attention from each query leaf (row) to each key leaf (column), mean over 500 sequences; rows sum to 1.",
         alt="Attention starts out uniform; blocks along the diagonal appear one size after another.",
-        data={
-            "rows": leaves,
-            "columns": leaves,
-            "row_title": "query leaf",
-            "column_title": "key leaf",
-            "value_title": "mean attention",
-            "range": [0, 1],
-            "frames": frames,
-            "frame_title": "training step",
-            "panel_columns": 2,
-        },
+        data=map_layout(maps[0].shape[-1]) | {"frames": frames, "frame_title": "training step"},
     )
 
 
 def _mass_figure(run: Run, masses: list[Interval], names: list[str]) -> FigureData:
     layers, heads, n_levels = masses[0].mean.shape
-    where = (np.repeat(np.arange(layers), heads), np.tile(np.arange(heads), layers))
-    rows = [f"block {i + 1}" + (f", head {h}" if heads > 1 else "") for i, h in zip(*where, strict=True)]
+    frames = [
+        {"name": name, "panels": [panel("mass", mass[by_head(layers, heads)])]} for name, mass in zip(names, masses, strict=True)
+    ]
     return FigureData(
         id=f"fig-{run.name}-mass",
         kind="heatmap",
         title=f"{run.name}: attention mass by level at a step",
         caption="Share of attention on the leaves that meet the query h levels up, mean over queries and 500 sequences.",
         alt="One block after another moves its attention to one level of the tree.",
-        data={
-            "rows": rows,
-            "columns": ["itself", *(str(level) for level in range(1, n_levels))],
-            "column_title": "levels up to the common ancestor",
-            "value_title": "share of attention",
-            "range": [0, 1],
-            "cell_text": True,
-            "frames": [{"name": name, "panels": [panel("mass", mass[where])]} for name, mass in zip(names, masses, strict=True)],
-            "frame_title": "training step",
-        },
+        data=mass_layout(head_names(layers, heads), n_levels) | {"frames": frames, "frame_title": "training step"},
     )
 
 
