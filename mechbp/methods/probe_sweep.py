@@ -50,10 +50,10 @@ class Labels:
         fitted = [np.array(sorted(found.values()), np.int64) if nodes == "own" else slice(None) for found in own]
         return cls(bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), fitted, own)
 
-    def shuffled(self, rng: np.random.Generator) -> Labels:
-        """Return the labels permuted over sequences, within each part."""
-        parts = (self.train, self.held, self.truth.values)
-        train, held, test = (np.ascontiguousarray(values[..., rng.permutation(values.shape[-1])]) for values in parts)
+    def shuffled(self, split: Split, rng: np.random.Generator) -> Labels:
+        """Return the labels permuted over sequences, or over groups, within each part."""
+        parts = ((self.train, split.train), (self.held, split.validation), (self.truth.values, split.test))
+        train, held, test = (np.ascontiguousarray(values[..., split.shuffle(part, rng)]) for values, part in parts)
         return Labels(self.bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), self.fitted, self.own)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from mechbp.errors import InputError
 
@@ -19,14 +21,30 @@ SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Example indices of each part; copies of one sequence always share a part, so that none is both fitted and scored."""
+    """Example indices of each part; copies of one sequence, and the examples of one group, always share a part."""
 
     train: Int[np.ndarray, " n"]
     validation: Int[np.ndarray, " m"]
     test: Int[np.ndarray, " k"]
     test_groups: Int[np.ndarray, " k"]
-    """0..g-1: which test examples are copies of one sequence."""
+    """0..g-1: which test examples are copies of one sequence, or of one group."""
     n_distinct_train: int
+    groups: Int[np.ndarray, " example"] | None = None
+    """The group of every example, of all parts; None where no groups were given."""
+
+    def shuffle(self, part: Int[np.ndarray, " m"], rng: np.random.Generator) -> Int[np.ndarray, " m"]:
+        """Return which example of a part lends its target to each, at random; with groups, whole groups lend.
+
+        The targets are laid out group by group in random order and handed to the examples group by group in fixed order: the
+        k-th example of a group takes the target of the k-th of another where sizes are equal, and neighbours take from
+        neighbours where they are not. A group that fills most of a part cannot but take targets of its own.
+        """
+        if self.groups is None:
+            return rng.permutation(len(part))
+        group = np.unique(self.groups[part], return_inverse=True)[1]
+        order = np.empty(len(part), np.int64)
+        order[np.argsort(group, kind="stable")] = np.argsort(rng.permutation(group.max() + 1)[group], kind="stable")
+        return order
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +59,36 @@ class TargetBank:
     """"distribution" (ridge regression) or "symbol" (multinomial logistic regression)."""
 
 
-def split_sequences(tokens: Int[np.ndarray, "n position"], rng: np.random.Generator) -> Split:
-    """Assign distinct sequences to fit, validation and test at random, in the shares of SPLIT."""
-    _, copy_of = np.unique(tokens, axis=0, return_inverse=True)
-    copy_of = copy_of.reshape(-1)
-    n_distinct = int(copy_of.max()) + 1
-    rank = rng.permutation(n_distinct)[copy_of]
-    bounds = np.round(np.cumsum(SPLIT) * n_distinct).astype(int)
+def split_sequences(
+    tokens: Int[np.ndarray, "n position"], rng: np.random.Generator, groups: Int[np.ndarray, " n"] | None = None
+) -> Split:
+    """Assign distinct sequences, or whole groups of them, to fit, validation and test at random, in the shares of SPLIT."""
+    copy_of = np.unique(tokens, axis=0, return_inverse=True)[1].reshape(-1)
+    unit_of = copy_of if groups is None else _joined_groups(groups, copy_of)
+    n_units = int(unit_of.max()) + 1
+    rank = rng.permutation(n_units)[unit_of]
+    bounds = np.round(np.cumsum(SPLIT) * n_units).astype(int)
     train, validation, test = (
         np.flatnonzero((rank >= low) & (rank < high)) for low, high in zip((0, *bounds[:-1]), bounds, strict=True)
     )
     if min(len(train), len(validation), len(test)) == 0:
-        raise InputError(f"probe: {n_distinct} distinct sequences cannot be split in three; give at least 5, better thousands.")
-    return Split(train, validation, test, np.unique(rank[test], return_inverse=True)[1], int(bounds[0]))
+        units = "distinct sequences" if groups is None else "groups (those that share a sequence count as one)"
+        raise InputError(f"probe: {n_units} {units} cannot be split in three; give at least 5, better thousands.")
+    test_groups = np.unique(rank[test], return_inverse=True)[1]
+    return Split(train, validation, test, test_groups, len(np.unique(copy_of[train])), None if groups is None else unit_of)
+
+
+def _joined_groups(groups: object, copy_of: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Return the groups numbered from 0, or raise InputError; two that share a sequence are one, or it would be in two parts."""
+    given = np.asarray(groups)
+    if given.dtype.kind not in "iu" or given.shape != copy_of.shape:
+        got = f"{given.dtype} {list(given.shape)}"
+        raise InputError(f"probe: groups must be integers [{len(copy_of)}], one per example, got {got}.")
+    group_of = np.unique(given, return_inverse=True)[1]
+    n_groups, n_copies = int(group_of.max()) + 1, int(copy_of.max()) + 1
+    links = coo_array((np.ones(len(given)), (group_of, copy_of + n_groups)), shape=(n_groups + n_copies,) * 2)
+    component = connected_components(links, directed=False)[1]
+    return np.unique(component[group_of], return_inverse=True)[1]
 
 
 def target_banks(targets: Mapping[str, np.ndarray], n: int) -> list[TargetBank]:

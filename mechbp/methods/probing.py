@@ -37,6 +37,7 @@ def probe(
     control_model: HookedModel | None = None,
     controls: Collection[str] = CONTROLS,
     nodes: Literal["all", "own"] = "all",
+    groups: Int[np.ndarray, " n"] | None = None,
     penalties: Sequence[float] = PENALTIES,
     floor: float = FLOOR,
     resamples: int = RESAMPLES,
@@ -46,6 +47,8 @@ def probe(
     `targets` maps names to beliefs [n, nodes, q] or integer symbols [n, nodes]; `hooks` are names or globs of activations
     [n, position, ...], whose trailing axes are flattened. Distinct sequences are split 60 : 20 : 20 to fit, to choose each
     ridge penalty among `penalties` (relative to the mean eigenvalue of the Gram matrix), and to score.
+    `groups` [n] numbers examples that belong together: those of one group, say masked copies of one tree, always share a part.
+    Groups are then what is split and resampled, and the control "shuffled" permutes whole groups (see `Split.shuffle`).
     `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
     `control_model`, the same architecture with random weights, adds the control "random_init".
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
@@ -64,12 +67,12 @@ def probe(
         raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")
     n_positions = positions.shape[1]
     names = matching_hooks(model, hooks)
-    split = split_sequences(positions, rng)
+    split = split_sequences(positions, rng, groups)
     resampling = Resampling.draw(split.test_groups, resamples, rng)
     banks = target_banks(targets, len(positions))
     labels = {"model": [Labels.of(bank, split, n_positions, nodes) for bank in banks]}
     if "shuffled" in controls:
-        labels["shuffled"] = [label.shuffled(rng) for label in labels["model"]]
+        labels["shuffled"] = [label.shuffled(split, rng) for label in labels["model"]]
 
     sweep = Sweep(split, resampling, tuple(penalties), floor)
     tables = sweep.run(capture(model, tokens, names), labels)

@@ -1,5 +1,6 @@
 """Probes: exact on linear targets, equal to scikit-learn, blind to shuffled targets, split by sequence, in the right order."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,6 +158,75 @@ def test_splits_by_sequence_never_leak() -> None:
     assert len(set(copies)) == split.test_groups.max() + 1 == len(set(zip(copies, split.test_groups, strict=True)))
 
 
+class MarkedModel(nn.Module):
+    """Shows, at its only hook, which tree a sequence comes from: the symbol of its first position, one-hot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hook_dict, self.cfg = nn.ModuleDict({"a": nn.Identity()}), SimpleNamespace(n_ctx=4)
+        self.eval()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.hook_dict["a"](nn.functional.one_hot(tokens[:, :1], 60).double().expand(-1, 4, -1))
+
+    def run_with_hooks(self, tokens: Tensor, fwd_hooks: list) -> Tensor:
+        return self(tokens)
+
+    def run_with_cache(self, tokens: Tensor) -> tuple[Tensor, dict]:
+        raise NotImplementedError
+
+
+def marked_copies(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Copies of trees that differ behind their first position, their trees, and beliefs drawn at random for every tree."""
+    draw = np.random.default_rng(0)
+    tree = np.repeat(np.arange(len(sizes)), sizes)
+    tokens = np.hstack([tree[:, None], draw.integers(0, 60, size=(len(tree), 3))])
+    return tokens, tree, {"x": draw.dirichlet(np.ones(3), size=(len(sizes), 1))[tree]}
+
+
+def test_what_only_names_the_tree_is_not_read_where_its_copies_share_a_part() -> None:
+    tokens, tree, targets = marked_copies(np.full(60, 30))
+    call = partial(probe, MarkedModel(), tokens, targets, "a", rng=rng(0), controls=("shuffled",), resamples=50)
+    assert call().r2["x"].min() > 0.9  # every copy is a sequence of its own, and its tree was fitted on others
+    grid = call(groups=tree)
+    assert grid.r2["x"].max() < 0.1 and grid.interval("r2", "x", "shuffled").mean.max() < 0.1
+    assert (grid.n_train, grid.n_validation, grid.n_test) == (36 * 30, 12 * 30, 12 * 30)
+    found = grid.interval("kl_nats", "x")  # of 12 trees: 360 independent examples would make it 5 times narrower
+    assert ((found.high - found.low) / found.mean).min() > 0.5
+
+
+def test_groups_never_leak_and_join_where_they_share_a_sequence() -> None:
+    tokens, tree, _ = marked_copies(np.random.default_rng(1).integers(1, 9, size=60))
+    tokens[tree == 7] = tokens[np.flatnonzero(tree == 3)[0]]
+    split = split_sequences(tokens, rng(0), tree)
+    parts = [set(np.where(tree[part] == 7, 3, tree[part])) for part in (split.train, split.validation, split.test)]
+    assert [len(part) for part in parts] == [35, 12, 12] and len(set.union(*parts)) == 59
+    assert split.test_groups.max() == 11 and split.n_distinct_train == len(np.unique(tokens[split.train], axis=0))
+    many = tree * 1000 - 5  # the numbers themselves mean nothing
+    np.testing.assert_array_equal(split.test, split_sequences(tokens, rng(0), many).test)
+
+
+def test_one_group_per_sequence_is_what_no_groups_are() -> None:
+    tokens = np.random.default_rng(0).integers(0, 3, size=(400, 4))
+    sequence = np.unique(tokens, axis=0, return_inverse=True)[1].reshape(-1)
+    with_groups, without = split_sequences(tokens, rng(3), sequence), split_sequences(tokens, rng(3))
+    for name in ("train", "validation", "test", "test_groups", "n_distinct_train"):
+        np.testing.assert_array_equal(getattr(with_groups, name), getattr(without, name))
+
+
+@pytest.mark.parametrize("sizes", [np.full(60, 5), np.random.default_rng(1).integers(1, 9, size=60)])
+def test_shuffling_moves_whole_groups(sizes: np.ndarray) -> None:
+    tokens, tree, _ = marked_copies(sizes)
+    split = split_sequences(tokens, rng(0), tree)
+    for part in (split.train, split.test):
+        order = split.shuffle(part, rng(1))
+        np.testing.assert_array_equal(np.sort(order), np.arange(len(part)))
+        lender = tree[part][order]
+        assert (lender == tree[part]).mean() < 0.2
+        switches = (np.diff(lender) != 0) & (np.diff(tree[part]) == 0)
+        assert not switches.any() if len(set(sizes)) == 1 else switches.sum() <= 2 * len(set(tree[part]))
+
+
 def test_as_many_features_as_sequences_are_refused() -> None:
     few = np.random.default_rng(0).integers(0, 4, size=(40, POSITIONS))
     beliefs = np.full((40, 1, 2), 0.5)
@@ -224,6 +294,13 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
         ({"x": TOKENS[:, :3]}, {"nodes": "own"}, "no target has the nodes"),
         ({"x": TOKENS}, {"controls": ("chance",)}, "unknown control 'chance'"),
         ({"x": TOKENS}, {"penalties": (0.0,)}, "penalties > 0"),
+        (
+            {"x": TOKENS},
+            {"groups": np.zeros(N - 1, int)},
+            r"groups must be integers \[4000\], one per example, got int64 \[3999\]",
+        ),
+        ({"x": TOKENS}, {"groups": np.zeros(N)}, "groups must be integers"),
+        ({"x": TOKENS}, {"groups": np.arange(N) // 1000}, "1 groups .those that share a sequence count as one. cannot be"),
     ],
 )
 def test_wrong_calls_are_refused(targets: dict, options: dict, message: str) -> None:
