@@ -3,11 +3,15 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from small_runs import write_run
 
+from analyses.mechanism.attention import _match_figure
 from analyses.training.ladder import inclusions
 from mechbp import study
+from mechbp.methods.attention import AttentionMatch
+from mechbp.methods.intervals import Interval
 from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.report.document import dumps, loads
@@ -105,6 +109,23 @@ def test_a_level_is_taken_in_when_its_oracle_stays_nearer():
     assert inclusions(run) == {0: 50, 1: 40}  # BP_1 led at step 2 already, but not for good
     run.metrics = lines[:4]
     assert inclusions(run) == {}
+
+
+def test_every_model_is_shown_by_its_own_nearest_head():
+    trained, control = np.array([[0.1, 0.5]]), np.array([[0.6, 0.4]])
+    null = np.tile([[0.05, 0.6]], (19, 1, 1))
+    null[1:, :, 0] = np.linspace(0.2, 0.3, 18)[:, None]
+    null[5, :, 1] = 0.08  # nearer than the trained model's nearest head, by a head that is not its nearest
+    uniform, ones = np.full((1, 2), 0.3), np.ones((1, 2))
+    intervals = [Interval(values, values, values, 9) for values in (trained, ones, control, ones)]
+    match = AttentionMatch(
+        np.ones((1, 2, 4, 4)) / 4, intervals[0], intervals[1], ones, ones, null, uniform, uniform, *intervals[2:]
+    )
+    figure = _match_figure(SimpleNamespace(name="own"), match, "sibling-subtree")
+    shown = {series["name"]: series["x"] for series in figure.data["series"]}
+    assert [shown[name] for name in ("trained", "random weights", "uniform attention")] == [[0.1], [0.4], [0.3]]
+    assert shown["relabelled leaves, 5 % point"] == pytest.approx([np.quantile(null.min(axis=2), 0.05)], rel=1e-5)
+    assert "Permutation p by block: 0.150." in figure.caption and "p allows for that choice" in figure.caption
 
 
 def test_every_claim_has_numbers_a_control_and_a_figure(document):

@@ -9,6 +9,7 @@ from torch import Tensor
 from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
 from mechbp.methods.ablation import AttentionAblation, ablate_attention
 from mechbp.methods.attention import AttentionMatch, LevelMass, compare_attention, mass_by_level, mean_pattern
+from mechbp.methods.intervals import Interval
 from mechbp.methods.metric import Metric
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, shown
@@ -125,18 +126,12 @@ def _mass_figure(run: Run, mass: LevelMass, control: LevelMass) -> FigureData:
 
 def _match_figure(run: Run, match: AttentionMatch, reference: str) -> FigureData:
     assert match.control_js_nats is not None
-    n_layers = match.js_nats.mean.shape[0]
-    null = np.quantile(match.null_js_nats.mean(axis=2), 0.05, axis=0)
-    best = match.js_nats.mean.argmin(axis=1)
-    rows = np.arange(n_layers)
+    n_layers, n_heads = match.js_nats.mean.shape
+    null = np.quantile(match.null_nearest_js_nats, 0.05, axis=0)
     series = [
-        {"name": "trained", **points([match.js_nats[row, head] for row, head in zip(rows, best, strict=True)], "x")},
-        {
-            "name": "random weights",
-            **points([match.control_js_nats[row, head] for row, head in zip(rows, best, strict=True)], "x"),
-            "control": True,
-        },
-        {"name": "uniform attention", "x": match.uniform_js_nats[rows, best], "control": True},
+        {"name": "trained", **points(_nearest_heads(match.js_nats), "x")},
+        {"name": "random weights", **points(_nearest_heads(match.control_js_nats), "x"), "control": True},
+        {"name": "uniform attention", "x": match.uniform_js_nats.min(axis=1), "control": True},
         {"name": "relabelled leaves, 5 % point", "x": null, "control": True},
     ]
     return FigureData(
@@ -146,8 +141,9 @@ def _match_figure(run: Run, match: AttentionMatch, reference: str) -> FigureData
         + ("the paper's construction" if reference == "sibling-subtree" else "uniform attention"),
         caption="Mean Jensen-Shannon divergence of attention rows, from 0 (equal) to log 2 = 0.693 nats (disjoint), with 95 % "
         "intervals. Hollow: controls; 5 % of random relabellings of the leaves come nearer than the triangle. "
-        "Permutation p by block: "
-        + ", ".join(f"{match.p_js[layer].min():.3f}" for layer in range(n_layers)) + ".",
+        + "Of every block its nearest head is shown, and so for each control; p allows for that choice. " * (n_heads > 1)
+        + "Permutation p by block: "
+        + ", ".join(f"{p:.3f}" for p in match.p_nearest_js) + ".",
         alt="Distances by block beside random weights, uniform attention and the permutation null.",
         data={
             "x_title": "JS(attention, reference) (nats)",
@@ -156,6 +152,11 @@ def _match_figure(run: Run, match: AttentionMatch, reference: str) -> FigureData
             "series": series,
         },
     )  # fmt: skip
+
+
+def _nearest_heads(distances: Interval) -> list[Interval]:
+    """The nearest head of every layer."""
+    return [distances[layer, head] for layer, head in enumerate(distances.mean.argmin(axis=1))]
 
 
 def _replace_figure(run: Run, ablation: AttentionAblation) -> FigureData:
@@ -229,7 +230,7 @@ def _attention_claims(
     ]  # fmt: skip
     if comparable:
         nearer = match.js_nats.mean.min(axis=1) < match.uniform_js_nats.min(axis=1)
-        significant = match.p_js.min(axis=1) <= 0.05
+        significant = match.p_nearest_js <= 0.05
         theory = change["sibling-subtree", everywhere]
         shown_js = ", ".join(
             f"{a:.2f} ({b:.2f})" for a, b in zip(match.js_nats.mean.min(1), match.uniform_js_nats.min(1), strict=True)
@@ -241,7 +242,7 @@ def _attention_claims(
                 reference="the paper offers the construction as an existence proof, not as what training finds",
                 measured=f"JS to it by block (uniform attention's in brackets):\n{shown_js} nats\n"
                 f"increase of KL when used in all blocks:\n{estimate(theory, 3, 'nats')}",
-                control=f"relabelled leaves, by block:\np = {', '.join(f'{p:.3f}' for p in match.p_js.min(axis=1))}",
+                control=f"relabelled leaves, by block:\np = {', '.join(f'{p:.3f}' for p in match.p_nearest_js)}",
                 verdict="holds"
                 if nearer.all() and significant.all() and float(theory.high) < CLEAR_LOSS_NATS
                 else "partly"

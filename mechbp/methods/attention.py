@@ -80,6 +80,17 @@ class AttentionMatch:
     """The same for the control model, random weights."""
     control_cosine: Interval | None
 
+    @property
+    def null_nearest_js_nats(self) -> Float64[np.ndarray, "permutation layer"]:
+        """Distance of each layer's nearest head to the relabelled references: each relabelling may choose a head of its own."""
+        return self.null_js_nats.min(axis=2)
+
+    @property
+    def p_nearest_js(self) -> Float64[np.ndarray, " layer"]:
+        """p of each layer's nearest head, corrected for its choice among the heads; equal to `p_js` where there is one head."""
+        nearest = self.js_nats.mean.min(axis=1)
+        return (1 + (self.null_nearest_js_nats <= nearest + TIE).sum(axis=0)) / (1 + len(self.null_js_nats))
+
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers for JSON; of the null, its 5 %, 50 % and 95 % points."""
         intervals = {name: getattr(self, name) for name in ("js_nats", "cosine", "control_js_nats", "control_cosine")}
@@ -87,6 +98,7 @@ class AttentionMatch:
         return {
             **{name: None if interval is None else interval.to_dict() for name, interval in intervals.items()},
             **arrays,
+            "p_nearest_js": self.p_nearest_js.tolist(),
             "null_js_nats_quantiles": np.quantile(self.null_js_nats, [0.05, 0.5, 0.95], axis=0).tolist(),
             "permutations": len(self.null_js_nats),
         }

@@ -101,6 +101,27 @@ def test_p_values_are_uniform_under_the_null() -> None:
     assert kstest(np.array(p) - 1 / 80, "uniform").pvalue > 1e-3
 
 
+def test_p_values_of_the_nearest_of_many_heads_are_uniform_under_the_null() -> None:
+    draw, p = np.random.default_rng(5), []
+    theory = named_pattern("sibling-subtree", 1, 8, 8)
+    for trial in range(100):
+        relabels = [draw.permutation(8) for _ in range(8)]
+        noisy = np.stack([theory[:, head][:, relabel[:, None], relabel] for head, relabel in enumerate(relabels)], axis=1)
+        noisy = noisy + draw.gamma(0.3, size=theory.shape) * 0.2
+        noisy /= noisy.sum(axis=-1, keepdims=True)
+        match = compare_attention(PatternModel(noisy), TOKENS[:2, :8], theory, rng=rng(trial), permutations=39, resamples=2)
+        p.append([match.p_nearest_js[0], match.p_js.min()])
+    corrected, uncorrected = np.transpose(p)
+    assert kstest(corrected - 1 / 80, "uniform").pvalue > 1e-3
+    assert kstest(uncorrected - 1 / 80, "uniform").pvalue < 1e-6  # the least of eight is no p-value
+
+
+def test_one_head_needs_no_correction() -> None:
+    match = compare_attention(PatternModel(named_pattern("uniform", 4, 1, 16), wobble=0.3), TOKENS, rng=rng(0), permutations=39)
+    np.testing.assert_array_equal(match.p_nearest_js, match.p_js[:, 0])
+    np.testing.assert_array_equal(match.null_nearest_js_nats, match.null_js_nats[..., 0])
+
+
 def test_block_average_preserves_rows_and_levels() -> None:
     draw = np.random.default_rng(2)
     for n in (16, 17):
