@@ -9,6 +9,10 @@ class InputError(MechbpError, ValueError):
     """An argument, a recipe or a file name is wrong: nothing was computed and nothing was written."""
 
 
+class TooFewSequences(InputError):
+    """The distinct sequences given are too few for what was asked of them: the process may not have more."""
+
+
 class ImpossibleEvidence(MechbpError, ValueError):
     """The observed symbols have probability zero under the process; `example` is the first such row."""
 

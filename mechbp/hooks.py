@@ -220,6 +220,23 @@ def capture(
     return captured
 
 
+@torch.no_grad()
+def firing_hooks(
+    model: HookedModel, patterns: Iterable[str], tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
+) -> list[str]:
+    """Return the hooks that match any of the patterns and fire on `tokens`, none if there are none.
+
+    Architectures differ in what they compute: attention-only blocks, say, have no output of an MLP.
+    """
+    check_model(model)
+    wanted = list(patterns)
+    names = [name for name in model.hook_dict if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+    fired: set[str] = set()
+    with _registered(model, dict.fromkeys(names, lambda name, _: fired.add(name))):
+        forward(model, to_tokens(model, tokens))
+    return [name for name in names if name in fired]
+
+
 @contextmanager
 def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]:
     """Replace activations inside a `with` block: {hook name or glob pattern: activation -> activation}.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mechbp.errors import HookError, InputError
-from mechbp.hooks import capture, check_model, edit, hook_table, matching_hooks, model_device, to_tokens
+from mechbp.hooks import capture, check_model, edit, firing_hooks, hook_table, matching_hooks, model_device, to_tokens
 from mechbp.models.build import build_model
 from mechbp.models.config import ModelConfig
 
@@ -324,6 +324,16 @@ def test_any_model_with_the_protocol_will_do():
     with pytest.raises(HookError, match="hook_unused has no batch axis"):
         capture(model, tokens, "hook_unused")
     assert hooks_left(model) == 0
+
+
+def test_hooks_that_fire_are_told_from_those_that_only_exist():
+    config = ModelConfig(n_layers=2, n_heads=1, d_model=8, d_mlp=0)
+    model = build_model(config, d_vocab=6, d_vocab_out=4, n_ctx=4, seed=0)
+    wanted = ["blocks.*.hook_mlp_out", "blocks.*.hook_resid_mid", "blocks.1.hook_resid_post", "blocks.*.hook_attn_out", "nope"]
+    expected = ["blocks.0.hook_attn_out", "blocks.1.hook_attn_out", "blocks.1.hook_resid_post"]
+    assert "blocks.0.hook_mlp_out" in model.hook_dict
+    assert firing_hooks(model, wanted, tokens_for()[:1]) == expected and hooks_left(model) == 0
+    assert firing_hooks(model, ["nope"], tokens_for()) == []
 
 
 def test_hook_table_tells_shape_and_what_can_be_written(tiny_encoder):

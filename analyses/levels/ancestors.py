@@ -7,14 +7,14 @@ import numpy as np
 from analyses.levels.family import Family
 from analyses.levels.messages import message_figure
 from analyses.mechanism.probes import depth_labels, hook_label
-from mechbp.errors import InputError
+from mechbp.errors import InputError, TooFewSequences
 from mechbp.methods.ceilings import block_ceilings
 from mechbp.methods.intervals import Interval
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.probing import probe
 from mechbp.models.tasks import shown
 from mechbp.report.document import Claim, FigureData, Section
-from mechbp.report.parts import DECIMALS, panel
+from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 
 STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
@@ -25,6 +25,7 @@ MARGIN = 0.1
 
 
 def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]:
+    place = (f"ancestors-{family.slug}", f"{family.heading}: which ancestors can be read")
     tree = family.trees[0]
     sample = tree.sample(study.size(4000, 600), study.rng(family.slug, "ancestors"))
     inputs = shown(tree, family.task, sample.tokens)
@@ -33,12 +34,14 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
     for run in family.runs:
         study.stage(f"{run.name}: ancestors")
         first = not grids  # one architecture and one set of sequences: the controls are the same for all runs
-        grids.append(
-            probe(
+        try:
+            grid = probe(
                 run.model, inputs, targets, STAGES, rng=study.rng(family.slug, "probe"), nodes="own",
                 control_model=run.untrained(seed=1) if first else None, controls=("tokens",) if first else (),
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        except TooFewSequences as error:
+            return [], Section(*place, (), (), "skipped", reason(error))
+        grids.append(grid)
     text = (
         "All models read the same unmasked sequences of filter level 0, the only data in which every ancestor exists. Logistic "
         "probes, one per position, name the symbol of a leaf's own ancestor; fitted on "
@@ -47,9 +50,8 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
         f"what the model keeps: a block of 2^({tree.depth} - k) leaves tells something of them, and so does a random mixture of "
         "all leaves, as the random weights show.",
     )
-    title = f"{family.heading}: which ancestors can be read"
     figures = (_figure(family, grids), message_figure(study, family))
-    return [_claim(family, grids)], Section(f"ancestors-{family.slug}", title, text, figures)
+    return [_claim(family, grids)], Section(*place, text, figures)
 
 
 def _reference(family: Family) -> np.ndarray | None:

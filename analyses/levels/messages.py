@@ -6,6 +6,7 @@ import numpy as np
 
 from analyses.levels.family import Family
 from analyses.mechanism.probes import depth_labels, hook_label
+from mechbp.errors import TooFewSequences
 from mechbp.methods.intervals import Interval
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.probing import probe
@@ -13,7 +14,7 @@ from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import shown
 from mechbp.report.document import FigureData
-from mechbp.report.parts import panel
+from mechbp.report.parts import panel, reason
 from mechbp.study import Study
 
 STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
@@ -21,9 +22,17 @@ STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
 
 def message_figure(study: Study, family: Family) -> FigureData:
     """R² of the upward messages that exist at each run's own level, on its own data, masked as in training."""
+    place = (
+        f"fig-{family.slug}-messages",
+        "heatmap",
+        f"{family.heading}: upward messages of a leaf's own ancestors, on data of the model's level",
+    )
     depth, panels = family.depth, []
     n = study.size(4000, 600)
-    grids = [_grid(study, run, n) for run in family.runs]
+    try:
+        grids = [_grid(study, run, n) for run in family.runs]
+    except TooFewSequences as error:
+        return FigureData(*place, "", "", status="skipped", reason=reason(error))
     for label, run, grid in zip(family.labels, family.runs, grids, strict=True):
         found, random = (_scores(run, grid, source) for source in ("model", "random_init"))
         shared = {"rows": [hook_label(hook) for hook in grid.hooks]}
@@ -31,9 +40,7 @@ def message_figure(study: Study, family: Family) -> FigureData:
     first = panel(f"random weights, {family.labels[0]}", _scores(family.runs[0], grids[0], "random_init"))
     panels.append(first | {"rows": panels[0]["rows"]})
     return FigureData(
-        id=f"fig-{family.slug}-messages",
-        kind="heatmap",
-        title=f"{family.heading}: upward messages of a leaf's own ancestors, on data of the model's level",
+        *place,
         caption=f"Held-out R² of ridge probes, about {n // 5:,} test sequences per model, mean over leaf positions. Depths 1 to "
         "k - 1 carry no symbols at level k and stay empty. Random weights stand in the last panel, in hover and in the table.",
         alt="Messages become readable block by block, up to the top of the model's blocks of leaves.",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechbp.hooks import firing_hooks
 from mechbp.methods.corruptions import corrupt, sibling_subtree, splice
 from mechbp.methods.metric import Metric
 from mechbp.methods.patching import PatchEffects, patch
@@ -50,7 +51,7 @@ def study_patching(study: Study, run: Run) -> tuple[list[Claim], Section]:
         metric = _contrast(run, clean, corrupted)
         sides = (shown(process, task, clean), shown(process, task, corrupted))
         sweep = partial(patch, run.model, *sides, metric)
-        effects[name] = sweep(PATCHED, rng=study.rng(run.name, "patch", depth))
+        effects[name] = sweep(firing_hooks(run.model, PATCHED, sides[0][:1]), rng=study.rng(run.name, "patch", depth))
         noising[name] = sweep(NOISED, direction="noising", rng=study.rng(run.name, "noise", depth))
     place = (f"patching-{run.name}", f"{run.name}: what flows where")
     if not effects:
@@ -120,7 +121,14 @@ def _contrast(run: Run, clean: np.ndarray, corrupted: np.ndarray) -> Metric:
 
 
 def _patch_figure(run: Run, effects: dict[str, PatchEffects], site: str, label: str, suffix: str = "") -> FigureData:
+    place = (
+        f"fig-{run.name}-patch-{site.removeprefix('hook_').replace('_', '-')}{'-' * bool(suffix)}{suffix}",
+        "heatmap",
+        f"{run.name}: patching the {label}",
+    )
     first = next(iter(effects.values()))
+    if not any(hook.endswith(site) for hook in first.hooks):
+        return FigureData(*place, "", "", status="skipped", reason=f"the model has no {site}: its blocks are attention only")
     layers = range(run.config.model.n_layers)
     positions = sorted({cell.position for cell in first.cells if cell.hook.endswith(site)})  # type: ignore[type-var]
     panels = []
@@ -129,9 +137,7 @@ def _patch_figure(run: Run, effects: dict[str, PatchEffects], site: str, label: 
         interval = found.normalized_effect
         panels.append(panel(name, interval[np.array(index)]))
     return FigureData(
-        id=f"fig-{run.name}-patch-{site.removeprefix('hook_').replace('_', '-')}{'-' * bool(suffix)}{suffix}",
-        kind="heatmap",
-        title=f"{run.name}: patching the {label}",
+        *place,
         caption="Normalised effect of patching one position; panels differ in what was redrawn, nearest to the query first. "
         "95 % bootstrap intervals over pairs in hover and table.",
         alt="Effects by block and position; they move from the redrawn leaves to the query position in later blocks.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mechbp.errors import TooFewSequences
+from mechbp.hooks import firing_hooks
 from mechbp.methods.ceilings import block_ceilings
 from mechbp.methods.intervals import Interval
 from mechbp.methods.probe_grid import ProbeGrid
@@ -13,7 +15,7 @@ from mechbp.models.runs import Run
 from mechbp.models.tasks import shown
 from mechbp.processes.tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
-from mechbp.report.parts import DECIMALS, panel
+from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 
 STREAM = ["hook_embed", "blocks.*.hook_resid_mid", "blocks.*.hook_resid_post"]
@@ -26,6 +28,7 @@ CONTROL_TITLES = {"random_init": "random weights", "shuffled": "shuffled targets
 
 def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     study.stage(f"{run.name}: probes")
+    place = (f"probes-{run.name}", f"{run.name}: what can be read where")
     process, task = run.process, run.config.objective.task
     n, n_symbols = study.size(8000, 1500), study.size(4000, 1000)
     sample = process.sample(n, study.rng(run.name, "probes"))
@@ -33,10 +36,14 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     beliefs = process.beliefs(evidence)
     targets = {f"{name} {d}": getattr(beliefs, name)[d] for name in MESSAGES for d in process.depths}
     control = run.untrained(seed=1)
-    grid = probe(
-        run.model, shown(process, task, evidence), targets, STREAM,
-        rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
-    )  # fmt: skip
+    stream = firing_hooks(run.model, STREAM, shown(process, task, evidence[:1]))
+    try:
+        grid = probe(
+            run.model, shown(process, task, evidence), targets, stream,
+            rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
+        )  # fmt: skip
+    except TooFewSequences as error:
+        return [], Section(*place, (), (), "skipped", reason(error))
     study.stage(f"{run.name}: probes of every node")
     everywhere = probe(
         run.model, shown(process, task, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
@@ -44,10 +51,15 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     )  # fmt: skip
     study.stage(f"{run.name}: symbol probes")
     symbols = {f"symbol {d}": sample.nodes[d][:n_symbols] for d in process.depths if d < process.depth}
-    symbol_grid = probe(
-        run.model, shown(process, task, sample.tokens[:n_symbols]), symbols, OUTPUTS,
-        rng=study.rng(run.name, "symbols"), control_model=control, nodes="own", controls=("tokens",),
-    )  # fmt: skip
+    try:
+        symbol_grid = probe(
+            run.model, shown(process, task, sample.tokens[:n_symbols]), symbols, OUTPUTS,
+            rng=study.rng(run.name, "symbols"), control_model=control, nodes="own", controls=("tokens",),
+        )  # fmt: skip
+    except TooFewSequences as error:  # unmasked sequences are fewer than masked ones
+        symbol_grid, no_symbols = None, reason(error)
+    else:
+        no_symbols = ""
     masked = (
         "Probes for messages read masked sequences, drawn as in training, on which messages are soft. "
         if task == "masked"
@@ -66,9 +78,9 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _metric_figure(run, grid, "kl_nats"),
         _metric_figure(run, grid, "accuracy"),
         _everywhere_figure(run, everywhere),
-        _symbol_figure(run, symbol_grid),
+        _symbol_figure(run, symbol_grid, no_symbols),
     ]
-    return [_probe_claim(run, grid)], Section(f"probes-{run.name}", f"{run.name}: what can be read where", text, tuple(figures))
+    return [_probe_claim(run, grid)], Section(*place, text, tuple(figures))
 
 
 def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
@@ -174,7 +186,10 @@ def _everywhere_figure(run: Run, grid: ProbeGrid) -> FigureData:
     )
 
 
-def _symbol_figure(run: Run, grid: ProbeGrid) -> FigureData:
+def _symbol_figure(run: Run, grid: ProbeGrid | None, skipped: str) -> FigureData:
+    place = (f"fig-{run.name}-probe-symbols", "heatmap", f"{run.name}: symbols of a leaf's own ancestors")
+    if grid is None:
+        return FigureData(*place, "", "", status="skipped", reason=skipped)
     depths = [d for d in run.process.depths if d < run.process.depth]
     panels = []
     for title, source in {"trained": "model", "random weights": "random_init", "token alone": "tokens"}.items():
@@ -187,9 +202,7 @@ def _symbol_figure(run: Run, grid: ProbeGrid) -> FigureData:
     block = ceilings[np.minimum(stages, run.process.depth)]
     panels.append({"title": "block ceiling", "values": np.round(block, DECIMALS)})
     return FigureData(
-        id=f"fig-{run.name}-probe-symbols",
-        kind="heatmap",
-        title=f"{run.name}: symbols of a leaf's own ancestors",
+        *place,
         caption=f"Held-out accuracy of logistic probes, n = {grid.n_test:,} test sequences, unmasked, mean over leaf positions. "
         "Block ceiling: what the aligned block of 2^m leaves tells after block m (closed form, filter level 0).",
         alt="Accuracy by stage and depth beside random weights, the token alone, and the block ceiling.",

@@ -17,6 +17,9 @@ def study_ladder(study: Study, task: Task, runs: Sequence[Run]) -> tuple[list[Cl
     study.stage(f"{task}: ladder of oracles")
     passed = {run.name: inclusions(run) for run in runs}
     depth, level = runs[0].process.depth, runs[0].config.process.filter_level
+    place = (f"ladder-{task}-k{level}", f"{HEADINGS[task]}, filter level {level}: the ladder of oracles")
+    if level == depth:
+        return [], Section(*place, (), (), "skipped", f"data of filter level {level}, the depth, hold no level to take in")
     steps = range(depth - 1, level - 1, -1)
     categories = [f"BP_{k + 1} to BP_{k}" for k in steps]
     series = [{"name": _described(run), "x": [passed[run.name].get(k) for k in steps], "color": i} for i, run in enumerate(runs)]
@@ -35,8 +38,7 @@ def study_ladder(study: Study, task: Task, runs: Sequence[Run]) -> tuple[list[Cl
         alt="Lower levels of the tree are taken in first, in every run.",
         data={"x_title": "training sequences", "x_log": True, "categories": categories, "series": series},
     )
-    title = f"{HEADINGS[task]}, filter level {level}: the ladder of oracles"
-    return [_claim(task, runs, passed, depth, level)], Section(f"ladder-{task}-k{level}", title, text, (figure,))
+    return [_claim(task, runs, passed, depth, level)], Section(*place, text, (figure,))
 
 
 def inclusions(run: Run) -> dict[int, float]:

@@ -10,15 +10,17 @@ from analyses.mechanism.patterns import by_head, head_names, map_layout, map_pan
 from analyses.mechanism.probes import depth_labels, hook_label
 from analyses.training.ladder import HEADINGS
 from mechbp.divergence import kl_nats
+from mechbp.errors import TooFewSequences
 from mechbp.methods.attention import mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
+from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.probing import probe
 from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers, shown
 from mechbp.processes.tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, panel
+from mechbp.report.parts import DECIMALS, estimate, panel, reason
 from mechbp.study import Study
 
 FRAMES = 12
@@ -53,7 +55,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     chosen = _spread(run.steps, frames)
     curves = _curves(study, run, tuple(chosen) if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
-    masses, maps, readable = [], [], []
+    masses, maps, readable, unreadable = [], [], [], ""
     sample = run.process.sample(study.size(3000, 600), study.rng(run.name, "probes"))
     masked = run.config.objective.task == "masked"
     evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
@@ -66,11 +68,15 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
         patterns = mean_pattern(model, shown(run.process, run.config.objective.task, sample.tokens[:500]))
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass", step)).mass)
         maps.append(patterns.mean)
-        grid = probe(
-            model, inputs, targets, STREAM, rng=study.rng(run.name, "probe"), controls=("shuffled",), nodes="own", resamples=100
-        )
-        readable.append((grid, Interval.stack([grid.ancestor_mean("r2", target) for target in targets], axis=1)))
-    grid = readable[-1][0]
+        try:
+            readable.append(
+                probe(
+                    model, inputs, targets, STREAM,
+                    rng=study.rng(run.name, "probe"), controls=("shuffled",), nodes="own", resamples=100,
+                )
+            )  # fmt: skip
+        except TooFewSequences as error:  # whatever the step, for the sequences are the same
+            unreadable = reason(error)
     text = (
         f"`{run.name}` at {len(curves.steps)} stored steps, every step on the same held-out sequences. Step 0, random weights, "
         "is the control. The sliders below move together.",
@@ -80,7 +86,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _staircase_figure(run, curves, chosen, names),
         *([_map_figure(run, maps, names)] if masked else []),
         _mass_figure(run, masses, names),
-        _probe_figure(run, [found for _, found in readable], [hook_label(hook) for hook in grid.hooks], names, grid.n_test),
+        _probe_figure(run, readable, list(targets), names, unreadable),
     ]
     title = f"{HEADINGS[run.config.objective.task]}: {run.name}, step by step"
     return [_rise_and_fall(study, run, curves)], Section(f"trajectory-{run.name}", title, text, tuple(figures))
@@ -216,21 +222,23 @@ def _mass_figure(run: Run, masses: list[Interval], names: list[str]) -> FigureDa
     )
 
 
-def _probe_figure(run: Run, readable: list[Interval], rows: list[str], names: list[str], n: int) -> FigureData:
+def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: list[str], skipped: str) -> FigureData:
+    place = (f"fig-{run.name}-readable", "heatmap", f"{run.name}: upward messages that can be read at a step")
+    if skipped:
+        return FigureData(*place, "", "", status="skipped", reason=skipped)
+    readable = [Interval.stack([grid.ancestor_mean("r2", target) for target in targets], axis=1) for grid in grids]
     start = np.round(readable[0].mean, DECIMALS)
     frames = [
         {"name": name, "panels": [panel("upward messages", found) | {"control": start}]}
         for name, found in zip(names, readable, strict=True)
     ]
     return FigureData(
-        id=f"fig-{run.name}-readable",
-        kind="heatmap",
-        title=f"{run.name}: upward messages that can be read at a step",
-        caption=f"Held-out R² of ridge probes for the messages of a leaf's own ancestors, n = {n:,} test sequences, mean over "
-        "leaf positions. Control, in hover and table: the same at step 0.",
+        *place,
+        caption="Held-out R² of ridge probes for the messages of a leaf's own ancestors, "
+        f"n = {grids[0].n_test:,} test sequences, mean over leaf positions. Control, in hover and table: the same at step 0.",
         alt="Messages of higher ancestors become readable later in training and later in the network.",
         data={
-            "rows": rows,
+            "rows": [hook_label(hook) for hook in grids[0].hooks],
             "columns": depth_labels(run.process.depths, run.process.depth),
             "row_title": "read from",
             "column_title": "ancestor at depth",

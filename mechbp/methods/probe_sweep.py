@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, TooFewSequences
 from mechbp.methods.intervals import Interval
 from mechbp.methods.leaves import leaf_count, own_node
 from mechbp.methods.logistic import fit_logistic
@@ -88,7 +88,7 @@ class Sweep:
             raise InputError(f"probe: {name} has shape {list(array.shape)}, expected [n, {n_positions} positions, ...].")
         d = int(np.prod(array.shape[2:]))
         if d >= self.split.n_distinct_train:
-            raise InputError(
+            raise TooFewSequences(
                 f"probe: {name} has {d} features but only {self.split.n_distinct_train} distinct training sequences; "
                 f"a linear map would fit them by counting.\nGive more sequences, several times {d}."
             )

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, TooFewSequences
 
 SPLIT = (0.6, 0.2, 0.2)
 """Shares of distinct sequences used to fit, to choose the penalty, and to score."""
@@ -73,7 +73,7 @@ def split_sequences(
     )
     if min(len(train), len(validation), len(test)) == 0:
         units = "distinct sequences" if groups is None else "groups (those that share a sequence count as one)"
-        raise InputError(f"probe: {n_units} {units} cannot be split in three; give at least 5, better thousands.")
+        raise TooFewSequences(f"probe: {n_units} {units} cannot be split in three; give at least 5, better thousands.")
     test_groups = np.unique(rank[test], return_inverse=True)[1]
     return Split(train, validation, test, test_groups, len(np.unique(copy_of[train])), None if groups is None else unit_of)
 

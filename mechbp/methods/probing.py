@@ -52,7 +52,8 @@ def probe(
     `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
     `control_model`, the same architecture with random weights, adds the control "random_init".
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
-    Raises InputError for targets that do not fit, and where the features are as many as the distinct training sequences.
+    Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
+    or are no more in the training part than an activation has features.
     """
     checked_generator(rng, "probe")
     positions = np.asarray(tokens)

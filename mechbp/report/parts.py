@@ -32,6 +32,11 @@ def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{' ' * bool(unit)}{unit}"
 
 
+def reason(error: Exception) -> str:
+    """Return an error's message on one line, for a part of the page that was skipped because of it."""
+    return " ".join(str(error).split())
+
+
 def listed(items: Sequence[str]) -> str:
     """Return "a", "a and b", or "a, b and c"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
