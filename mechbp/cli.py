@@ -54,7 +54,7 @@ def report(
     _set_threads(threads)
     from mechbp.models.runs import load
 
-    documents = []
+    pages: list[Path] = []
     studied = [[load(name) for name in run or script.RUNS] for script in scripts]
     with _progress() as bars:
         for script, runs in zip(scripts, studied, strict=True):
@@ -64,9 +64,10 @@ def report(
             def stage(text: str, bar=bar, title=title) -> None:
                 bars.update(bar, advance=1, description=f"{title}: {text}")
 
-            documents.append(analyse(script, Study(tuple(runs), quick, stage, SEED)))
+            # Written one by one, so that what is finished outlasts an analysis that is refused, and an interruption.
+            pages = write_documents([analyse(script, Study(tuple(runs), quick, stage, SEED))], folder)
             bars.update(bar, total=1, completed=1, description=f"{title}: done")
-    _say_pages(write_documents(documents, folder))
+    _say_pages(pages)
 
 
 @app.command()

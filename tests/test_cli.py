@@ -220,6 +220,17 @@ def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeyp
     assert code == 1 and "step 36 of 40" in out and "FAIL" not in out
 
 
+def test_finished_analyses_outlast_one_that_is_refused(trained, workplace, capsys, monkeypatch):
+    content = '{"slug": "first", "title": "T", "lead": "L", "claims": (), "sections": ()}'
+    (workplace.parent / "analyses" / "first.py").write_text(f"RUNS = ()\ndef analyse(study): return {content}\n")
+    refusing = "from mechbp.errors import InputError\nRUNS = ()\ndef analyse(study): raise InputError('no such thing')\n"
+    (workplace.parent / "analyses" / "second.py").write_text(refusing)
+    code, out, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "pages")
+    assert code == 2 and "no such thing" in err and out == ""
+    assert {path.name for path in Path("pages").iterdir()} == {"first.json", "first.html", "index.html"}
+    assert call(capsys, monkeypatch, "report", "first", "--out", "pages")[1].split() == ["pages/first.html", "pages/index.html"]
+
+
 @pytest.mark.parametrize(
     ("runs", "quick", "expected"),
     [
