@@ -51,7 +51,7 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl: accuracy and KL to every BP_k along training."""
-        return read_metrics(self.folder / METRICS)
+        return read_metrics(self.folder / METRICS, self.config.process.depth)
 
     @property
     def complete(self) -> bool:

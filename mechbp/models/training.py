@@ -74,17 +74,33 @@ def measure(model: HookedTransformer, process: FilteredTree, task: Task) -> dict
     return line
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a metrics.jsonl; an absent file has none."""
+def read_metrics(path: Path, depth: int | None = None) -> list[dict[str, float]]:
+    """Return the lines of a metrics.jsonl; an absent file has none.
+
+    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, with the `depth` of the tree, any
+    other number that `measure` gives, or holds something else in its place.
+    """
     if not path.exists():
         return []
+    wanted = ["step"]
+    if depth is not None:
+        wanted += ["sequences", "accuracy"]
+        wanted += [name for k in range(depth + 1) for name in (f"kl_bp{k}_to_model_nats", f"kl_model_to_bp{k}_nats")]
+    rows: list[dict[str, float]] = []
     try:
-        rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines()]
-        if not all(isinstance(row, dict) and isinstance(row.get("step"), int) for row in rows):
-            raise ValueError("a line is no JSON object with a step")
+        for text in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(text)
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise ValueError("no JSON object with a step")
+            for name in dict.fromkeys([*wanted, *(key for key in row if key.endswith(("_nats", "wall_s")))]):
+                if type(row.get(name)) not in (int, float) or not abs(row[name]) < 1e300:  # NaN fails too
+                    raise ValueError(f"{name} should be a finite number, got {row.get(name)!r:.40}")
+            rows.append(row)
     except (OSError, ValueError, RecursionError) as error:
+        where = "" if isinstance(error, OSError | UnicodeDecodeError) else f"line {len(rows) + 1}: "
         raise CheckpointError(
-            f"{path} is damaged: {str(error)[:120]}.\nRestore it from a copy, or remove it to let training write a new one."
+            f"{path} is damaged: {where}{str(error)[:120]}.\n"
+            f"Restore it from a copy, or remove it to let training write a new one."
         ) from error
     return rows
 

@@ -369,11 +369,13 @@ def test_a_damaged_state_is_named(tmp_path, monkeypatch):
         train(folder)
 
 
-@pytest.mark.parametrize("row", ["{", "5", "[]", "{}", '{"step": "x"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "row", ["{", "5", "[]", "{}", '{"step": "x"}', '{"step": true}', '{"step": 1, "wall_s": "x"}', "[" * 100_000]
+)
 def test_damaged_metrics_are_named(row, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0}\n' + row + "\n")
-    with pytest.raises(CheckpointError, match="metrics.jsonl is damaged: "):
+    with pytest.raises(CheckpointError, match="metrics.jsonl is damaged: line 2: "):
         training.read_metrics(path)
 
 

@@ -1,5 +1,6 @@
 """Runs: what is loaded is what was stored for this recipe and step; verify says which file is not."""
 
+import json
 import re
 import shutil
 
@@ -99,6 +100,25 @@ def test_verify_names_the_damaged_file(step, run_folder):
     path.write_bytes(data)
     checks = list(verify_run(load(run_folder)))
     assert [c.verdict for c in checks] == ["FAIL"] and path.name in checks[0].measured and "\n" not in checks[0].measured
+
+
+@pytest.mark.parametrize("value", [None, "x", True, [], {}, "absent", float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["sequences", "accuracy", "kl_bp1_to_model_nats", "kl_model_to_bp2_nats"])
+def test_a_line_without_one_of_its_numbers_is_named(name, value, run_folder):
+    path = run_folder / "metrics.jsonl"
+    rows = [json.loads(row) for row in path.read_text().splitlines()]
+    rows[2][name] = value
+    if value == "absent":
+        del rows[2][name]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = load(run_folder)
+    with pytest.raises(
+        CheckpointError, match=rf"metrics.jsonl is damaged: line 3: {name} should be a finite number, got "
+    ) as refusal:
+        _ = run.metrics
+    assert len(str(refusal.value).splitlines()) <= 3
+    curve = next(check for check in verify_run(run) if check.what.startswith("curve"))
+    assert curve.verdict == "FAIL" and "line 3" in curve.measured
 
 
 @pytest.mark.parametrize(
