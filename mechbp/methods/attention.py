@@ -250,6 +250,8 @@ def _match(patterns: AttentionPatterns, target: Pattern, rng: np.random.Generato
         estimate, spread = measure(patterns.mean, target), measure(resampled, np.broadcast_to(target, resampled.shape))
         # Averaging fewer distinct examples always adds distance, a convex function: the spread is kept, that bias removed.
         low, high = np.quantile(spread - spread.mean(axis=0) + estimate, [0.025, 0.975], axis=0)
+        if n == 1:  # every resample is the same: nothing is known about the spread
+            low, high = np.full((2, *estimate.shape), np.nan)
         intervals.append(Interval(estimate, np.maximum(low, 0), np.maximum(high, 0), n))
     return intervals[0], intervals[1]
 

@@ -116,6 +116,16 @@ def test_p_values_of_the_nearest_of_many_heads_are_uniform_under_the_null() -> N
     assert kstest(uncorrected - 1 / 80, "uniform").pvalue < 1e-6  # the least of eight is no p-value
 
 
+def test_one_example_says_nothing_of_the_spread() -> None:
+    model = PatternModel(THEORY, wobble=0.3)
+    match = compare_attention(model, TOKENS[:1], rng=rng(0), control_model=model, permutations=9)
+    assert match.control_js_nats is not None and match.control_cosine is not None
+    for interval in (match.js_nats, match.cosine, match.control_js_nats, match.control_cosine):
+        assert np.isfinite(interval.mean).all() and np.isnan([interval.low, interval.high]).all()
+    several = compare_attention(model, TOKENS[:2], rng=rng(0), permutations=9)
+    assert (several.js_nats.low < several.js_nats.high).all()
+
+
 def test_one_head_needs_no_correction() -> None:
     match = compare_attention(PatternModel(named_pattern("uniform", 4, 1, 16), wobble=0.3), TOKENS, rng=rng(0), permutations=39)
     np.testing.assert_array_equal(match.p_nearest_js, match.p_js[:, 0])

@@ -313,6 +313,13 @@ def test_unknown_hooks_are_refused() -> None:
         run({"x": TOKENS}, hooks=["c"])
 
 
+def test_copies_of_one_sequence_say_nothing_of_the_spread() -> None:
+    values = rng(0, "copies").random((3, 50))
+    one, two = (Resampling.draw(np.arange(50) % groups, 20, rng(0, "constant")).mean(values) for groups in (1, 2))
+    assert np.isfinite(one.mean).all() and np.isnan([one.low, one.high]).all()
+    assert (two.low < two.high).all()
+
+
 def test_a_target_that_is_constant_but_for_rounding_has_no_r2() -> None:
     resampling = Resampling.draw(np.arange(50), 20, rng(0, "constant"))
     errors, totals = (rng(0, name).random((3, 50)) * 1e-32 for name in ("errors", "totals"))
