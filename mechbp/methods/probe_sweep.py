@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
@@ -18,6 +18,8 @@ from mechbp.methods.probe_scores import METRICS, STATISTICS, PerExample, Truth, 
 from mechbp.methods.probe_targets import Split, TargetBank
 from mechbp.methods.resampling import LEVEL, Resampling
 from mechbp.methods.ridge import Features, Spectrum, Targets, fit_ridge
+
+SMALL_VOCABULARY = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,38 @@ class Labels:
 
 
 @dataclass(frozen=True, eq=False)
+class OneHot:
+    """Stands for an activation that shows the token at its position and nothing else.
+
+    One feature per token of a small vocabulary, so that all positions weigh penalties alike; of a large one, per token that
+    occurs at the position.
+    """
+
+    tokens: Int[np.ndarray, "n position"]
+
+    def check(self, split: Split) -> None:
+        """Raise TooFewSequences where some position has as many features as there are distinct training sequences."""
+        for position, column in enumerate(self.tokens.T):
+            d = len(self._shown(column))
+            if d >= split.n_distinct_train:
+                raise TooFewSequences(
+                    f"probe: the control 'tokens' has {d} features at position {position}, one per token, but only "
+                    f"{split.n_distinct_train} distinct training sequences.\n"
+                    f"Give more sequences, or leave this control out: controls=('shuffled',)."
+                )
+
+    def features(self) -> Iterator[Features]:
+        """Float64 features [n, d] of every position, made one at a time: vocabularies can be large."""
+        for column in self.tokens.T:
+            yield (column[:, None] == self._shown(column)).astype(np.float64)
+
+    def _shown(self, column: Int[np.ndarray, " n"]) -> Int[np.ndarray, " d"]:
+        """The tokens that have a feature at a position."""
+        vocabulary = int(self.tokens.max()) + 1
+        return np.arange(vocabulary) if vocabulary <= SMALL_VOCABULARY else np.unique(column)
+
+
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """How to fit and score, whatever the features."""
 
@@ -66,9 +100,7 @@ class Sweep:
     penalties: Sequence[float]
     floor: float
 
-    def run(
-        self, activations: Mapping[str, Tensor | np.ndarray], labels: Mapping[str, Sequence[Labels]]
-    ) -> dict[str, ScoreTable]:
+    def run(self, activations: Mapping[str, Tensor | OneHot], labels: Mapping[str, Sequence[Labels]]) -> dict[str, ScoreTable]:
         """Return one table per set of labels; all sets share the features and their decomposition."""
         n_positions = len(next(iter(labels.values()))[0].own)
         tables = {name: ScoreTable(len(activations), banks, self.resampling) for name, banks in labels.items()}
@@ -81,9 +113,12 @@ class Sweep:
                         self._probe(tables[source], (hook, position, bank), label, spectrum, held, test)
         return tables
 
-    def _features(self, name: str, activation: Tensor | np.ndarray, n_positions: int) -> Iterator[Features]:
+    def _features(self, name: str, activation: Tensor | OneHot, n_positions: int) -> Iterator[Features]:
         """Float64 features [n, d] of every position."""
-        array = activation.cpu().numpy() if isinstance(activation, Tensor) else activation
+        if isinstance(activation, OneHot):
+            yield from activation.features()
+            return
+        array = activation.cpu().numpy()
         if array.ndim < 3 or array.shape[1] != n_positions:
             raise InputError(f"probe: {name} has shape {list(array.shape)}, expected [n, {n_positions} positions, ...].")
         d = int(np.prod(array.shape[2:]))

@@ -17,7 +17,7 @@ from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, matching_hooks
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.probe_scores import FLOOR
-from mechbp.methods.probe_sweep import Labels, Sweep
+from mechbp.methods.probe_sweep import Labels, OneHot, Sweep
 from mechbp.methods.probe_targets import split_sequences, target_banks
 from mechbp.methods.resampling import Resampling
 from mechbp.methods.ridge import PENALTIES
@@ -53,7 +53,7 @@ def probe(
     `control_model`, the same architecture with random weights, adds the control "random_init".
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
     Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
-    or are no more in the training part than an activation has features.
+    or are no more in the training part than an activation, or the control "tokens", has features.
     """
     checked_generator(rng, "probe")
     positions = np.asarray(tokens)
@@ -69,6 +69,9 @@ def probe(
     n_positions = positions.shape[1]
     names = matching_hooks(model, hooks)
     split = split_sequences(positions, rng, groups)
+    one_hot = OneHot(positions)
+    if "tokens" in controls:
+        one_hot.check(split)
     resampling = Resampling.draw(split.test_groups, resamples, rng)
     banks = target_banks(targets, len(positions))
     labels = {"model": [Labels.of(bank, split, n_positions, nodes) for bank in banks]}
@@ -82,7 +85,7 @@ def probe(
         tables |= sweep.run(capture(control_model, tokens, names), {"random_init": labels["model"]})
         scores["random_init"] = tables["random_init"].scores()
     if "tokens" in controls:
-        tables |= sweep.run({"tokens": np.eye(int(positions.max()) + 1)[positions]}, {"tokens": labels["model"]})
+        tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
         scores["tokens"] = tables["tokens"].scores(repeats=len(names))
     order = ("random_init", "shuffled", "tokens")
     return ProbeGrid(

@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
-from mechbp.errors import HookError, InputError
+from mechbp.errors import HookError, InputError, TooFewSequences
 from mechbp.methods.logistic import fit_logistic
 from mechbp.methods.probe_targets import split_sequences
 from mechbp.methods.probing import probe
@@ -156,6 +156,29 @@ def test_splits_by_sequence_never_leak() -> None:
     assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(400))
     copies = [tuple(row) for row in tokens[split.test]]
     assert len(set(copies)) == split.test_groups.max() + 1 == len(set(zip(copies, split.test_groups, strict=True)))
+
+
+def test_the_tokens_control_takes_tokens_of_any_size() -> None:
+    """One-hot over this vocabulary would take 12 GB; its few tokens that occur need no more than the same with small numbers."""
+    large, targets = TOKENS * 16_000, {"x": linear_beliefs(FeatureModel(), 2), "s": TOKENS}
+    model = FeatureModel()
+    narrow = FeatureModel()
+    narrow.forward = lambda tokens: FeatureModel.forward(narrow, tokens // 16_000)
+    grids = [
+        probe(shown, tokens, targets, "b", rng=rng(0), controls=("tokens",), resamples=20)
+        for shown, tokens in ((model, TOKENS), (narrow, large))
+    ]
+    for metric, target in (("r2", "x"), ("accuracy", "s")):
+        small, big = (grid.interval(metric, target, "tokens").mean for grid in grids)
+        np.testing.assert_array_equal(small, big)
+
+
+def test_more_tokens_than_training_sequences_are_refused_before_anything_is_computed() -> None:
+    tokens = np.random.default_rng(0).permutation(60)[:, None] + np.arange(POSITIONS)
+    model = FeatureModel()
+    model.run_with_hooks = None  # the model is not even asked
+    with pytest.raises(TooFewSequences, match="the control 'tokens' has 67 features at position 0, one per token, but only 36"):
+        probe(model, tokens, {"x": np.full((60, 1, 2), 0.5)}, "a", rng=rng(0))
 
 
 class MarkedModel(nn.Module):
