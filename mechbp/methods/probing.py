@@ -25,6 +25,8 @@ from mechbp.randomness import checked_generator
 
 CONTROLS = ("shuffled", "tokens")
 RESAMPLES = 400
+NO_POSITION_AXIS = ("hook_pattern", "hook_attn_scores")
+"""Activations [n, head, query, key]: where there are as many heads as positions, their shape would not give them away."""
 
 
 def probe(
@@ -68,6 +70,12 @@ def probe(
         raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")
     n_positions = positions.shape[1]
     names = matching_hooks(model, hooks)
+    for name in names:
+        if name.endswith(NO_POSITION_AXIS):
+            raise InputError(
+                f"probe: {name} is [n, head, query, key], which is no activation of one position.\n"
+                f"Probe [n, position, ...], such as blocks.*.hook_resid_post; compare_attention studies patterns."
+            )
     split = split_sequences(positions, rng, groups)
     one_hot = OneHot(positions)
     if "tokens" in controls:

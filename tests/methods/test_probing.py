@@ -15,6 +15,8 @@ from mechbp.methods.probe_targets import split_sequences
 from mechbp.methods.probing import probe
 from mechbp.methods.resampling import Resampling
 from mechbp.methods.ridge import Spectrum, fit_ridge
+from mechbp.models.build import build_model
+from mechbp.models.config import ModelConfig
 from mechbp.randomness import rng
 
 N, POSITIONS, D = 4000, 8, 12
@@ -329,6 +331,16 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
 def test_wrong_calls_are_refused(targets: dict, options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(targets, **options)
+
+
+@pytest.mark.parametrize("hook", ["hook_pattern", "hook_attn_scores"])
+def test_attention_is_no_activation_of_a_position_even_with_as_many_heads(hook: str) -> None:
+    config = ModelConfig(n_layers=1, n_heads=4, d_model=8, d_mlp=8)
+    model = build_model(config, d_vocab=6, d_vocab_out=4, n_ctx=4, seed=0)
+    tokens = np.random.default_rng(0).integers(0, 4, size=(400, 4))
+    for hooks in (f"blocks.0.attn.{hook}", ["blocks.*.hook_resid_post", "blocks.*.attn.*"]):
+        with pytest.raises(InputError, match=r"attn.hook_.* is \[n, head, query, key\], which is no activation of one position"):
+            probe(model, tokens, {"x": tokens}, hooks, rng=rng(0))
 
 
 def test_unknown_hooks_are_refused() -> None:
