@@ -166,6 +166,12 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
     return private.to(device=model_device(model), dtype=torch.int64)
 
 
+def to_array(activation: Tensor) -> np.ndarray:
+    """Return an activation as a NumPy array, half precisions as float32: NumPy lacks bfloat16, and sums in float16 overflow."""
+    half = activation.dtype in (torch.bfloat16, torch.float16)
+    return (activation.float() if half else activation).detach().cpu().numpy()
+
+
 def layer_of(name: str) -> int | None:
     """Return the block number in a hook name such as `blocks.2.attn.hook_z`; None outside the blocks."""
     found = re.match(r"blocks\.(\d+)\.", name)

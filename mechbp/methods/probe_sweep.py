@@ -10,6 +10,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.hooks import to_array
 from mechbp.methods.intervals import Interval
 from mechbp.methods.leaves import leaf_count, own_node
 from mechbp.methods.logistic import fit_logistic
@@ -118,7 +119,7 @@ class Sweep:
         if isinstance(activation, OneHot):
             yield from activation.features()
             return
-        array = activation.cpu().numpy()
+        array = to_array(activation)
         if array.ndim < 3 or array.shape[1] != n_positions:
             raise InputError(f"probe: {name} has shape {list(array.shape)}, expected [n, {n_positions} positions, ...].")
         d = int(np.prod(array.shape[2:]))

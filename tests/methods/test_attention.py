@@ -1,7 +1,10 @@
 """Planted patterns score as they must, masses sum to 1, and permutation p-values are uniform under the null."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 from pattern_model import PatternModel
 from scipy.stats import kstest
 
@@ -114,6 +117,16 @@ def test_p_values_of_the_nearest_of_many_heads_are_uniform_under_the_null() -> N
     corrected, uncorrected = np.transpose(p)
     assert kstest(corrected - 1 / 80, "uniform").pvalue > 1e-3
     assert kstest(uncorrected - 1 / 80, "uniform").pvalue < 1e-6  # the least of eight is no p-value
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_compared(dtype: torch.dtype, tiny_encoder) -> None:
+    tokens = TOKENS[:, :4]
+    full = compare_attention(tiny_encoder, tokens, rng=rng(0), permutations=9, control_model=tiny_encoder)
+    half_model = copy.deepcopy(tiny_encoder).to(dtype)
+    half = compare_attention(half_model, tokens, rng=rng(0), permutations=9, control_model=half_model)
+    np.testing.assert_allclose(half.js_nats.mean, full.js_nats.mean, atol=5e-3)
+    np.testing.assert_allclose(mean_pattern(half_model, tokens).leaves.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_one_example_says_nothing_of_the_spread() -> None:

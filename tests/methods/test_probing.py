@@ -1,5 +1,6 @@
 """Probes: exact on linear targets, equal to scikit-learn, blind to shuffled targets, split by sequence, in the right order."""
 
+import copy
 from functools import partial
 from types import SimpleNamespace
 
@@ -139,6 +140,17 @@ def test_logistic_equals_scikit_learn(sharpness: float) -> None:
         truth = symbols[node], np.arange(800)
         assert abs(np.log(ours[:, node][truth]).mean() - np.log(theirs[truth]).mean()) < 1e-3
         assert np.abs(ours[:, node] - theirs).mean() < 2e-3  # nearly separable classes fix the far tail of weights only weakly
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_are_probed(dtype: torch.dtype, tiny_encoder) -> None:
+    tokens = np.random.default_rng(0).integers(0, 4, size=(1000, 4))
+    call = partial(probe, tokens=tokens, targets={"x": np.eye(4)[tokens]}, hooks="blocks.1.hook_resid_post", resamples=20)
+    full = call(tiny_encoder, rng=rng(0))
+    half_model = copy.deepcopy(tiny_encoder).to(dtype)
+    half = call(half_model, rng=rng(0), control_model=half_model)
+    assert full.r2["x"].max() > 0.9
+    np.testing.assert_allclose(half.r2["x"], full.r2["x"], atol=0.05)
 
 
 def test_symbol_probes_name_symbols() -> None:
