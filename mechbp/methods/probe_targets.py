@@ -18,6 +18,9 @@ SPLIT = (0.6, 0.2, 0.2)
 SUM_TOLERANCE = 1e-6
 """A target's probabilities may miss 1 by this much (float32 rounding)."""
 
+MAX_BYTES = 2**32
+"""What the one-hot form of one symbol target may take."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -93,8 +96,11 @@ def _joined_groups(groups: object, copy_of: Int[np.ndarray, " n"]) -> Int[np.nda
 
 def target_banks(targets: Mapping[str, np.ndarray], n: int) -> list[TargetBank]:
     """Return the targets, grouped by kind and number of symbols; raise InputError naming each target that cannot be one."""
+    wanted = "pass {name: array [n, nodes, q] of probabilities or int [n, nodes]}"
+    if not isinstance(targets, Mapping):
+        raise InputError(f"probe: targets must have names, got a {type(targets).__name__}; {wanted}.")
     if not targets:
-        raise InputError("probe: no targets given; pass {name: array [n, nodes, q] of probabilities or int [n, nodes]}.")
+        raise InputError(f"probe: no targets given; {wanted}.")
     groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     for name, given in targets.items():
         array = np.asarray(given)
@@ -111,8 +117,8 @@ def target_banks(targets: Mapping[str, np.ndarray], n: int) -> list[TargetBank]:
 
 
 def _distribution(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    if array.ndim != 3 or array.shape[2] < 2:
-        raise InputError(f"probe: target {name!r} must have shape [n, nodes, q >= 2], got {list(array.shape)}.")
+    if array.ndim != 3 or array.shape[1] < 1 or array.shape[2] < 2:
+        raise InputError(f"probe: target {name!r} must have shape [n, nodes >= 1, q >= 2], got {list(array.shape)}.")
     values = array.astype(np.float64)
     if not np.isfinite(values).all() or (values < 0).any() or (np.abs(values.sum(axis=2) - 1) > SUM_TOLERANCE).any():
         raise InputError(
@@ -128,4 +134,11 @@ def _one_hot(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
         raise InputError(f"probe: target {name!r} must be float [n, nodes, q] or int [n, nodes], got {got}.")
     if array.size == 0 or array.min() < 0:
         raise InputError(f"probe: target {name!r} must hold symbols >= 0 and at least one node.")
-    return "symbol", np.eye(max(2, int(array.max()) + 1))[:, array.T]
+    q = max(2, int(array.max()) + 1)
+    if 8 * q * array.size > MAX_BYTES:
+        raise InputError(
+            f"probe: target {name!r} holds the symbol {q - 1}, so that its {array.size:,} values would take "
+            f"{8 * q * array.size / 2**30:,.0f} GiB one-hot; at most {MAX_BYTES / 2**30:g} are allowed.\n"
+            f"Number its symbols 0, 1, 2, ...: np.unique(target, return_inverse=True)[1] does."
+        )
+    return "symbol", (np.arange(q)[:, None, None] == array.T).astype(np.float64)

@@ -37,7 +37,7 @@ def probe(
     *,
     rng: np.random.Generator,
     control_model: HookedModel | None = None,
-    controls: Collection[str] = CONTROLS,
+    controls: str | Collection[str] = CONTROLS,
     nodes: Literal["all", "own"] = "all",
     groups: Int[np.ndarray, " n"] | None = None,
     penalties: Sequence[float] = PENALTIES,
@@ -53,13 +53,15 @@ def probe(
     Groups are then what is split and resampled, and the control "shuffled" permutes whole groups (see `Split.shuffle`).
     `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
     `control_model`, the same architecture with random weights, adds the control "random_init".
+    `controls` names one or more of "shuffled" and "tokens".
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
     Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
     or are no more in the training part than an activation, or the control "tokens", has features.
     """
     checked_generator(rng, "probe")
     positions = np.asarray(tokens)
-    unknown = set(controls) - set(CONTROLS)
+    controls = {controls} if isinstance(controls, str) else set(controls)
+    unknown = controls - set(CONTROLS)
     if unknown:
         raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
     if positions.ndim != 2 or len(positions) == 0:

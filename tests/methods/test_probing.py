@@ -88,6 +88,13 @@ def test_tokens_control_equals_a_token_probe_and_random_weights_are_reported() -
     np.testing.assert_allclose(random[1], tokens[1], atol=1e-6)
 
 
+def test_a_single_control_may_be_named_without_a_list() -> None:
+    targets = {"x": linear_beliefs(FeatureModel(), 2)}
+    for name in ("shuffled", "tokens"):
+        plain, listed = (run(targets, hooks="b", controls=controls) for controls in (name, [name]))
+        assert list(plain.controls) == [name] and plain.to_dict() == listed.to_dict()
+
+
 def test_a_probe_of_noise_finds_nothing_although_it_fits() -> None:
     noise = np.random.default_rng(3).dirichlet(np.ones(4), size=(N, 2))
     grid = run({"x": noise}, hooks=["a"])
@@ -328,6 +335,12 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
         ({"x": np.full((N - 1, 2, 2), 0.5)}, {}, "'x' has 3999 examples"),
         ({"x": np.full((N, 2), 0.5)}, {}, "'x' must have shape"),
         ({"x": -TOKENS}, {}, "symbols >= 0"),
+        ({"x": TOKENS + 10**9}, {}, r"'x' holds the symbol 1000000003, .* 238,419 GiB one-hot; at most 4 are allowed"),
+        ({"x": np.full((N, 0, 3), 1 / 3)}, {}, r"'x' must have shape \[n, nodes >= 1, q >= 2\], got \[4000, 0, 3\]"),
+        ({"x": TOKENS[:, :0]}, {}, "at least one node"),
+        ([TOKENS], {}, "targets must have names, got a list; pass {name: array"),
+        (TOKENS, {}, "targets must have names, got a ndarray"),
+        ({"x": TOKENS}, {"controls": "chance"}, "unknown control 'chance'"),
         ({"x": TOKENS[:, :3]}, {"nodes": "own"}, "no target has the nodes"),
         ({"x": TOKENS}, {"controls": ("chance",)}, "unknown control 'chance'"),
         ({"x": TOKENS}, {"penalties": (0.0,)}, "penalties > 0"),
