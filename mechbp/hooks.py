@@ -250,12 +250,20 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
     Each function gets a private copy of the activation, in the graph when gradients are on, and returns a tensor of the
     same shape, dtype and device. Where several patterns, or several blocks, match one hook, they apply in the order given,
     outer blocks first. The object yielded counts `.firings` per hook name.
-    Raises HookError if a pattern matches nothing, if a function returns something else, and, on leaving the block normally,
-    if any matched hook never fired. Leaving by an exception removes the same hooks and lets that exception through.
+    Raises InputError for what is no function, and HookError if a pattern matches nothing, if a function returns something else,
+    and, on leaving the block normally, if any matched hook never fired. Leaving by an exception removes the same hooks and lets
+    that exception through.
     """
     check_model(model)
     chains: dict[str, list[Edit]] = {}
+    if not isinstance(edits, Mapping):
+        raise InputError(f"edit: edits must be {{hook name or glob pattern: function}}, got a {type(edits).__name__}.")
     for pattern, function in edits.items():
+        if not callable(function):
+            raise InputError(
+                f"edit: what is given for {pattern!r} must be a function of the activation, got a {type(function).__name__}.\n"
+                f"To set a value: lambda activation: torch.full_like(activation, value)."
+            )
         for name in matching_hooks(model, pattern):
             chains.setdefault(name, []).append(function)
     if not chains:

@@ -254,6 +254,20 @@ def test_an_edit_must_return_a_tensor_like_its_argument(tiny_encoder, function):
         tiny_encoder(tokens_for())
 
 
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ({"hook_embed": 3.0}, r"given for 'hook_embed' must be a function of the activation, got a float\.\nTo set a value"),
+        ({"hook_embed": torch.zeros(2)}, "must be a function of the activation, got a Tensor"),
+        ([("hook_embed", torch.zeros_like)], "edits must be {hook name or glob pattern: function}, got a list"),
+    ],
+)
+def test_an_edit_that_is_no_function_is_refused(edits, message, tiny_encoder):
+    with pytest.raises(InputError, match=message), edit(tiny_encoder, edits):
+        tiny_encoder(tokens_for())
+    assert hooks_left(tiny_encoder) == 0
+
+
 def test_gradients_flow_through_an_edit(tiny_encoder):
     scale = torch.tensor(1.0, requires_grad=True)
     with edit(tiny_encoder, {"blocks.0.hook_attn_out": lambda x: x * scale}):
