@@ -77,6 +77,14 @@ def _raises_mechbp_errors_unchecked(expected=None, *args, **kwargs):
 pytest.raises = _raises_mechbp_errors_unchecked
 
 
+@pytest.fixture
+def unchecked():
+    """Leave the annotation checks off: for calls that accept more than their static types promise."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_torch_thread():
     """Results may depend on the thread count in the last bit; one thread also leaves the other core to its owner."""

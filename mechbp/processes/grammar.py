@@ -9,9 +9,12 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64, Real
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, LimitExceeded
 
 Recipe = Literal["paper", "released"]
+
+MAX_VOCAB_SIZE = 512
+"""Random rules [q, q, q] of this many symbols take 1 GiB; more are refused before anything is allocated."""
 
 ROW_SUM_TOLERANCE = 1e-6
 """Rows may miss 1 by this much (single precision, decimals in a user's file); they are renormalised exactly."""
@@ -66,12 +69,18 @@ class TreeGrammar:
         figures, "released" that of the published script, which differs for the same seed because it skips a discarded block
         of q^3 normals. (Source: Garnier-Brun et al. 2025, section 2 and released code.)
         """
-        if not isinstance(vocab_size, int) or vocab_size < 2:
+        if not isinstance(vocab_size, int | np.integer) or vocab_size < 2:
             raise InputError(f"TreeGrammar.random: vocab_size must be an integer >= 2, got {vocab_size!r}.")
-        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
             raise InputError(f"TreeGrammar.random: seed must be an integer in 0..2**32-1, got {seed!r}.")
-        if not np.isfinite(sigma) or sigma < 0:
-            raise InputError(f"TreeGrammar.random: sigma must be finite and >= 0, got {sigma!r}.")
+        vocab_size, seed = int(vocab_size), int(seed)
+        if vocab_size > MAX_VOCAB_SIZE:
+            raise LimitExceeded(
+                f"TreeGrammar.random: vocab_size {vocab_size:,} means rules of {8 * vocab_size**3 / 2**30:,.1f} GiB; "
+                f"at most {MAX_VOCAB_SIZE} symbols are allowed."
+            )
+        if not isinstance(sigma, int | float | np.integer | np.floating) or not np.isfinite(sigma) or sigma < 0:
+            raise InputError(f"TreeGrammar.random: sigma must be a finite number >= 0, got {sigma!r}.")
         if recipe not in get_args(Recipe):
             raise InputError(f"TreeGrammar.random: recipe must be one of {', '.join(get_args(Recipe))}, got {recipe!r}.")
         q = vocab_size

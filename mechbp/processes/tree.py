@@ -45,6 +45,9 @@ class FilteredTree:
     def __post_init__(self) -> None:
         if not isinstance(self.grammar, TreeGrammar):
             raise InputError(f"FilteredTree: grammar must be a TreeGrammar, got {type(self.grammar).__name__}.")
+        for name in ("depth", "filter_level"):
+            if isinstance(getattr(self, name), np.integer):
+                object.__setattr__(self, name, int(getattr(self, name)))
         if not isinstance(self.depth, int) or self.depth < 1:
             raise InputError(f"FilteredTree: depth must be an integer >= 1, got {self.depth!r}.")
         if self.depth > MAX_DEPTH:

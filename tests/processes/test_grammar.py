@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.grammar import TreeGrammar
 
 PUBLISHED = {  # seed 0, sigma 1, q = 4; parent: {(left, right): probability}
@@ -107,10 +107,24 @@ def test_wrong_rules_are_refused(arguments, message):
         (dict(vocab_size=1), "TreeGrammar.random: vocab_size must be an integer >= 2, got 1."),
         (dict(vocab_size=4.0), "TreeGrammar.random: vocab_size must be an integer >= 2, got 4.0."),
         (dict(vocab_size=4, seed=-1), "TreeGrammar.random: seed must be an integer in 0..2**32-1, got -1."),
-        (dict(vocab_size=4, sigma=float("nan")), "TreeGrammar.random: sigma must be finite and >= 0, got nan."),
+        (dict(vocab_size=4, sigma=float("nan")), "TreeGrammar.random: sigma must be a finite number >= 0, got nan."),
+        (dict(vocab_size=4, sigma="1"), "TreeGrammar.random: sigma must be a finite number >= 0, got '1'."),
+        (dict(vocab_size=4, sigma=None), "TreeGrammar.random: sigma must be a finite number >= 0, got None."),
         (dict(vocab_size=4, recipe="poster"), "TreeGrammar.random: recipe must be one of paper, released, got 'poster'."),
     ],
 )
 def test_wrong_recipes_are_refused(arguments, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         TreeGrammar.random(**arguments)
+
+
+def test_more_symbols_than_fit_in_memory_are_refused_before_allocating():
+    message = "vocab_size 20,000 means rules of 59,604.6 GiB; at most 512 symbols are allowed"
+    with pytest.raises(LimitExceeded, match=message):
+        TreeGrammar.random(20_000)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint32])
+def test_integers_and_numbers_of_numpy_are_taken(kind, unchecked):
+    grammar = TreeGrammar.random(kind(100), np.float32(0.5), kind(3))  # 100^3 would overflow an int8
+    np.testing.assert_array_equal(grammar.rules, TreeGrammar.random(100, 0.5, 3).rules)

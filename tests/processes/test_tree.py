@@ -265,6 +265,11 @@ def test_wrong_trees_are_refused(arguments, error, message):
         FilteredTree(*arguments)
 
 
+def test_integers_of_numpy_are_taken(unchecked):
+    tree = FilteredTree(TREE.grammar, np.int8(10), np.uint8(2))
+    assert type(tree.depth) is int and type(tree.filter_level) is int and tree.n_leaves == 1024 and tree.depths[:3] == (0, 2, 3)
+
+
 @pytest.mark.parametrize("n", [-1, 2.0, "3"])
 def test_wrong_sample_sizes_are_refused(n):
     with pytest.raises(InputError, match=f"^FilteredTree.sample: n must be an integer >= 0, got {n!r}.$"):
