@@ -95,7 +95,9 @@ def load(name_or_path: str | os.PathLike[str]) -> Run:
 
 def find_run(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the folder of a run. A plain name means checkpoints/<name>; anything with a separator is a path."""
-    text = os.fspath(name_or_path)
+    text = os.fspath(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise InputError(f"a run is given by its name or the path of its folder, got a {type(name_or_path).__name__}.")
     if NAME.fullmatch(text):
         folder = inside(checkpoints_root(), text, "run")
         if (folder / "run.toml").is_file():

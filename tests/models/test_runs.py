@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import write_run
 
-from mechbp.errors import CheckpointError
+from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint, save_checkpoint
 from mechbp.models.runs import load
 from mechbp.models.training import train
@@ -25,6 +25,12 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def run_folder(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "own")
+
+
+@pytest.mark.parametrize("given", [None, 3, b"own", True, ["own"]])
+def test_what_is_no_name_is_refused(given):
+    with pytest.raises(InputError, match=f"a run is given by its name or the path of its folder, got a {type(given).__name__}"):
+        load(given)
 
 
 def test_a_run_folder_of_ones_own(run_folder):
