@@ -41,6 +41,16 @@ class Study:
     """Announces the next stage to whoever watches."""
     seed: int = SEED
 
+    def __post_init__(self) -> None:
+        folders: dict[str, Path] = {}
+        for run in self.runs:
+            if run.name in folders:
+                raise InputError(
+                    f"two runs are named {run.name!r}, {folders[run.name]} and {run.folder}; pages tell runs apart by name.\n"
+                    f"Give each run once, and rename one of two folders of the same name."
+                )
+            folders[run.name] = run.folder
+
     def rng(self, *labels: str | int) -> np.random.Generator:
         """Return the stream of `labels`."""
         return rng(self.seed, *labels)

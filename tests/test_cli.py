@@ -220,6 +220,17 @@ def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeyp
     assert code == 1 and "step 36 of 40" in out and "FAIL" not in out
 
 
+def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, workplace, capsys, monkeypatch):
+    (workplace.parent / "analyses" / "any.py").write_text("RUNS = ()\ndef analyse(study): raise AssertionError('computed')\n")
+    other = shutil.copytree(trained, workplace / "b" / trained.name)
+    before = listing(workplace.parent)
+    for second in (other, trained):
+        code, out, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--run", str(second))
+        assert code == 2 and f"two runs are named 'own', {trained} and {second}" in err and out == ""
+        check_refusal(code, err, second)
+    assert listing(workplace.parent) == before
+
+
 def test_finished_analyses_outlast_one_that_is_refused(trained, workplace, capsys, monkeypatch):
     content = '{"slug": "first", "title": "T", "lead": "L", "claims": (), "sections": ()}'
     (workplace.parent / "analyses" / "first.py").write_text(f"RUNS = ()\ndef analyse(study): return {content}\n")
