@@ -17,7 +17,7 @@ def rng(seed: int | np.integer, *labels: str | int | np.integer) -> np.random.Ge
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"rng: seed must be an integer >= 0, got {seed!r}.")
     for label in labels:
-        if not isinstance(label, str | int | np.integer):
+        if isinstance(label, bool) or not isinstance(label, str | int | np.integer):
             raise InputError(f"rng: labels must be strings or integers, got {label!r} of type {type(label).__name__}.")
     name = repr(tuple(label if isinstance(label, str) else int(label) for label in labels))
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")

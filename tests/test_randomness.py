@@ -51,7 +51,7 @@ def test_bad_seeds(seed):
         rng(seed)
 
 
-@pytest.mark.parametrize("label", [1.5, None, ("a",), b"a"])
+@pytest.mark.parametrize("label", [1.5, None, ("a",), b"a", True, np.bool_(False)])
 def test_bad_labels(label):
     with pytest.raises(InputError, match="rng: labels must be strings or integers"):
         rng(0, label)
