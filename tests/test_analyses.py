@@ -8,10 +8,12 @@ import pytest
 from small_runs import write_run
 
 from analyses.mechanism.attention import _match_figure
+from analyses.mechanism.patching import _patch_claim
 from analyses.training.ladder import inclusions
 from mechbp import study
 from mechbp.methods.attention import AttentionMatch
 from mechbp.methods.intervals import Interval
+from mechbp.methods.patching import PatchCell
 from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.report.document import dumps, loads
@@ -109,6 +111,17 @@ def test_a_level_is_taken_in_when_its_oracle_stays_nearer():
     assert inclusions(run) == {0: 50, 1: 40}  # BP_1 led at step 2 already, but not for good
     run.metrics = lines[:4]
     assert inclusions(run) == {}
+
+
+@pytest.mark.parametrize(("gap_low", "first_block", "verdict"), [(0.1, 0, "holds"), (-0.1, 0, "fails"), (0.1, 1, "fails")])
+def test_the_order_at_the_root_needs_a_gap_and_a_later_block(gap_low, first_block, verdict):
+    """Half of the effect arrives at the ROOT query, position 4, after block 2, or with `first_block` after block 1."""
+    cells = [PatchCell(f"blocks.{layer}.{site}", 4, None) for layer in (0, 1) for site in ("hook_resid_pre", "hook_resid_post")]
+    arrived = Interval(np.array([0, first_block, first_block, 1.0]), np.zeros(4), np.ones(4), 9)
+    found = SimpleNamespace(cells=cells, normalized_effect=arrived, gap=SimpleNamespace(low=np.float64(gap_low)))
+    config = SimpleNamespace(objective=SimpleNamespace(task="root"), model=SimpleNamespace(n_layers=2))
+    run = SimpleNamespace(name="own", config=config, process=SimpleNamespace(n_leaves=4))
+    assert _patch_claim(run, {"1 leaf redrawn": found, "2 leaves redrawn": found}).verdict == verdict
 
 
 def test_every_model_is_shown_by_its_own_nearest_head():

@@ -214,7 +214,7 @@ def _patch_claim(run: Run, effects: dict[str, PatchEffects]) -> Claim:
         control=f"patching the query position before block 1: |effect| at most {early:.3f}",
         verdict=("holds" if strictly else "partly" if ordered and blocks[-1] > blocks[0] else "fails")
         if masked
-        else ("holds" if min(blocks) > 1 and max(blocks) < 99 else "fails"),
+        else ("holds" if usable and min(blocks) > 1 else "fails"),
         figure=f"fig-{run.name}-patch-resid-post",
     )
 
