@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mechbp import errors as errors
+    from mechbp import hooks as hooks
     from mechbp.hooks import capture, edit, hook_table
     from mechbp.methods.attention import compare_attention
     from mechbp.methods.patching import patch
@@ -31,6 +33,9 @@ _HOMES = {
     "rng": "mechbp.randomness",
 }
 
+_MODULES = ("errors", "hooks")
+"""Modules that scripts use by name, `mechbp.hooks.to_tokens`."""
+
 __all__ = [
     "FilteredTree",
     "TreeGrammar",
@@ -46,6 +51,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"mechbp.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'mechbp' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -54,4 +61,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES})

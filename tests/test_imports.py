@@ -164,6 +164,12 @@ def test_public_names_are_listed_once_and_typos_are_attribute_errors():
         mechbp.lod  # noqa: B018
 
 
+@pytest.mark.parametrize("use", ["mechbp.hooks.to_tokens", "mechbp.errors.InputError", "mechbp.hooks is mechbp.hooks"])
+def test_modules_that_scripts_use_need_no_import_of_their_own(use):
+    code = f"import mechbp; assert {{'errors', 'hooks'}} <= set(dir(mechbp)); assert {use}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("arguments", [["-c", "import mechbp; mechbp.rng(0)"], ["-m", "mechbp.cli"]])
 def test_importing_and_help_load_no_heavy_library(arguments):
     tell = "import atexit, json, sys; atexit.register(lambda: print('\\n' + json.dumps(sorted(sys.modules))))\n"
