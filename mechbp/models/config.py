@@ -6,13 +6,14 @@ import difflib
 import json
 import math
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mechbp.errors import InputError, LimitExceeded
+from mechbp.errors import InputError, LimitExceeded, MechbpError
 from mechbp.processes.grammar import Recipe, TreeGrammar
 from mechbp.processes.tree import MAX_DEPTH, FilteredTree
+from mechbp.storage import NAME
 
 MAX_RECIPE_BYTES = 100_000
 MAX_PARAMETERS = 40_000_000
@@ -30,16 +31,18 @@ class ProcessConfig:
     sigma: float = 1.0
     seed: int = 0
     recipe: Recipe = "paper"
+    ambiguity: float = 0.0
+    """Weight of the pairs that belong to other parents; 0 leaves every pair one parent."""
 
     def __post_init__(self) -> None:
         _in_range(
             "process", self, vocab_size=(2, 128), depth=(1, MAX_DEPTH), filter_level=(0, self.depth), sigma=(0, 100),
-            seed=(0, 2**32 - 1),
+            seed=(0, 2**32 - 1), ambiguity=(0, 1),
         )  # fmt: skip
 
     def build(self) -> FilteredTree:
         """Return the process."""
-        grammar = TreeGrammar.random(self.vocab_size, self.sigma, self.seed, self.recipe)
+        grammar = TreeGrammar.random(self.vocab_size, self.sigma, self.seed, self.recipe, self.ambiguity)
         return FilteredTree(grammar, self.depth, self.filter_level)
 
 
@@ -91,7 +94,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW on freshly sampled batches: linear warm-up, then linear, cosine or no decay to zero."""
+    """AdamW on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or no decay to zero."""
 
     steps: int
     batch_size: int
@@ -108,14 +111,41 @@ class TrainingConfig:
     """How many log-spaced steps get a line in metrics.jsonl, besides step 0 and the stored ones."""
     resume_every: int = 1000
     """Steps between two writes of the resumable state: the most that a crash can lose."""
+    training_set: int = 0
+    """Sequences drawn once and reshuffled every epoch; 0 draws fresh ones for every batch."""
+    early_stopping: float = 0.0
+    """Stop after the warm-up at the first measured step that is this many times the best one, and keep only the best: the one
+    with the lowest cross-entropy on held-out sequences. 0 trains to the last step."""
 
     def __post_init__(self) -> None:
         _in_range(
             "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 10), seed=(0, 2**63 - 1),
             warmup_steps=(0, 10**8),
             weight_decay=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
-            measured_steps=(1, 10_000), resume_every=(1, 10**8),
+            measured_steps=(1, 10_000), resume_every=(1, 10**8), training_set=(0, 2**22), early_stopping=(0, 1000),
         )  # fmt: skip
+        if 0 < self.early_stopping <= 1:
+            raise InputError(f"training.early_stopping must be 0 (never) or above 1, got {self.early_stopping:g}.")
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Where training starts: at random weights, or at the last stored step of another run in the same folder of runs.
+
+    Everything but the unembedding is taken over, and of the position embedding what both runs have.
+    """
+
+    run: str = ""
+    """Its name; empty for random weights."""
+    sha256: str = ""
+    """Digest of the stored step, so that the recipe still determines the weights."""
+
+    def __post_init__(self) -> None:
+        if bool(self.run) != bool(self.sha256) or (self.run and not NAME.fullmatch(self.run)):
+            raise InputError(
+                f"start needs the name of a run beside this one and the sha256 of its last step, got {_shown(self.run)} and "
+                f"{_shown(self.sha256)}.\n`mechbp list` shows the names, `Run.digest` is the digest."
+            )
 
 
 @dataclass(frozen=True)
@@ -139,6 +169,7 @@ class RunConfig:
     objective: ObjectiveConfig
     training: TrainingConfig
     requirement: RequirementConfig = RequirementConfig()
+    start: StartConfig = StartConfig()
 
     def __post_init__(self) -> None:
         tokens = self.training.batch_size << self.process.depth
@@ -157,6 +188,14 @@ class RunConfig:
         """Return everything that determines the weights as canonical JSON (requirements do not)."""
         recipe = {name: table for name, table in asdict(self).items() if name != "requirement"}
         return json.dumps(recipe, sort_keys=True)
+
+    def trained_by(self, stored: str) -> bool:
+        """Return whether `stored`, the canonical JSON in a checkpoint, is this recipe; keys it does not have yet are defaults."""
+        try:
+            other = _dataclass_from(RunConfig, json.loads(stored), "recipe")
+        except (MechbpError, ValueError, RecursionError):
+            return False
+        return replace(self, requirement=other.requirement) == other
 
 
 def read_recipe(path: Path) -> RunConfig:
@@ -200,6 +239,10 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {_shown(value)}.")
+        return value
+    if kind is str:
+        if not isinstance(value, str):
+            raise InputError(f"{where} must be a text, got {_shown(value)}.")
         return value
     if kind is int:
         if type(value) is not int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mechbp.models.config import ObjectiveConfig, RunConfig
 from mechbp.models.tasks import exact_answers, shown
+from mechbp.models.training_set import training_sequences
 from mechbp.processes.tree import FilteredTree
 from mechbp.randomness import rng
 
@@ -29,8 +30,11 @@ class Batch:
 
 def training_batch(config: RunConfig, process: FilteredTree, step: int) -> Batch:
     """Return the batch of `step`."""
-    generator = rng(config.training.seed, "batch", step)
-    sample = process.sample(config.training.batch_size, generator)
+    training, generator = config.training, rng(config.training.seed, "batch", step)
+    if training.training_set:
+        sample = training_sequences(process, training.seed, training.training_set, step, training.batch_size)
+    else:
+        sample = process.sample(training.batch_size, generator)
     task, exact = config.objective.task, config.objective.targets == "posteriors"
     if task == "masked":
         reads = hidden_leaves(config.objective, sample.tokens.shape, generator)

@@ -12,7 +12,7 @@ from mechbp.errors import CheckpointError, InputError
 from mechbp.models.build import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
-from mechbp.models.training import METRICS, read_metrics, step_file, untrained_model
+from mechbp.models.training import METRICS, has_ended, read_metrics, step_file, untrained_model
 from mechbp.processes.tree import FilteredTree
 from mechbp.storage import NAME, inside
 
@@ -55,8 +55,9 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether the last step of the recipe is stored."""
-        return bool(self.steps) and self.steps[-1] == self.config.training.steps
+        """Whether training has ended: at the last step of the recipe, or where it stops early."""
+        training = self.config.training
+        return bool(self.steps) and has_ended(training, self.steps[-1], self.metrics if training.early_stopping else ())
 
     def at(self, step: int) -> HookedTransformer:
         """Return the model at a stored `step`, in eval mode. Raises CheckpointError where it is absent, damaged or foreign."""
@@ -67,7 +68,7 @@ class Run:
         checkpoint = load_checkpoint(path)
         if checkpoint.step != step:
             raise CheckpointError(f"{path} holds step {checkpoint.step}; the file was renamed. Restore it.")
-        if checkpoint.recipe != self.config.trained_recipe():
+        if not self.config.trained_by(checkpoint.recipe):
             raise CheckpointError(f"{path} was trained by another recipe than {self.folder / 'run.toml'}. Restore either.")
         model = self.untrained()
         load_parameters(model, checkpoint, path)

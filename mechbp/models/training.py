@@ -1,7 +1,7 @@
-"""Execute or resume a run: train on fresh batches, store log-spaced steps, survive being killed.
+"""Execute or resume a run: train, store log-spaced steps, survive being killed.
 
 Everything that influences the weights is in run.toml and the step number: batches are drawn from (seed, step), so the only
-state to store is weights and AdamW moments. A run that is killed loses at most `resume_every` steps and ends bit-identical.
+state to resume from is weights and AdamW moments. A run that is killed loses at most `resume_every` steps and ends bit-identical.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from mechbp.models.build import HookedTransformer, build_model
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
 from mechbp.models.objectives import loss_nats, training_batch
+from mechbp.models.start import start_from
 from mechbp.models.tasks import Task, exact_answers, model_answers, n_positions, true_answers
 from mechbp.processes.tree import FilteredTree
 from mechbp.randomness import rng
-from mechbp.storage import atomic_write, exclusive, sweep_temporaries
+from mechbp.storage import atomic_write, exclusive, inside, sweep_temporaries
 
 EVALUATED_SEQUENCES = 512
 EVALUATION_SEED = 10_000_000
@@ -63,10 +64,12 @@ def step_file(folder: Path, step: int) -> Path:
 
 
 def measure(model: HookedTransformer, process: FilteredTree, task: Task) -> dict[str, float]:
-    """Return accuracy and the KL to every BP_k, both ways (means, nats), on the fixed held-out sequences of the curves."""
+    """Return accuracy, cross-entropy and the KL to every BP_k, both ways (means, nats), on the curves' held-out sequences."""
     sample = process.sample(EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
     answers = model_answers(model, process, task, sample.tokens)
-    line = {"accuracy": float((answers.argmax(-1) == true_answers(task, sample)).mean())}
+    truth = true_answers(task, sample)
+    line = {"accuracy": float((answers.argmax(-1) == truth).mean())}
+    line["cross_entropy_nats"] = float(-np.log(np.take_along_axis(answers, truth[..., None], -1)).mean())
     for level in range(process.depth + 1):
         exact = exact_answers(FilteredTree(process.grammar, process.depth, level), task, sample.tokens)
         line[f"kl_bp{level}_to_model_nats"] = float(kl_nats(exact, answers).mean())
@@ -111,6 +114,14 @@ def log_spaced_steps(training: TrainingConfig, count: int) -> set[int]:
     return {0, training.steps, *(round(step) for step in spaced)}
 
 
+def has_ended(training: TrainingConfig, step: int, metrics: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether a run at `step` with these metrics is over: out of steps, or past the best one for long enough."""
+    if not training.early_stopping or not metrics:
+        return step >= training.steps
+    now = metrics[-1]["step"]
+    return now >= training.steps or now >= max(training.warmup_steps, training.early_stopping * _best_step(metrics))
+
+
 def learning_rate(training: TrainingConfig, step: int) -> float:
     """Return the rate of the update that leads from `step` to `step` + 1."""
     warm = min(1.0, (step + 1) / max(training.warmup_steps, 1))
@@ -131,6 +142,11 @@ def untrained_model(config: RunConfig, process: FilteredTree, seed: int | None =
     )
 
 
+def _best_step(metrics: Sequence[Mapping[str, float]]) -> int:
+    """The measured step with the lowest held-out cross-entropy."""
+    return int(min(metrics, key=lambda line: line["cross_entropy_nats"])["step"])
+
+
 class _Trainer:
     """One pass of `train` over one folder."""
 
@@ -139,6 +155,8 @@ class _Trainer:
         self.recipe = config.trained_recipe()
         self.process = config.process.build()
         self.model = untrained_model(config, self.process)
+        if config.start.run:
+            start_from(self.model, inside(folder.resolve().parent, config.start.run, "start.run"), config.start.sha256)
         self.parameters = dict(self.model.named_parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
@@ -151,14 +169,15 @@ class _Trainer:
 
     def run(self, stopped: Callable[[], bool]) -> None:
         training = self.config.training
-        kept, measured = (log_spaced_steps(training, n) for n in (training.stored_steps, training.measured_steps))
+        measured = log_spaced_steps(training, training.measured_steps)
+        kept = set() if training.early_stopping else log_spaced_steps(training, training.stored_steps)
         self._resume()
-        if self.step == 0 and not step_file(self.folder, 0).exists():
-            self._store(step_file(self.folder, 0), resumable=False)
+        if self.step in kept and not step_file(self.folder, self.step).exists():
+            self._store(step_file(self.folder, self.step), resumable=False)
         if not self.metrics:
             self._measure()
         first, began = self.step, time.monotonic()
-        while self.step < training.steps:
+        while not has_ended(training, self.step, self.metrics):
             loss = self._update()
             if self.on_step:
                 rate = (self.step - first) * training.batch_size / (time.monotonic() - began)
@@ -166,10 +185,10 @@ class _Trainer:
             if self.step in kept | measured:
                 self._measure()
             if self.step in kept:
-                self._store(step_file(self.folder, self.step), resumable=self.step == training.steps)
+                self._store(step_file(self.folder, self.step), resumable=False)
             if self.step % training.resume_every == 0 and self.step < training.steps:
                 self._store(self.folder / RESUME, resumable=True)
-            if stopped() and self.step < training.steps:
+            if stopped() and not has_ended(training, self.step, self.metrics):
                 self._store(self.folder / RESUME, resumable=True)
                 raise Interrupted(f"train: stopped at step {self.step} of {training.steps}; the same command resumes it.")
         (self.folder / RESUME).unlink(missing_ok=True)
@@ -201,10 +220,21 @@ class _Trainer:
         line |= measure(self.model, self.process, self.config.objective.task)
         line["wall_s"] = round(time.monotonic() - self.started, 1)
         self.metrics.append(line)
+        if self.config.training.early_stopping:
+            self._keep_best()
         text = "".join(json.dumps(row) + "\n" for row in self.metrics)
         atomic_write(self.folder / METRICS, text.encode())
         if self.on_metrics:
             self.on_metrics(line)
+
+    def _keep_best(self) -> None:
+        """Store this step if it is the best so far, before its metrics say so, and drop the one it replaces."""
+        best = step_file(self.folder, _best_step(self.metrics))
+        if best == step_file(self.folder, self.step):
+            self._store(best, resumable=False)
+        for path in self.folder.glob("step-*.safetensors"):
+            if path != best:
+                path.unlink()
 
     def _store(self, path: Path, *, resumable: bool) -> None:
         tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.parameters.items()}
@@ -221,18 +251,22 @@ class _Trainer:
             if not path.exists():
                 continue
             checkpoint = load_checkpoint(path)
-            if checkpoint.recipe != self.recipe:
+            if not self.config.trained_by(checkpoint.recipe):
                 raise CheckpointError(
                     f"train: {path} belongs to another recipe than the run.toml beside it.\n"
                     f"Restore run.toml, or remove the *.safetensors files and metrics.jsonl to start afresh."
                 )
             if path.name == RESUME or path == last_file:
                 states[path] = checkpoint
+        metrics = read_metrics(self.folder / METRICS)
+        if self.config.training.early_stopping and has_ended(self.config.training, 0, metrics):
+            self.step, self.metrics = int(metrics[-1]["step"]), metrics
+            return
         if not states:
             return
         path, last = max(states.items(), key=lambda state: state[1].step)
         self._take_up(last, path)
-        self.metrics = [row for row in read_metrics(self.folder / METRICS) if row["step"] <= self.step]
+        self.metrics = [row for row in metrics if row["step"] <= self.step]
         if self.metrics:
             self.started -= self.metrics[-1].get("wall_s", 0.0)
 

@@ -62,12 +62,18 @@ class TreeGrammar:
         return self.rules.sum(axis=1)
 
     @classmethod
-    def random(cls, vocab_size: int, sigma: float = 1.0, seed: int = 0, recipe: Recipe = "paper") -> TreeGrammar:
-        """Draw an unambiguous grammar: the q^2 ordered pairs split at random into q per parent, log-weights sigma * N(0, 1).
+    def random(
+        cls, vocab_size: int, sigma: float = 1.0, seed: int = 0, recipe: Recipe = "paper", ambiguity: float = 0.0
+    ) -> TreeGrammar:
+        """Draw a grammar: the q^2 ordered pairs split at random into q per parent, log-weights sigma * N(0, 1).
+
+        With `ambiguity` > 0 each parent also makes the pairs of the others, their weights multiplied by it; with 0 every pair
+        has one parent and a sequence one parse.
 
         `recipe` fixes the order of draws from NumPy's legacy generator: "paper" reproduces the grammar behind the published
-        figures, "released" that of the published script, which differs for the same seed because it skips a discarded block
-        of q^3 normals. (Source: Garnier-Brun et al. 2025, section 2 and released code.)
+        figures, "released" that of the published script, which differs for the same seed because it skips a first block of
+        q^3 normals, the log-weights of the pairs of other parents, which count only with `ambiguity`.
+        (Source: Garnier-Brun et al. 2025, section 2 and released code.)
         """
         if not isinstance(vocab_size, int | np.integer) or vocab_size < 2:
             raise InputError(f"TreeGrammar.random: vocab_size must be an integer >= 2, got {vocab_size!r}.")
@@ -83,16 +89,19 @@ class TreeGrammar:
             raise InputError(f"TreeGrammar.random: sigma must be a finite number >= 0, got {sigma!r}.")
         if recipe not in get_args(Recipe):
             raise InputError(f"TreeGrammar.random: recipe must be one of {', '.join(get_args(Recipe))}, got {recipe!r}.")
+        if not 0 <= ambiguity <= 1 or (ambiguity and recipe != "paper"):
+            raise InputError(
+                f"TreeGrammar.random: ambiguity must be in 0..1, and 0 with recipe 'released', got {ambiguity!r} and {recipe!r}."
+            )
         q = vocab_size
         legacy = np.random.RandomState(seed)  # a private instance: the global stream is neither read nor moved
-        if recipe == "paper":
-            legacy.standard_normal(q**3)
+        others = legacy.standard_normal((q, q * q)) if recipe == "paper" else np.zeros((q, q * q))
         pairs = legacy.permutation(q * q).reshape(q, q)
         logits = sigma * legacy.standard_normal((q, q))
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        rules = np.zeros((q, q * q))
-        np.put_along_axis(rules, pairs, weights / weights.sum(axis=1, keepdims=True), axis=1)
-        return cls(rules.reshape(q, q, q))
+        highest = logits.max(axis=1, keepdims=True)
+        rules = ambiguity * np.exp(sigma * others - highest) if ambiguity else np.zeros((q, q * q))
+        np.put_along_axis(rules, pairs, np.exp(logits - highest), axis=1)
+        return cls((rules / rules.sum(axis=1, keepdims=True)).reshape(q, q, q))
 
 
 def _probabilities(name: str, values: object, *, ndim: int) -> np.ndarray:
