@@ -71,6 +71,10 @@ class Child:
     def kill(self, signum: int = signal.SIGKILL) -> None:
         os.kill(self.pid, signum)
 
+    @staticmethod
+    def kill_self(signum: int = signal.SIGKILL) -> None:
+        os.kill(os.getpid(), signum)
+
     def wait(self, at_most_s: float = 120.0) -> int:
         """Return the exit code, negative for a signal; a child that hangs is killed and fails the test."""
         give_up = time.monotonic() + at_most_s

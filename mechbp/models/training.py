@@ -109,8 +109,8 @@ def read_metrics(path: Path, depth: int | None = None) -> list[dict[str, float]]
 
 
 def log_spaced_steps(training: TrainingConfig, count: int) -> set[int]:
-    """Return 0 and `count` log-spaced steps from FIRST_KEPT to the last."""
-    spaced = np.geomspace(min(FIRST_KEPT, training.steps), training.steps, count)
+    """Return 0 and `count` log-spaced steps from FIRST_KEPT to the last; a count of 1 is the last alone."""
+    spaced = np.geomspace(min(FIRST_KEPT, training.steps), training.steps, count) if count > 1 else ()
     return {0, training.steps, *(round(step) for step in spaced)}
 
 

@@ -53,6 +53,33 @@ def test_recipes_follow_the_legacy_generator_step_by_step(q, recipe):
     np.testing.assert_allclose(grammar.rules, expected, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("q", [2, 4])
+def test_ambiguity_weighs_the_pairs_of_other_parents(q):
+    """The first block of normals, otherwise discarded, gives their log-weights; nothing else of the grammar moves."""
+    legacy = np.random.RandomState(3)
+    others = np.exp(0.8 * legacy.standard_normal((q, q, q)))
+    for ambiguity in (0.1, 1.0):
+        grammar = TreeGrammar.random(q, sigma=0.8, seed=3, ambiguity=ambiguity)
+        legacy = np.random.RandomState(3)
+        legacy.standard_normal(q**3)
+        pairs = legacy.permutation(q * q).reshape(q, q)
+        weights = ambiguity * others.reshape(q, q * q)
+        for parent in range(q):
+            for pair in pairs[parent]:
+                weights[parent, pair] = np.exp(0.8 * legacy.standard_normal())
+        expected = (weights / weights.sum(axis=1, keepdims=True)).reshape(q, q, q)
+        np.testing.assert_allclose(grammar.rules, expected, rtol=0, atol=1e-15)
+        assert (grammar.rules > 0).all()
+
+
+@pytest.mark.parametrize("ambiguity", [-0.1, 1.5, np.nan])
+def test_wrong_ambiguity_is_refused(ambiguity):
+    with pytest.raises(InputError, match=r"ambiguity must be in 0..1"):
+        TreeGrammar.random(3, ambiguity=ambiguity)
+    with pytest.raises(InputError, match="0 with recipe 'released'"):
+        TreeGrammar.random(3, recipe="released", ambiguity=0.5)
+
+
 def test_every_pair_has_exactly_one_parent():
     for seed in range(20):
         rules = TreeGrammar.random(5, seed=seed).rules
