@@ -16,14 +16,15 @@ def training_sequences(process: FilteredTree, seed: int, size: int, step: int, b
 
     Batches follow one another through the epochs, so a batch may hold the end of one epoch and the start of the next.
     """
-    whole = _training_set(process, seed, size)
+    whole = training_set(process, seed, size)
     epochs, places = np.divmod(np.arange(step * batch_size, (step + 1) * batch_size), size)
     rows = np.concatenate([_order(seed, size, int(epoch))[places[epochs == epoch]] for epoch in np.unique(epochs)])
     return TreeSample(whole.tokens[rows], whole.root[rows], {depth: nodes[rows] for depth, nodes in whole.nodes.items()})
 
 
 @lru_cache(maxsize=1)
-def _training_set(process: FilteredTree, seed: int, size: int) -> TreeSample:
+def training_set(process: FilteredTree, seed: int, size: int) -> TreeSample:
+    """Return the whole set."""
     return process.sample(size, rng(seed, "training set"))
 
 
