@@ -10,6 +10,7 @@ from __future__ import annotations
 from analyses.levels.ancestors import study_ancestors
 from analyses.levels.answers import study_answers
 from analyses.levels.family import families
+from analyses.levels.first_and_last import study_first_and_last
 from analyses.levels.looking import study_looking
 from mechbp.report.document import Section
 from mechbp.study import Study
@@ -21,7 +22,7 @@ def analyse(study: Study) -> dict[str, object]:
     """Return the content of the page."""
     sections, claims = [], []
     for family in families(study.runs):
-        for part in (study_answers, study_looking, study_ancestors):
+        for part in (study_answers, study_looking, study_ancestors, study_first_and_last):
             part_claims, section = part(study, family)
             claims += part_claims
             sections.append(section)

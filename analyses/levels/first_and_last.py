@@ -1,0 +1,89 @@
+"""Is an ancestor written alike at every leaf? Probes fitted on the first and last token, tested on all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyses.levels.family import Family
+from analyses.mechanism.probes import depth_labels, hook_label
+from mechbp.errors import TooFewSequences
+from mechbp.methods.shared_probe import SharedProbe, shared_probe
+from mechbp.models.tasks import shown
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import panel, reason
+from mechbp.study import Study
+
+STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
+SLACK = 0.02
+"""An order over stages holds if accuracy falls by no more than this from one to the next."""
+TRANSFERRED = 0.9
+"""A probe counts as transferred if it keeps this share of what all positions read above random weights."""
+
+
+def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Section]:
+    """Compare shared probes fitted at the two ends with those fitted at all leaves, in the model of the lowest level."""
+    run, tree = family.runs[0], family.trees[0]
+    place = (f"ends-{family.slug}", f"{family.heading}: one probe for all leaves")
+    study.stage(f"{run.name}: first and last token")
+    sample = tree.sample(study.size(3000, 400), study.rng(family.slug, "ends"))
+    inputs, symbols = shown(tree, family.task, sample.tokens), {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
+    every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
+
+    def read(model, positions) -> SharedProbe:
+        return shared_probe(model, inputs, symbols, STAGES, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
+
+    try:
+        at_all, at_ends, random = read(run.model, every), read(run.model, ends), read(run.untrained(seed=1), every)
+    except TooFewSequences as error:
+        return [], Section(*place, (), (), "skipped", reason(error))
+    text = (
+        f"One classifier per stage and depth serves all leaves of `{run.name}`: it sees an activation and not where it stands. "
+        "Fitted on all leaves it asks whether an ancestor is written in the same directions everywhere; fitted on the first and "
+        "last leaf alone, whether two positions tell those directions.",
+    )
+    panels = [
+        panel("fitted on all leaves", at_all.accuracy),
+        panel("on the first and last", at_ends.accuracy),
+        panel("random weights, all leaves", random.accuracy),
+    ]
+    figure = FigureData(
+        id=f"fig-{family.slug}-ends",
+        kind="heatmap",
+        title=f"{family.heading}: own ancestors read by one probe for all leaves",
+        caption=f"Held-out accuracy, mean over all {tree.n_leaves} leaves, of logistic classifiers shared by all positions; "
+        f"fitted on {at_all.n_train:,} sequences, n = {at_all.n_test:,} others, unmasked data of filter level 0.",
+        alt="Probes fitted on two leaves read less than those fitted on all, in the same order of stages.",
+        data={
+            "rows": [hook_label(hook) for hook in at_all.hooks],
+            "columns": depth_labels(list(range(tree.depth)), tree.depth),
+            "row_title": "read from",
+            "column_title": "ancestor at depth",
+            "value_title": "accuracy",
+            "range": [0, 1],
+            "cell_text": True,
+            "panels": panels,
+        },
+    )
+    return [_claim(family, at_all, at_ends, random)], Section(*place, text, (figure,))
+
+
+def _claim(family: Family, at_all: SharedProbe, at_ends: SharedProbe, random: SharedProbe) -> Claim:
+    whole, ends, floor = (found.accuracy.mean for found in (at_all, at_ends, random))
+    last = -1  # the last stage, where everything is
+    kept = (ends[last] - floor[last]) / (whole[last] - floor[last])
+    ordered = bool((np.diff(ends, axis=0) > -SLACK).all())
+    transferred = bool((kept >= TRANSFERRED).all())
+    lines = [f"{name}: " + ", ".join(f"{value:.2f}" for value in found[last]) for name, found in (("all", whole), ("ends", ends))]
+    return Claim(
+        id=f"{family.slug}-ends",
+        statement="Probes fitted on the first and last leaf alone read ancestors at all leaves, with little loss "
+        f"({TRANSFERRED:.0%} of what all leaves give above random weights) and in the same order of blocks.",
+        reference="the paper: some loss, the order of layers stays",
+        measured="accuracy after the last block, from the root down\n"
+        + "\n".join(lines)
+        + f"\nlargest fall from a block to the next {max(0.0, float(-np.diff(ends, axis=0).min())):.3f}, "
+        + f"n = {at_all.n_test:,} sequences",
+        control="random weights: " + ", ".join(f"{value:.2f}" for value in floor[last]),
+        verdict="holds" if ordered and transferred else "partly" if ordered or transferred else "fails",
+        figure=f"fig-{family.slug}-ends",
+    )
