@@ -22,7 +22,8 @@ def analyse(study: Study) -> dict[str, object]:
     """Return the content of the page."""
     sections, claims = [], []
     for family in families(study.runs):
-        for part in (study_answers, study_looking, study_ancestors, study_first_and_last):
+        parts = (study_answers, study_looking, study_ancestors, study_first_and_last)
+        for part in parts if family.task == "masked" else parts[:-1]:
             part_claims, section = part(study, family)
             claims += part_claims
             sections.append(section)

@@ -14,10 +14,6 @@ from mechbp.report.parts import panel, reason
 from mechbp.study import Study
 
 STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
-SLACK = 0.02
-"""An order over stages holds if accuracy falls by no more than this from one to the next."""
-TRANSFERRED = 0.9
-"""A probe counts as transferred if it keeps this share of what all positions read above random weights."""
 
 
 def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -25,7 +21,7 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     run, tree = family.runs[0], family.trees[0]
     place = (f"ends-{family.slug}", f"{family.heading}: one probe for all leaves")
     study.stage(f"{run.name}: first and last token")
-    sample = tree.sample(study.size(3000, 400), study.rng(family.slug, "ends"))
+    sample = tree.sample(study.size(2000, 400), study.rng(family.slug, "ends"))
     inputs, symbols = shown(tree, family.task, sample.tokens), {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
     every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
 
@@ -68,22 +64,26 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
 
 
 def _claim(family: Family, at_all: SharedProbe, at_ends: SharedProbe, random: SharedProbe) -> Claim:
+    """An ancestor becomes readable at the block where the accuracy of its probe rises most."""
     whole, ends, floor = (found.accuracy.mean for found in (at_all, at_ends, random))
-    last = -1  # the last stage, where everything is
-    kept = (ends[last] - floor[last]) / (whole[last] - floor[last])
-    ordered = bool((np.diff(ends, axis=0) > -SLACK).all())
-    transferred = bool((kept >= TRANSFERRED).all())
-    lines = [f"{name}: " + ", ".join(f"{value:.2f}" for value in found[last]) for name, found in (("all", whole), ("ends", ends))]
+    block_of_all, block_of_ends = (np.diff(found, axis=0).argmax(axis=0) + 1 for found in (whole, ends))
+    same = block_of_all == block_of_ends
+    above = ends.max(axis=0) > floor.max(axis=0)
+    loss = whole.max(axis=0) - ends.max(axis=0)
+    rows = {"all leaves": (whole, block_of_all), "first and last": (ends, block_of_ends)}
+    lines = [
+        f"{name}: " + ", ".join(f"{best:.2f} (block {block})" for best, block in zip(found.max(axis=0), blocks, strict=True))
+        for name, (found, blocks) in rows.items()
+    ]
     return Claim(
         id=f"{family.slug}-ends",
-        statement="Probes fitted on the first and last leaf alone read ancestors at all leaves, with little loss "
-        f"({TRANSFERRED:.0%} of what all leaves give above random weights) and in the same order of blocks.",
+        statement="Probes fitted on the first and last leaf alone lose some accuracy on all leaves, but each ancestor becomes "
+        "readable to them at the same block.",
         reference="the paper: some loss, the order of layers stays",
-        measured="accuracy after the last block, from the root down\n"
+        measured="best accuracy, and block of the steepest rise, from the root down\n"
         + "\n".join(lines)
-        + f"\nlargest fall from a block to the next {max(0.0, float(-np.diff(ends, axis=0).min())):.3f}, "
-        + f"n = {at_all.n_test:,} sequences",
-        control="random weights: " + ", ".join(f"{value:.2f}" for value in floor[last]),
-        verdict="holds" if ordered and transferred else "partly" if ordered or transferred else "fails",
+        + f"\nloss {loss.min():.2f} to {loss.max():.2f}, n = {at_all.n_test:,} sequences",
+        control="random weights, best: " + ", ".join(f"{value:.2f}" for value in floor.max(axis=0)),
+        verdict="holds" if (same & above).all() else "partly" if (same & above).sum() * 2 >= len(same) else "fails",
         figure=f"fig-{family.slug}-ends",
     )
