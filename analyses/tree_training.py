@@ -12,7 +12,10 @@ from analyses.training.trajectory import study_trajectory
 from mechbp.report.document import Section
 from mechbp.study import Study
 
-RUNS = ("tree-mlm-k0", "tree-mlm-k0-s1", "tree-mlm-k0-s2", "tree-mlm-k0-g1", "tree-root-k0", "tree-root-k0-s1")
+RUNS = (
+    *(f"tree-mlm-k0{variant}" for variant in ("", "-s1", "-s2", "-g1", "-single")),
+    *(f"tree-root-k0{variant}" for variant in ("", "-s1")),
+)
 DENSE = 20
 """A run with at least this many stored steps is watched; where no run of a task has as many, the one with the most is."""
 

@@ -9,6 +9,8 @@ from small_runs import write_run
 
 from analyses.mechanism.attention import _match_figure
 from analyses.mechanism.patching import _patch_claim
+from analyses.samples import transfer
+from analyses.samples.curves import Curve
 from analyses.training.ladder import inclusions
 from mechbp import study
 from mechbp.methods.attention import AttentionMatch
@@ -44,7 +46,7 @@ def runs(tmp_path_factory):
     return tuple(load(folder) for folder in folders)
 
 
-@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training"])
+@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training", "tree_beyond"])
 def document(request, runs):
     """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
     with pytest.MonkeyPatch.context() as patched:
@@ -97,6 +99,76 @@ def test_training_is_watched(document):
         frames = [[f["name"] for f in figures[f"fig-{name}-{kind}"]["frames"]] for kind in ("staircase", "mass", "readable")]
         assert frames == [["step 0", "step 12"]] * 3
     assert "fig-masked-maps" in figures and "fig-root-maps" not in figures
+
+
+def test_runs_beyond_the_paper_stand_side_by_side(document):
+    if document.slug != "tree_beyond":
+        pytest.skip("the other analyses study one process")
+    assert {claim.id for claim in document.claims} == {
+        f"beyond-{part}" for part in ("exact", "order", "looking", "needed", "writing")
+    }
+    figures = {figure.id: figure.data for figure in document.figures}
+    assert len(figures["fig-beyond-oracles"]["rows"]) == 2  # the masked runs
+    assert {section.id for section in document.sections if section.status != "done"} == {"skipped"}
+
+
+SAMPLES = {
+    **{f"k{k}-p{size}-s{seed}": (k, size, seed, 2) for k in (0, 1) for size in (16, 32) for seed in (0, 1)},
+    **{f"k0-p{size}-l1": (0, size, 0, 1) for size in (16, 32)},
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Root models on fixed sets, and some fine-tuned from a masked one."""
+    root = tmp_path_factory.mktemp("sets")
+    common = {
+        "process__vocab_size": 3, "training__steps": 8, "training__warmup_steps": 2, "training__early_stopping": 2.0,
+    }  # fmt: skip
+    masked = write_run(root / "masked", process__vocab_size=3, training__steps=8, model__n_layers=2)
+    train(masked)
+    start = {"start__run": "masked", "start__sha256": load(masked).digest}
+    folders = []
+    for name, (level, size, seed, blocks) in SAMPLES.items():
+        changes = {
+            "process__filter_level": level,
+            "training__training_set": size,
+            "training__seed": seed,
+            "model__n_layers": blocks,
+        }
+        folders.append(write_run(root / name, objective__task="root", **common, **changes))
+    for size in (16, 32):
+        changes = {"training__training_set": size, "model__n_layers": 2} | start
+        folders.append(write_run(root / f"tuned-{size}", objective__task="root", **common, **changes))
+    for folder in folders:
+        train(folder)
+    return tuple(load(folder) for folder in (masked, *folders))
+
+
+def test_training_sets_of_growing_size(sets, monkeypatch):
+    monkeypatch.setattr(transfer, "FROZEN_SIZES", (32, 64))
+    page = study.analyse(study.load_analysis("tree_samples"), study.Study(sets, True, lambda text: None))
+    assert {c.id for c in page.claims} == {f"samples-{part}" for part in ("optimum", "order", "blocks", "transfer")}
+    test_every_claim_has_numbers_a_control_and_a_figure(page)
+    test_every_figure_can_be_drawn(page)
+    test_documents_survive_the_round_trip(page)
+    figures = {figure.id: figure.data for figure in page.figures}
+    assert [s["name"] for s in figures["fig-samples-levels"]["series"]] == ["k = 0", "k = 1"]
+    assert [s["name"] for s in figures["fig-samples-blocks"]["series"]] == ["2 blocks", "1 block"]
+    assert figures["fig-samples-levels"]["series"][0]["x"] == [16, 32]
+    assert [s["x"] for s in figures["fig-samples-transfer"]["series"]] == [[16, 32]] * 2 + [[32, 64]] * 3
+    assert [section.id for section in page.sections if section.status == "skipped"] == ["skipped"]  # the masked run
+
+
+def test_how_many_sequences_a_curve_needs():
+    def curve(*means):
+        values = np.array(means)[:, None]
+        return Curve("x", (512, 1024, 2048)[: len(means)], values, values, values, best=1.0, chance=0.0, error=0.0)
+
+    assert curve(0.5, 0.9, 1.0).needed() == pytest.approx(2**10.5)  # half way from 0.9 to 1.0 on the logarithmic axis
+    assert curve(0.96, 0.97, 1.0).needed() == 512
+    assert curve(0.96, 0.9, 1.0).needed() == pytest.approx(2**10.5), "a lucky small set counted"
+    assert curve(0.5, 0.99, 0.9).needed() is None
 
 
 def test_a_level_is_taken_in_when_its_oracle_stays_nearer():

@@ -43,7 +43,7 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     ]
     claims: list[Claim] = []
     if family.task == "masked":
-        losses = [_merging_losses(study, run) for run in family.runs]
+        losses = [merging_losses(study, run) for run in family.runs]
         figures.append(_merging_figure(family, losses))
         claims.append(_merging_claim(family, losses))
         text.append(
@@ -58,7 +58,7 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     return claims, Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
 
 
-def _merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
+def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
     """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
     study.stage(f"{run.name}: merging levels of attention")
     tokens, metric = kl_to_exact(study, run, study.size(1024, 128))

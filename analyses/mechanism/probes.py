@@ -219,17 +219,23 @@ def _symbol_figure(run: Run, grid: ProbeGrid | None, skipped: str) -> FigureData
     )
 
 
-def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
-    """The upward message m levels up is written by block m: its R² rises most there."""
+def writing_blocks(run: Run, grid: ProbeGrid) -> dict[int, tuple[int, float, float]]:
+    """Return, per level above the leaf, the block whose output raises the upward message's R² most, and R² before and after."""
     depth, level = run.process.depth, run.config.process.filter_level
     outputs = [0, *(i for i, hook in enumerate(grid.hooks) if hook.endswith("resid_post"))]
-    heights = [depth - d for d in reversed(run.process.depths) if max(level, 1) <= d < depth or d == 0]
-    found, rises = [], []
-    for height in heights:
+    found = {}
+    for height in (depth - d for d in reversed(run.process.depths) if max(level, 1) <= d < depth or d == 0):
         scores = grid.ancestor_mean("r2", f"upward {depth - height}").mean[outputs]
         block = int(np.diff(scores).argmax()) + 1
-        found.append(block)
-        rises.append(f"{height} up: block {block} ({scores[block - 1]:.2f} to {scores[block]:.2f})")
+        found[height] = (block, float(scores[block - 1]), float(scores[block]))
+    return found
+
+
+def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
+    """The upward message m levels up is written by block m: its R² rises most there."""
+    depth, written = run.process.depth, writing_blocks(run, grid)
+    heights, found = list(written), [block for block, _, _ in written.values()]
+    rises = [f"{height} up: block {b} ({before:.2f} to {after:.2f})" for height, (b, before, after) in written.items()]
     highest = {
         source: max(float(np.nanmax(grid.ancestor_mean("r2", f"upward {depth - height}", source).mean)) for height in heights)
         for source in ("random_init", "shuffled")

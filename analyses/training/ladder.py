@@ -52,8 +52,9 @@ def inclusions(run: Run) -> dict[int, float]:
 
 
 def _described(run: Run) -> str:
-    process, seed = run.config.process, run.config.training.seed
-    return f"{run.name}: grammar {process.seed}, seed {seed}"
+    process, seed, objective = run.config.process, run.config.training.seed, run.config.objective
+    single = objective.task == "masked" and objective.mask == "single"
+    return f"{run.name}: grammar {process.seed}, seed {seed}" + ", one mask per sequence" * single
 
 
 def _claim(task: Task, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:

@@ -23,7 +23,7 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, reason
 from mechbp.study import Study
 
-FRAMES = 12
+FRAMES = 11
 """Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
 QUICK_FRAMES = 6
 STREAM = ["hook_embed", "blocks.*.hook_resid_post"]

@@ -1,0 +1,1 @@
+"""The parts of the page beyond the paper: the same measurements on other grammars, depths and vocabularies."""

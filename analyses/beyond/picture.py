@@ -1,0 +1,121 @@
+"""The measurements that make the picture on the paper grammar, taken of any masked model: answers, order, attention, messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyses.levels.looking import merging_losses
+from analyses.mechanism.probes import writing_blocks
+from analyses.training.ladder import inclusions
+from mechbp.divergence import kl_nats
+from mechbp.errors import TooFewSequences
+from mechbp.methods.agreement import Agreement, agreement, nearest
+from mechbp.methods.attention import mass_by_level, mean_pattern
+from mechbp.methods.intervals import Interval, bootstrap_mean
+from mechbp.methods.probe_grid import ProbeGrid
+from mechbp.methods.probing import probe
+from mechbp.models.objectives import training_evidence
+from mechbp.models.runs import Run
+from mechbp.models.tasks import exact_answers, model_answers
+from mechbp.processes.tree import FilteredTree
+from mechbp.study import Study
+
+STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What one masked model shows on its own data."""
+
+    run: Run
+    answers: Agreement
+    gap: Interval
+    """Expected accuracy of BP minus the model's."""
+    untrained_kl: float
+    to_oracles: Interval
+    """KL(model || BP_k), nats, for every k."""
+    nearest_level: int
+    margin: Interval
+    """By how much the runner-up is farther away, nats."""
+    passed: dict[int, float]
+    """{k: sequences seen when BP_k became nearer than BP_(k+1) for good}."""
+    mass: Interval
+    """[block, head, level]."""
+    control_mass: Interval
+    uniform_mass: np.ndarray
+    merging: list[tuple[str, Interval, Interval]]
+    """Loss by number of levels told apart."""
+    grid: ProbeGrid | None
+    """Probes of the upward messages of a leaf's own ancestors; None for want of sequences."""
+
+    @property
+    def label(self) -> str:
+        """What sets the run apart from the paper's setting."""
+        process = self.run.config.process
+        parts = [f"{process.vocab_size} symbols, depth {process.depth}"]
+        if process.ambiguity:
+            parts.append(f"ambiguity {process.ambiguity:g}")
+        return f"{self.run.name} ({', '.join(parts)})"
+
+    @property
+    def mean_levels(self) -> np.ndarray:
+        """Mean level of the common ancestor, block by block; of several heads the farthest."""
+        levels = np.arange(self.mass.mean.shape[-1])
+        return (self.mass.mean * levels).sum(axis=-1).max(axis=1)
+
+    @property
+    def written(self) -> dict[int, tuple[int, float, float]]:
+        """Per level above the leaf the block that writes the upward message, and R² before and after it."""
+        return {} if self.grid is None else writing_blocks(self.run, self.grid)
+
+
+def picture(study: Study, run: Run) -> Picture:
+    """Take all measurements of one run, on data of its own process."""
+    process, level, draw = run.process, run.config.process.filter_level, study.rng(run.name, "picture")
+    study.stage(f"{run.name}: answers")
+    tokens = process.sample(study.size(768, 40), study.rng(run.name, "answers")).tokens
+    trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
+    oracles = [exact_answers(tree, "masked", tokens) for tree in trees]
+    answers = model_answers(run.model, process, "masked", tokens)
+    divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
+    found, margin = nearest(divergences, draw)
+    own = oracles[level]
+    reached, best = (np.take_along_axis(own, a.argmax(-1)[..., None], -1)[..., 0].mean(axis=1) for a in (answers, own))
+    few = slice(max(20, len(tokens) // 8))
+    untrained = model_answers(run.untrained(seed=1), process, "masked", tokens[few])
+    study.stage(f"{run.name}: attention")
+    watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
+    mass = mass_by_level(mean_pattern(run.model, watched), study.rng(run.name, "mass"))
+    control = mass_by_level(mean_pattern(run.untrained(seed=1), watched), study.rng(run.name, "control mass"))
+    return Picture(
+        run=run,
+        answers=agreement(own, answers, draw),
+        gap=bootstrap_mean(best - reached, draw),
+        untrained_kl=float(kl_nats(own[few], untrained).mean()),
+        to_oracles=bootstrap_mean(divergences, draw),
+        nearest_level=found,
+        margin=margin,
+        passed=inclusions(run),
+        mass=mass.mass,
+        control_mass=control.mass,
+        uniform_mass=mass.uniform,
+        merging=merging_losses(study, run),
+        grid=_messages(study, run),
+    )
+
+
+def _messages(study: Study, run: Run) -> ProbeGrid | None:
+    study.stage(f"{run.name}: messages")
+    process = run.process
+    tokens = process.sample(study.size(4000, 800), study.rng(run.name, "messages")).tokens
+    evidence = training_evidence(run.config.objective, process, tokens, study.rng(run.name, "masks"))
+    upward = process.beliefs(evidence).upward
+    try:
+        return probe(
+            run.model, evidence, {f"upward {d}": upward[d] for d in process.depths}, STAGES,
+            rng=study.rng(run.name, "probe"), control_model=run.untrained(seed=1), nodes="own", controls=(), resamples=100,
+        )  # fmt: skip
+    except TooFewSequences:
+        return None
