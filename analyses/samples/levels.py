@@ -59,6 +59,13 @@ def _needed(curve: Curve) -> str:
     return f"more than {curve.sizes[-1]:,}" if at is None else f"{at:,.0f}"
 
 
+def _seeds(curves: list[Curve]) -> str:
+    """How many seeds the sizes have; later sizes may have fewer."""
+    counts = [int(n) for curve in curves for n in np.isfinite(curve.accuracy).sum(axis=1)]
+    few, many = min(counts), max(counts)
+    return f"{many} seed{'s' * (many > 1)}" if few == many else f"{few} to {many} seeds per size"
+
+
 def _optimum_claim(curves: list[Curve], n: int) -> Claim:
     right = [curve.needed() is not None for curve in curves]
     lines = [
@@ -71,7 +78,7 @@ def _optimum_claim(curves: list[Curve], n: int) -> Claim:
         statement="From enough sequences a root model becomes the oracle of its own filter level: 95 % of the way from always "
         "naming the likeliest root to exact inference.",
         reference="the paper: BP_k's accuracy is reached at large P for every k",
-        measured="\n".join([*lines, f"n = {n:,} test sequences, {curves[0].accuracy.shape[1]} seeds"]),
+        measured="\n".join([*lines, f"n = {n:,} test sequences, {_seeds(curves)}"]),
         control=f"at {curves[0].sizes[0]:,} sequences: " + ", ".join(f"{c.name} {c.mean[0]:.2f}" for c in curves),
         verdict="holds" if all(right) else "partly" if any(right) else "fails",
         figure="fig-samples-levels",

@@ -16,7 +16,7 @@ from mechbp.study import Study
 
 LAST = "ln_final.hook_normalized"
 """What a read-out of the encoder sees: the residual stream after the last block, normalised as for the unembedding."""
-FROZEN_SIZES = (2**9, 2**11, 2**13, 2**14, 2**15)
+FROZEN_SIZES = (2**9, 2**11, 2**13)
 SPARED = 2.0
 """Pre-training helps if it cuts the sequences needed at least by this factor."""
 BATCH = 1024
