@@ -13,7 +13,7 @@ from analyses.beyond.picture import picture
 from mechbp.report.document import Section
 from mechbp.study import Study
 
-RUNS = ("tree-mlm-k0-exact", "tree-mlm-a1", "tree-mlm-d5", "tree-mlm-q8")
+RUNS = ("tree-mlm-k0-exact", "tree-mlm-ambiguous", "tree-mlm-d5", "tree-mlm-q8")
 """The first is what the others are held against."""
 
 

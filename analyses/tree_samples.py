@@ -60,7 +60,8 @@ def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section
         name = f"fine-tuned {start}" if start else f"k = {level}" if layers == blocks else f"{layers} blocks"
         curves[level, layers, start] = curve_of(name, members, exams[level], uniform=layers == blocks and not start)
     by_level = [curve for (_, layers, start), curve in sorted(curves.items()) if layers == blocks and not start]
-    claims, sections = study_levels(by_level, len(next(iter(exams.values())).tokens))
+    at_limit = [run.name for run in same if run.steps[-1] == run.config.training.steps]
+    claims, sections = study_levels(by_level, len(next(iter(exams.values())).tokens), at_limit)
     lowest = min(exams)
     by_blocks = {layers: curve for (level, layers, start), curve in curves.items() if level == lowest and not start}
     if len(by_blocks) > 1:

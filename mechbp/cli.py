@@ -121,7 +121,7 @@ def verify(
     failed = False
     for run in opened:
         for check in verify_run(run):
-            print(f"{run.name:<20} {check.verdict:<6} {check.what:<38} {check.measured}")
+            print(f"{run.name:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
             failed |= check.verdict != "pass"
     raise typer.Exit(1 if failed else 0)
 
@@ -136,12 +136,12 @@ def list_all() -> None:
         try:
             run = load(name)
         except MechbpError as error:
-            print(f"run       {name:<20} unreadable: {' '.join(str(error).split())}")
+            print(f"run       {name:<24} unreadable: {' '.join(str(error).split())}")
             continue
         process, objective = run.config.process, run.config.objective
         state = f"{len(run.steps)} stored steps, last {run.steps[-1]:,}" if run.steps else "not trained yet"
         print(
-            f"run       {name:<20} {objective.task}, filter level {process.filter_level}, depth {process.depth}, "
+            f"run       {name:<24} {objective.task}, filter level {process.filter_level}, depth {process.depth}, "
             f"trained on {objective.targets}; {state}{'' if run.complete else ' (incomplete)'}"
         )
     for name in analysis_names():

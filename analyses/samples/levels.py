@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from analyses.samples.curves import Curve
 from mechbp.report.document import Claim, FigureData, Section
 
 
-def study_levels(curves: list[Curve], n: int) -> tuple[list[Claim], list[Section]]:
-    """Draw the curves of every filter level and hold them against each other."""
+def study_levels(curves: list[Curve], n: int, at_limit: Sequence[str]) -> tuple[list[Claim], list[Section]]:
+    """Draw the curves of every filter level and hold them against each other; `at_limit` names runs whose last step was best."""
     text = (
         "Each set of sequences with their roots is drawn once, and shown in a new order every epoch. Training stops early: once "
-        "the steps are twice those of the lowest cross-entropy on 512 further sequences, whose weights are kept. Batches of "
-        "128, at most a million sequences seen, so the larger sets are seen fewer than ten times.",
+        "the steps are twice those of the lowest cross-entropy on 512 further sequences, whose weights are kept. Runs that were "
+        f"still improving at their last step, so that more training might help: {', '.join(at_limit) or 'none'}.",
         "The paper trains for 200 epochs at a constant rate, reads the root from all final tokens and uses a wider post-norm "
         "encoder, so sizes compare in order, not in number.",
     )
