@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mechbp.errors import InputError, MechbpError
+from mechbp.fanout import one_blas_thread
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from mechbp.jobs import Fan
+    from mechbp.models.config import RunConfig
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +33,25 @@ Threads = Annotated[
 ]
 
 
+class Backend(StrEnum):
+    """Whose processes run the jobs."""
+
+    loky = "loky"
+    dask = "dask"
+
+
+Jobs = Annotated[
+    int, typer.Option(min=1, max=256, help="Runs or pages at the same time, each in a process of its own with --threads.")
+]
+Workers = Annotated[
+    Backend, typer.Option("--backend", help="Processes of this machine (loky), or the workers of a Dask cluster (dask).")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="The Dask scheduler; its workers must see the run folders at the same paths."),
+]
+
+
 @app.command()
 def report(
     analyses: Annotated[
@@ -38,24 +62,36 @@ def report(
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
     threads: Threads = 2,
+    jobs: Jobs = 1,
+    backend: Workers = Backend.loky,
+    scheduler: Scheduler = None,
 ) -> None:
     """Analyse runs and write self-contained HTML pages, their numbers in JSON beside them."""
-    from mechbp.study import SEED, Study, analyse, analysis_names, check_folder, load_analysis, render_folder, write_documents
+    from mechbp import study
 
+    fan = _fan(jobs, backend, scheduler, threads)
     folder = out or _default_folder(run or [], quick)
-    check_folder(folder)
+    study.check_folder(folder)
     if render:
-        _say_pages(render_folder(folder))
+        _say_pages(study.render_folder(folder))
         return
-    names = analyses or analysis_names()
+    names = analyses or study.analysis_names()
     if not names:
         raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
-    scripts = [load_analysis(name) for name in names]
+    scripts = [study.load_analysis(name) for name in names]
     _set_threads(threads)
     from mechbp.models.runs import load
 
     pages: list[Path] = []
     studied = [[load(name) for name in run or script.RUNS] for script in scripts]
+    if fan.spreads(len(names)):
+        from mechbp.jobs import analyse_all
+
+        folders = [[run.folder for run in runs] for runs in studied]
+        for document in analyse_all(names, folders, quick, study.command_line(), fan):
+            pages = study.write_documents([document], folder)
+        _say_pages(pages)
+        return
     with _progress() as bars:
         for script, runs in zip(scripts, studied, strict=True):
             title = script.__name__.rpartition(".")[2]
@@ -65,46 +101,49 @@ def report(
                 bars.update(bar, advance=1, description=f"{title}: {text}")
 
             # Written one by one, so that what is finished outlasts an analysis that is refused, and an interruption.
-            pages = write_documents([analyse(script, Study(tuple(runs), quick, stage, SEED))], folder)
+            pages = study.write_documents([study.analyse(script, study.Study(tuple(runs), quick, stage))], folder)
             bars.update(bar, total=1, completed=1, description=f"{title}: done")
     _say_pages(pages)
 
 
 @app.command()
-def train(run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")], threads: Threads = 1) -> None:
-    """Train a run to its last step, or take it up where it stopped."""
+def train(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.")],
+    threads: Threads = 1,
+    jobs: Jobs = 1,
+    backend: Workers = Backend.loky,
+    scheduler: Scheduler = None,
+) -> None:
+    """Train runs to their last step, or take them up where they stopped."""
+    fan = _fan(jobs, backend, scheduler, threads)
     _set_threads(threads)
+    from mechbp.jobs import say_failure, train_all
     from mechbp.models.config import read_recipe
     from mechbp.models.runs import find_run
     from mechbp.models.training import Interrupted
-    from mechbp.models.training import train as train_run
 
-    folder = find_run(run)
-    config = read_recipe(folder / "run.toml")
-    level = config.process.filter_level
+    folders = [find_run(run) for run in runs]
+    _refuse_twins(folders, runs)
+    configs = [read_recipe(folder / "run.toml") for folder in folders]
+    if fan.spreads(len(folders)):
+        train_all(folders, fan)
+        return
+    failed = []
     with _progress() as bars:
-        bar = bars.add_task(folder.name, total=config.training.steps)
-        shown = {"loss": "", "kl": ""}
-
-        def describe() -> str:
-            return "  ".join(part for part in (folder.name, shown["loss"], shown["kl"]) if part)
-
-        def on_step(line: dict[str, float]) -> None:
-            shown["loss"] = f"loss {line['loss_nats']:.3f}"
-            bars.update(bar, completed=line["step"], description=describe())
-
-        def on_metrics(line: dict[str, float]) -> None:
-            shown["kl"] = f"KL(BP || model) {line[f'kl_bp{level}_to_model_nats']:.4f} nats"
-            bars.update(bar, completed=line["step"], description=describe())
-            if not bars.console.is_terminal:
-                bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")
-
-        try:
-            train_run(folder, on_step, on_metrics)
-        except Interrupted as stop:
-            bars.stop()
-            print(stop, file=sys.stderr)
-            raise typer.Exit(143) from None
+        for folder, config in zip(folders, configs, strict=True):
+            try:
+                _train_here(folder, config, bars)
+            except Interrupted as stop:
+                bars.stop()
+                print(stop, file=sys.stderr)
+                raise typer.Exit(143) from None
+            except MechbpError as error:
+                if len(folders) == 1:
+                    raise
+                failed.append(folder.name)
+                say_failure(folder.name, str(error))
+    if failed:
+        raise MechbpError(f"train: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
 
 
 @app.command()
@@ -150,9 +189,7 @@ def list_all() -> None:
 
 def main() -> None:
     """Run the command line; every refusal by mechbp is a message on stderr and exit code 2."""
-    # NumPy's matrices here are small: threads that wait for each other cost up to 100 times what they save on a busy machine.
-    # The variable is read when NumPy is first imported, which is inside the commands.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    one_blas_thread()
     try:
         app(prog_name="mechbp")
     except MechbpError as error:
@@ -175,6 +212,53 @@ def _default_folder(runs: list[str], quick: bool) -> Path:
         names = (re.sub(r"[^\w.-]", "-", name) for name in resolved)
         root = root / "-".join(name or "run" for name in names)[:100]
     return root / "quick" if quick else root
+
+
+def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int) -> Fan:
+    """Return where the jobs run, or raise InputError where the options contradict each other."""
+    if backend is Backend.dask and scheduler is None:
+        raise InputError("--backend dask needs --scheduler ADDRESS, such as tcp://127.0.0.1:8786, which `dask scheduler` prints.")
+    if backend is not Backend.dask and scheduler is not None:
+        raise InputError(f"--scheduler is for Dask, got --backend {backend}. Add --backend dask, or leave --scheduler out.")
+    if scheduler is not None and jobs > 1:
+        raise InputError("--jobs counts processes of this machine; a Dask cluster has as many as it has workers. Leave it out.")
+    from mechbp.jobs import Fan
+
+    return Fan(jobs, scheduler, threads)
+
+
+def _refuse_twins(folders: list[Path], given: list[str]) -> None:
+    """Raise InputError where two of the runs are one folder, before anything starts."""
+    seen: dict[Path, str] = {}
+    for folder, name in zip(folders, given, strict=True):
+        place = folder.resolve()
+        if place in seen:
+            raise InputError(f"train: {seen[place]!r:.80} and {name!r:.80} are the same run. Give it once.")
+        seen[place] = name
+
+
+def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:
+    """Train one run in this process, under a bar."""
+    from mechbp.models.training import train as train_run
+
+    level = config.process.filter_level
+    bar = bars.add_task(folder.name, total=config.training.steps)
+    shown = {"loss": "", "kl": ""}
+
+    def describe() -> str:
+        return "  ".join(part for part in (folder.name, shown["loss"], shown["kl"]) if part)
+
+    def on_step(line: dict[str, float]) -> None:
+        shown["loss"] = f"loss {line['loss_nats']:.3f}"
+        bars.update(bar, completed=line["step"], description=describe())
+
+    def on_metrics(line: dict[str, float]) -> None:
+        shown["kl"] = f"KL(BP || model) {line[f'kl_bp{level}_to_model_nats']:.4f} nats"
+        bars.update(bar, completed=line["step"], description=describe())
+        if not bars.console.is_terminal:
+            bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")
+
+    train_run(folder, on_step, on_metrics)
 
 
 def _set_threads(count: int) -> None:

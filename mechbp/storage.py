@@ -17,6 +17,10 @@ TEMPORARY = re.compile(r"(?:step-[0-9]+\.safetensors|resume\.safetensors|metrics
 """What `atomic_write` calls the unfinished files of a run; a user's own files never match."""
 
 
+class InUse(MechbpError):
+    """Another process holds the folder."""
+
+
 def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that at every instant the path holds the old bytes or the new ones, even after power loss.
 
@@ -51,7 +55,7 @@ def sweep_temporaries(folder: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` for one process; the lock dies with its holder. Raises MechbpError naming the holder's pid."""
+    """Hold `folder` for one process; the lock dies with its holder. Raises InUse naming the holder's pid."""
     lock = folder / ".lock"
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -62,7 +66,7 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-            raise MechbpError(f"{purpose}: {folder} is in use by process {holder}. Wait for it to end, or stop it.") from error
+            raise InUse(f"{purpose}: {folder} is in use by process {holder}. Wait for it to end, or stop it.") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield

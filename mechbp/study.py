@@ -83,15 +83,23 @@ def load_analysis(name: str) -> ModuleType:
     return module
 
 
-def analyse(analysis: ModuleType, study: Study) -> Document:
-    """Run an analysis and return its document with provenance; the analysis gives slug, title, lead, claims and sections."""
+def command_line() -> str:
+    """Return the command that this process executes."""
+    return "mechbp " + " ".join(sys.argv[1:])
+
+
+def analyse(analysis: ModuleType, study: Study, command: str | None = None) -> Document:
+    """Run an analysis and return its document with provenance; the analysis gives slug, title, lead, claims and sections.
+
+    `command` is what the user typed, where that was in another process.
+    """
     import torch
 
     started, utc = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit, dirty = _git_state()
     content: dict[str, Any] = analysis.analyse(study)
     provenance = Provenance(
-        command="mechbp " + " ".join(sys.argv[1:]),
+        command=command or command_line(),
         utc=utc,
         wall_s=time.monotonic() - started,
         device="cpu",

@@ -20,13 +20,15 @@ LAYERS = {
     "mechbp.randomness": 0,
     "mechbp.storage": 0,
     "mechbp.divergence": 0,
+    "mechbp.fanout": 0,
     "mechbp.processes": 1,
     "mechbp.models": 2,
     "mechbp.hooks": 3,
     "mechbp.methods": 4,
     "mechbp.report": 5,
     "mechbp.study": 6,
-    "mechbp.cli": 7,
+    "mechbp.jobs": 7,
+    "mechbp.cli": 8,
 }
 SAME_LAYER_ALLOWED = {0}
 ONLY_IN = {
@@ -36,6 +38,9 @@ ONLY_IN = {
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),
     "rich": ("mechbp.cli",),
+    "joblib": ("mechbp.fanout",),
+    "dask": ("mechbp.fanout",),
+    "distributed": ("mechbp.fanout",),
 }
 NEVER_IN = {
     "mechbp.processes": ("torch", "transformer_lens", "safetensors"),
@@ -44,8 +49,19 @@ NEVER_IN = {
     "mechbp.storage": ("torch",),
     "mechbp.randomness": ("torch",),
 }
-BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "wandb", "requests", "urllib", "httpx"}
-BANNED_CALLS = {"eval", "exec", "torch.load", "torch.save", "torch.manual_seed", "torch.seed", "os.system", "os.popen"}
+BANNED_MODULES = {"pickle", "cPickle", "dill", "shelve", "marshal", "wandb", "requests", "urllib", "httpx"}
+BANNED_CALLS = {
+    "eval",
+    "exec",
+    "torch.load",
+    "torch.save",
+    "joblib.load",
+    "joblib.dump",
+    "torch.manual_seed",
+    "torch.seed",
+    "os.system",
+    "os.popen",
+}
 ALLOWED_RANDOM = {"Generator", "PCG64", "SeedSequence", "RandomState", "BitGenerator"}
 
 
@@ -132,6 +148,8 @@ def test_every_module_has_a_layer():
         ("mechbp.methods.probing", "from plotly import graph_objects"),
         ("mechbp.report.page", "from mechbp.methods.results import Grid"),
         ("mechbp.models.runs", "import pickle"),
+        ("mechbp.jobs", "from joblib import Parallel"),
+        ("mechbp.fanout", "joblib.load(path)"),
         ("mechbp.models.runs", "x = torch.load(path)"),
         ("mechbp.models.runs", "np.load(path, allow_pickle=True)"),
         ("mechbp.models.runs", "subprocess.run(line, shell=True)"),
@@ -179,5 +197,16 @@ def test_importing_and_help_load_no_heavy_library(arguments):
         code = tell + "from mechbp.cli import main; sys.argv = ['mechbp', '--help']; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
-    assert not loaded & {"torch", "transformer_lens", "transformers", "pandas", "plotly", "scipy", "sklearn", "wandb"}
+    assert not loaded & {
+        "torch",
+        "transformer_lens",
+        "transformers",
+        "pandas",
+        "plotly",
+        "scipy",
+        "sklearn",
+        "wandb",
+        "joblib",
+        "distributed",
+    }
     assert done.stderr == ""

@@ -1,0 +1,114 @@
+"""Trainings and pages as jobs of other processes: what each is told, what it does, and what is said of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mechbp.errors import MechbpError
+from mechbp.fanout import Outcome, in_processes, on_cluster, one_blas_thread
+from mechbp.storage import InUse
+
+if TYPE_CHECKING:
+    from mechbp.report.document import Document
+
+PATIENCE_S = 120
+"""How long a job on a cluster waits for a run's lock; a file server may need 90 s to see that the holder's machine is gone."""
+
+
+@dataclass(frozen=True)
+class Fan:
+    """Where jobs run: on a Dask scheduler's workers, else in `processes` of this machine; each with `threads` for torch."""
+
+    processes: int
+    scheduler: str | None
+    threads: int
+
+    def spreads(self, jobs: int) -> bool:
+        """Whether so many jobs leave this process."""
+        return self.scheduler is not None or min(self.processes, jobs) > 1
+
+    def outcomes(self, work: Callable[..., Any], jobs: Sequence[tuple], *, storing: bool) -> Iterator[Outcome]:
+        """Run the jobs and yield their outcomes as they come; jobs that are `storing` a state get the time for it."""
+        if self.scheduler is not None:
+            return on_cluster(work, jobs, self.scheduler)
+        return in_processes(work, jobs, min(self.processes, len(jobs)), storing=storing)
+
+
+def train_all(folders: Sequence[Path], fan: Fan) -> None:
+    """Train the runs, one a job. Raises MechbpError at the end where some failed."""
+    patience_s = PATIENCE_S if fan.scheduler else 0
+    jobs = [(str(folder), fan.threads, patience_s) for folder in folders]
+    list(_values("train", [folder.name for folder in folders], fan.outcomes(_train, jobs, storing=True)))
+
+
+def analyse_all(names: Sequence[str], runs: Sequence[Sequence[Path]], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
+    """Run analysis `names[i]` on the runs `runs[i]`, one a job, and yield the documents as they come.
+
+    Raises MechbpError at the end where some failed.
+    """
+    from mechbp.report.document import loads
+
+    jobs = [(name, list(map(str, folders)), quick, fan.threads, command) for name, folders in zip(names, runs, strict=True)]
+    for _, text in _values("report", names, fan.outcomes(_analyse, jobs, storing=False)):
+        yield loads(text)
+
+
+def say_failure(name: str, failure: str) -> None:
+    """Say in one line on stderr what became of a job."""
+    print(f"mechbp: {name}: {' '.join(failure.split())}", file=sys.stderr)
+
+
+def _values(command: str, names: Sequence[str], outcomes: Iterator[Outcome]) -> Iterator[tuple[int, Any]]:
+    """Yield index and value of each job that succeeds and say a line on each; raise MechbpError at the end where some failed."""
+    failed = []
+    for count, outcome in enumerate(outcomes, 1):
+        name = names[outcome.index]
+        if outcome.failure:
+            failed.append(name)
+            say_failure(name, outcome.failure)
+            continue
+        print(f"{name}: done in {outcome.seconds:.1f} s ({count} of {len(names)})", file=sys.stderr)
+        yield outcome.index, outcome.value
+    if failed:
+        raise MechbpError(f"{command}: {len(failed)} of {len(names)} failed: {', '.join(sorted(failed))}.")
+
+
+def _train(check: Callable[[], None], folder: str, threads: int, patience_s: float) -> None:
+    """Train one run; wait up to `patience_s` for a lost worker's hold on it to end."""
+    _prepare(threads)
+    from mechbp.models.training import train
+
+    give_up = time.monotonic() + patience_s
+    while True:
+        check()
+        try:
+            return train(Path(folder), lambda _: check())
+        except InUse:
+            if time.monotonic() >= give_up:
+                raise
+            time.sleep(0.2)
+
+
+def _analyse(check: Callable[[], None], name: str, folders: list[str], quick: bool, threads: int, command: str) -> str:
+    """Run one analysis and return its document as JSON."""
+    _prepare(threads)
+    from mechbp.models.config import read_recipe
+    from mechbp.models.runs import Run
+    from mechbp.report.document import dumps
+    from mechbp.study import Study, analyse, load_analysis
+
+    runs = tuple(Run(Path(folder).name, Path(folder), read_recipe(Path(folder, "run.toml"))) for folder in folders)
+    return dumps(analyse(load_analysis(name), Study(runs, quick, lambda _: check()), command))
+
+
+def _prepare(threads: int) -> None:
+    """Count threads as the command line does: equal counts give equal bits."""
+    one_blas_thread()
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,36 @@
+"""A real Dask cluster on loopback, two worker processes; run as a script it prints its address and lives until stdin ends."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+KILLED_AT = 25
+"""The update of run "killed" in whose middle its first worker dies."""
+
+
+def dask_setup(worker):
+    """What Dask calls in every worker: count each update of a run beside its folder; kill the first worker of "killed" once."""
+    from mechbp.models import training
+
+    real = training._Trainer._update
+
+    def update(self):
+        with self.folder.with_suffix(".updates").open("a") as file:
+            file.write(f"{os.getpid()} {self.step}\n")
+        if self.folder.name == "killed" and self.step == KILLED_AT and not self.folder.with_suffix(".died").exists():
+            self.folder.with_suffix(".died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self)
+
+    training._Trainer._update = update
+
+
+if __name__ == "__main__":
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=int(sys.argv[1]), threads_per_worker=1, processes=True, dashboard_address=None, preload=str(Path(__file__))
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
