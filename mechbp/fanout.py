@@ -79,7 +79,7 @@ def in_processes(work: Callable[..., Any], jobs: Sequence[tuple], processes: int
                 ) from error
         finally:
             # Whatever still runs is unwanted; processes that do nothing would need seconds to end by themselves.
-            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+            get_reusable_executor(reuse=cast(Any, True)).shutdown(kill_workers=True)
         if stopped:
             _end_this_process(stopped[0])
 
