@@ -14,7 +14,8 @@ def study_levels(curves: list[Curve], n: int, at_limit: Sequence[str]) -> tuple[
     """Draw the curves of every filter level and hold them against each other; `at_limit` names runs whose last step was best."""
     text = (
         "Each set of sequences with their roots is drawn once, and shown in a new order every epoch. Training stops early: once "
-        "the steps are twice those of the lowest cross-entropy on 512 further sequences, whose weights are kept. Runs that were "
+        "the steps are twice those (where the recipe says so, more) of the lowest cross-entropy on 512 further sequences, whose "
+        "weights are kept. Runs that were "
         f"still improving at their last step, so that more training might help: {', '.join(at_limit) or 'none'}.",
         "The paper trains for 200 epochs at a constant rate, reads the root from all final tokens and uses a wider post-norm "
         "encoder, so sizes compare in order, not in number.",
