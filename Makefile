@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: report test slow lint bench
 
 report: $(STAMP)
-	$(BIN)/mechbp report
+	$(BIN)/mechbp report --jobs $(WORKERS)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS)

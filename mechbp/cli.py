@@ -61,7 +61,7 @@ def report(
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in under a minute.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
-    threads: Threads = 2,
+    threads: Threads = 1,
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
@@ -149,7 +149,7 @@ def train(
 @app.command()
 def verify(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.")] = None,
-    threads: Threads = 2,
+    threads: Threads = 1,
 ) -> None:
     """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement."""
     _set_threads(threads)
