@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mechbp.models.runs import Run
 
 SEED = 0
+SOURCES = ("--", ":/", ":(top,exclude)reports")
 PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 
 
@@ -174,13 +175,16 @@ def _versions() -> dict[str, str]:
 
 
 def _git_state() -> tuple[str, bool]:
-    """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) outside git."""
+    """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) outside git.
+
+    reports/ does not count: it holds products, and a page that is done would make the next one's source look changed.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        return git("rev-parse", "--short=12", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", *SOURCES))
     except (OSError, subprocess.SubprocessError):
         return "unknown", True

@@ -95,3 +95,20 @@ def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_pat
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="holds no .*json to render"):
         study.render_folder(tmp_path)
+
+
+def test_reports_do_not_make_the_source_dirty(tmp_path, monkeypatch):
+    import subprocess
+
+    tree = tmp_path / "tree"
+    for name in ("mechbp/study.py", "reports/page.json"):
+        (tree / name).parent.mkdir(parents=True)
+        (tree / name).write_text("1")
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "x")):
+        subprocess.run(["git", "-C", tree, *command], check=True)
+    monkeypatch.setattr(study, "__file__", str(tree / "mechbp/study.py"))
+    (tree / "reports/page.json").write_text("2")
+    assert study._git_state()[1] is False
+    (tree / "mechbp/study.py").write_text("2")
+    assert study._git_state()[1] is True
