@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 from small_runs import write_run
@@ -98,8 +99,6 @@ def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_pat
 
 
 def test_reports_do_not_make_the_source_dirty(tmp_path, monkeypatch):
-    import subprocess
-
     tree = tmp_path / "tree"
     for name in ("mechbp/study.py", "reports/page.json"):
         (tree / name).parent.mkdir(parents=True)
