@@ -79,7 +79,7 @@ def in_processes(work: Callable[..., Any], jobs: Sequence[tuple], processes: int
                 ) from error
         finally:
             # Whatever still runs is unwanted; processes that do nothing would need seconds to end by themselves.
-            get_reusable_executor(reuse=cast(Any, True)).shutdown(kill_workers=True)
+            cast(Any, get_reusable_executor)(reuse=True).shutdown(kill_workers=True)
         if stopped:
             _end_this_process(stopped[0])
 
@@ -118,7 +118,8 @@ def _connect(scheduler: str) -> Any:
         comm = await asyncio.wait_for(waiting, CONNECT_S)  # its own limit does not count the greeting
         await comm.close()
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters becomes an outcome
+    for logger in ("distributed", "distributed.client"):  # what matters becomes an outcome
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         asyncio.run(knock())  # a Client that fails to connect leaves a warning behind, and closing it takes long
     except Exception as error:  # anything may listen there, or nothing

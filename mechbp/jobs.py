@@ -66,14 +66,18 @@ def say_failure(name: str, failure: str) -> None:
 def _values(command: str, names: Sequence[str], outcomes: Iterator[Outcome]) -> Iterator[tuple[int, Any]]:
     """Yield index and value of each job that succeeds and say a line on each; raise MechbpError at the end where some failed."""
     failed = []
-    for count, outcome in enumerate(outcomes, 1):
-        name = names[outcome.index]
-        if outcome.failure:
-            failed.append(name)
-            say_failure(name, outcome.failure)
-            continue
-        print(f"{name}: done in {outcome.seconds:.1f} s ({count} of {len(names)})", file=sys.stderr)
-        yield outcome.index, outcome.value
+    try:
+        for count, outcome in enumerate(outcomes, 1):
+            name = names[outcome.index]
+            if outcome.failure:
+                failed.append(name)
+                say_failure(name, outcome.failure)
+                continue
+            print(f"{name}: done in {outcome.seconds:.1f} s ({count} of {len(names)})", file=sys.stderr)
+            yield outcome.index, outcome.value
+    except (KeyboardInterrupt, SystemExit):
+        say_failure(command, "stopped.")
+        raise
     if failed:
         raise MechbpError(f"{command}: {len(failed)} of {len(names)} failed: {', '.join(sorted(failed))}.")
 

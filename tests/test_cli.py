@@ -60,6 +60,14 @@ OPTIONS = [
     "--run=",
     "--threads=0",
     "--quick=1",
+    "--jobs",
+    "--jobs=2",
+    "--jobs=-1",
+    "--jobs=x",
+    "--backend=dask",
+    "--backend",
+    "--scheduler",
+    "--scheduler=x",
 ]
 
 
@@ -180,6 +188,7 @@ def test_30_real_processes(workplace):
         (["report", "--out", "a\0b"], "--out"),
         (["report", "--render"], "reports holds no *.json"),
         (["report", "--qick"], "--qick"),
+        (["report", "--backend", "joblib"], "--backend"),
         (["lst"], "lst"),
     ],
 )
