@@ -1,5 +1,6 @@
 """A real Dask cluster on loopback, two worker processes; run as a script it prints its address and lives until stdin ends."""
 
+import functools
 import os
 import signal
 import sys
@@ -10,7 +11,21 @@ KILLED_AT = 25
 
 
 def dask_setup(worker):
-    """What Dask calls in every worker: count each update of a run beside its folder; kill the first worker of "killed" once."""
+    """What Dask calls in every worker before it serves; importing torch already would make it late."""
+    from mechbp import jobs
+
+    real = jobs._train
+
+    def _train(*arguments):
+        watch_updates()
+        return real(*arguments)
+
+    jobs._train = _train
+
+
+@functools.cache
+def watch_updates():
+    """From here on count each update of a run beside its folder, and kill the first worker of "killed" once."""
     from mechbp.models import training
 
     real = training._Trainer._update

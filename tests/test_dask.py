@@ -22,12 +22,9 @@ EVERY = RECIPE["training"]["resume_every"]
 @pytest.fixture(scope="module")
 def cluster(request):
     """Start a cluster outside this process, where the loopback is not blocked; return the scheduler's address."""
-    here = Path(__file__).parent
-    command = [sys.executable, str(here / "dask_cluster.py"), str(getattr(request, "param", 2))]
-    environment = os.environ | {"PYTHONPATH": str(here.parent)}
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    command = [sys.executable, str(Path(__file__).with_name("dask_cluster.py")), str(getattr(request, "param", 2))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin and process.stdout
         yield process.stdout.readline().strip()
         process.stdin.close()
