@@ -48,7 +48,7 @@ def test_a_worker_killed_in_mid_training_costs_less_than_an_interval(cluster, tm
     foreign = write_run(tmp_path / "foreign", training__learning_rate=0.5)
     (foreign / "step-0000000.safetensors").write_bytes((alone / "step-0000000.safetensors").read_bytes())
     process = start(tmp_path, cluster, "train", "./killed", "./foreign", "./unharmed")
-    err = process.communicate(timeout=240)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 2 and "mechbp: foreign: train: " in err and "Traceback" not in err, err
     assert "killed: done in" in err and "unharmed: done in" in err and "1 of 3 failed: foreign." in err
     assert products(folders[0]) == products(folders[1]) == products(alone)
@@ -76,7 +76,7 @@ def test_the_cluster_is_left_alone_when_the_command_is_stopped_or_dies(cluster, 
         process = start(tmp_path, cluster, "train", *map(str, folders))
         wait_for(lambda folders=folders: all(len(updates(folder)) > 2 * EVERY for folder in folders), process)
         process.send_signal(signum)
-        err = process.communicate(timeout=120)[1]
+        err = process.communicate(timeout=300)[1]
         assert process.returncode == code and "Traceback" not in err, err
         give_up = time.monotonic() + 60
         while any(map(held, folders)):
@@ -94,7 +94,7 @@ def test_a_worker_that_closes_hands_its_run_on(cluster, tmp_path):
     os.kill(first, signal.SIGTERM)
     wait_for(lambda: updates(folder)[-1][0] != first, process)
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 143
 
 
@@ -105,7 +105,7 @@ def test_pages_made_by_a_cluster_hold_the_same_numbers(cluster, tmp_path):
     done = subprocess.run([MECHBP, *words, "--out", str(tmp_path / "here")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     process = start(tmp_path, cluster, *words, "--out", str(tmp_path / "there"))
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0 and len(out.splitlines()) == 3, err
     assert numbers(tmp_path / "here") == numbers(tmp_path / "there")
 
@@ -115,7 +115,7 @@ def test_a_scheduler_without_workers_or_none_at_all_is_named_within_seconds(clus
     write_run(tmp_path / "run")
     for address, named in ((cluster, "has no worker"), ("tcp://127.0.0.1:9", "no Dask scheduler answers"), ("x", "'x'")):
         process = start(tmp_path, address, "train", "./run")
-        err = process.communicate(timeout=120)[1]
+        err = process.communicate(timeout=300)[1]
         assert process.returncode == 2 and err.startswith("mechbp: --scheduler: ") and named in err, err
         assert len(err.splitlines()) <= 3
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.toml"]

@@ -163,7 +163,7 @@ def test_a_signal_lets_every_training_store_its_state(signum, code, tmp_path):
     workers = children(process)
     assert len(workers) == 2
     (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
-    err = process.communicate(timeout=120)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == code, err
     for name in "ab":
         step = load_checkpoint(tmp_path / name / "resume.safetensors").step
@@ -179,7 +179,7 @@ def test_a_signal_before_any_training_starts_ends_cleanly(tmp_path):
     process = start(tmp_path, "./a", "./b", "./c", "--jobs", "2")
     wait_for(lambda: len(children(process)) == 2, process)
     os.killpg(process.pid, signal.SIGINT)
-    err = process.communicate(timeout=240)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 130 and "Traceback" not in err, err
     assert listing(tmp_path) == sorted(f"{tmp_path}/{name}{file}" for name in "abc" for file in ("", "/run.toml"))
 
@@ -191,7 +191,7 @@ def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(tm
     process = start(tmp_path, "./a", "./b", "--jobs", "2")
     wait_for(lambda: all((tmp_path / name / "step-0000032.safetensors").exists() for name in "ab"), process)
     os.kill(children(process)[0], signal.SIGKILL)
-    err = process.communicate(timeout=120)[1]
+    err = process.communicate(timeout=300)[1]
     assert process.returncode == 2 and "mechbp: a process was killed from outside" in err and "Traceback" not in err, err
 
     locks = [tmp_path / name / ".lock" for name in "ab"]
@@ -201,7 +201,7 @@ def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(tm
     wait_for(lambda: all(lock.exists() and lock.read_text() for lock in locks), process)
     workers = children(process)
     process.kill()
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     give_up = time.monotonic() + 60
     while any(os.path.exists(f"/proc/{pid}/exe") for pid in workers):
         assert time.monotonic() < give_up, "the trainings go on without their parent"
