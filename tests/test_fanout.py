@@ -123,12 +123,28 @@ def test_whatever_a_job_raises_becomes_one_line():
     assert (outcome.index, outcome.value) == (3, None) and outcome.failure.startswith("ZeroDivisionError: a b (")
 
 
-def start(folder, *words):
+LONG = 100_000
+"""Steps of a run that a test stops: minutes, so that nothing goes on for hours where the test itself is killed."""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start `mechbp train ...` in a session of its own, whose processes do not outlive the test."""
     # An interactive shell leaves SIGINT to Python; what starts tests in the background may not.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "from mechbp.cli import main; sys.argv[0] = 'mechbp'; main()"
-    command = [sys.executable, "-c", code, "train", *words]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    started = []
+
+    def begin(*words):
+        command = [sys.executable, "-c", code, "train", *words]
+        started.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:  # only then its group is surely still its own
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def wait_for(condition, process):
@@ -154,11 +170,11 @@ def children(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_lets_every_training_store_its_state(signum, code, tmp_path):
+def test_a_signal_lets_every_training_store_its_state(signum, code, start, tmp_path):
     """As a terminal does, SIGINT goes to the whole group."""
     for name in "abc":
-        write_run(tmp_path / name, training__steps=10**6, training__resume_every=10**6)
-    process = start(tmp_path, "./a", "./b", "./c", "--jobs", "2")
+        write_run(tmp_path / name, training__steps=LONG, training__resume_every=10**6)
+    process = start("./a", "./b", "./c", "--jobs", "2")
     wait_for(lambda: all((tmp_path / name / "step-0000032.safetensors").exists() for name in "ab"), process)
     workers = children(process)
     assert len(workers) == 2
@@ -167,16 +183,16 @@ def test_a_signal_lets_every_training_store_its_state(signum, code, tmp_path):
     assert process.returncode == code, err
     for name in "ab":
         step = load_checkpoint(tmp_path / name / "resume.safetensors").step
-        assert step >= 32 and f"mechbp: {name}: train: stopped at step {step} of 1000000" in err
+        assert step >= 32 and f"mechbp: {name}: train: stopped at step {step} of {LONG}" in err
     assert "mechbp: c: stopped" in err and [path.name for path in (tmp_path / "c").iterdir()] == ["run.toml"]
     assert "Traceback" not in err and not any(os.path.exists(f"/proc/{pid}/exe") for pid in workers)
 
 
 @pytest.mark.slow
-def test_a_signal_before_any_training_starts_ends_cleanly(tmp_path):
+def test_a_signal_before_any_training_starts_ends_cleanly(start, tmp_path):
     for name in "abc":
-        write_run(tmp_path / name, training__steps=10**6)
-    process = start(tmp_path, "./a", "./b", "./c", "--jobs", "2")
+        write_run(tmp_path / name, training__steps=LONG)
+    process = start("./a", "./b", "./c", "--jobs", "2")
     wait_for(lambda: len(children(process)) == 2, process)
     os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=300)[1]
@@ -185,10 +201,10 @@ def test_a_signal_before_any_training_starts_ends_cleanly(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(tmp_path):
+def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(start, tmp_path):
     for name in "ab":
-        write_run(tmp_path / name, training__steps=10**6, training__resume_every=10**6)
-    process = start(tmp_path, "./a", "./b", "--jobs", "2")
+        write_run(tmp_path / name, training__steps=LONG, training__resume_every=10**6)
+    process = start("./a", "./b", "--jobs", "2")
     wait_for(lambda: all((tmp_path / name / "step-0000032.safetensors").exists() for name in "ab"), process)
     os.kill(children(process)[0], signal.SIGKILL)
     err = process.communicate(timeout=300)[1]
@@ -197,7 +213,7 @@ def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(tm
     locks = [tmp_path / name / ".lock" for name in "ab"]
     for lock in locks:
         lock.unlink()
-    process = start(tmp_path, "./a", "./b", "--jobs", "2")
+    process = start("./a", "./b", "--jobs", "2")
     wait_for(lambda: all(lock.exists() and lock.read_text() for lock in locks), process)
     workers = children(process)
     process.kill()
