@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mechbp.divergence import kl_nats
+from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.agreement import Agreement, agreement, calibration, nearest
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.methods.oracles import OracleTable, oracle_table
@@ -119,9 +119,7 @@ def _on_level(study: Study, run: Run, tree: FilteredTree, matched: FilteredTree,
         "best": truth,
         "untrained": model_answers(run.untrained(seed=1), run.process, task, tokens[: n // 4]),
     }
-    hits = {
-        name: np.take_along_axis(truth[: len(a)], a.argmax(-1)[..., None], -1)[..., 0].mean(axis=1) for name, a in scored.items()
-    }
+    hits = {name: expected_hits(truth[: len(a)], a).mean(axis=1) for name, a in scored.items()}
     return {name: bootstrap_mean(h, study.rng(run.name, "level", tree.filter_level, name)) for name, h in hits.items()}
 
 

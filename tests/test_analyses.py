@@ -1,6 +1,7 @@
 """Every analysis, end to end on tiny runs of every kind: a document that validates, with a control beside every claim."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,9 @@ from small_runs import write_run
 from analyses.mechanism.attention import _match_figure
 from analyses.mechanism.patching import _patch_claim
 from analyses.samples import transfer
+from analyses.samples.blocks import study_blocks
 from analyses.samples.curves import Curve
+from analyses.samples.levels import study_levels
 from analyses.training.ladder import inclusions
 from mechbp import study
 from mechbp.methods.attention import AttentionMatch
@@ -158,12 +161,62 @@ def test_training_sets_of_growing_size(sets, monkeypatch):
     assert figures["fig-samples-levels"]["series"][0]["x"] == [16, 32]
     assert [s["x"] for s in figures["fig-samples-transfer"]["series"]] == [[16, 32]] * 2 + [[32, 64]] * 3
     assert [section.id for section in page.sections if section.status == "skipped"] == ["skipped"]  # the masked run
+    verdicts = {claim.id.removeprefix("samples-"): claim.verdict for claim in page.claims}
+    assert verdicts["blocks"] == verdicts["transfer"] == "short", "one seed is too few for a verdict"
+    assert "short" not in (verdicts["optimum"], verdicts["order"]) or "more than" in page.claims[1].measured
+
+
+def test_runs_that_cannot_be_compared_are_named(sets):
+    tuned = [run for run in sets if run.name.startswith("tuned")]
+    alien = replace(sets[1], name="alien", config=replace(sets[1].config, process=replace(sets[1].config.process, sigma=2.0)))
+    page = study.analyse(study.load_analysis("tree_samples"), study.Study((*tuned, alien), True, lambda text: None))
+    missing = {section.id: section.reason for section in page.sections}
+    assert set(missing) == {"transfer", "skipped"} and not page.claims
+    assert missing["transfer"].startswith("no run of the same size from random weights")
+    assert missing["skipped"].startswith("alien: ")
+
+
+def made_curve(*seeds, name="x", best=1.0):
+    """Accuracies of every seed at 512, 1024 and 2048 sequences."""
+    values = np.array(seeds, dtype=float).T
+    return Curve(name, (512, 1024, 2048)[: len(values)], values, values, values, best, chance=0.0, error=0.0)
+
+
+@pytest.mark.parametrize(
+    ("three", "one", "verdict"),
+    [
+        ([(0.9, 0.95), (0.9, 0.96)], [(0.5, 0.7), (0.5, 0.7)], "holds"),
+        ([(0.9, 0.84), (0.9, 0.99)], [(0.5, 0.7), (0.5, 0.7)], "partly"),  # one seed of three blocks falls behind
+        ([(0.9, 0.95), (0.9, 0.96)], [(0.5, 0.7), (0.5, 0.93)], "partly"),  # one seed of a single block does not
+        ([(0.9, 0.5), (1.0, 0.5)], [(0.9, 0.9), (0.9, 0.99)], "fails"),
+        ([(0.9, 0.95)], [(0.5, 0.7), (0.5, 0.7)], "short"),
+    ],
+)
+def test_numbers_of_blocks_are_judged_by_their_worst_seeds(three, one, verdict):
+    curves = {4: made_curve((0.95, 0.98), (0.95, 0.97)), 3: made_curve(*three), 1: made_curve(*one)}
+    assert study_blocks(curves)[0][0].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("filtered", "verdict"),
+    [
+        ([(0.2, 0.5, 0.96), (0.2, 0.5, 0.97)], "holds"),
+        ([(0.2, 0.5, 0.9), (0.2, 0.5, 0.9)], "holds"),  # more than the largest set
+        ([(0.2, 0.97, 0.98), (0.2, 0.5, 0.97)], "partly"),  # one seed needs no more than the whole tree
+        ([(0.96, 0.97, 0.98), (0.97, 0.98, 0.99)], "fails"),
+        ([(0.2, 0.5, 0.96)], "short"),
+    ],
+)
+def test_the_order_of_levels_needs_every_seed(filtered, verdict):
+    whole = made_curve((0.2, 0.96, 1), (0.2, 0.97, 1), name="k = 0")
+    claims = study_levels([whole, made_curve(*filtered, name="k = 1")], 100, [])[0]
+    assert claims[1].verdict == verdict
+    assert claims[0].verdict == ("short" if verdict == "short" else "partly" if filtered[0][-1] == 0.9 else "holds")
 
 
 def test_how_many_sequences_a_curve_needs():
     def curve(*means):
-        values = np.array(means)[:, None]
-        return Curve("x", (512, 1024, 2048)[: len(means)], values, values, values, best=1.0, chance=0.0, error=0.0)
+        return made_curve(means)
 
     assert curve(0.5, 0.9, 1.0).needed() == pytest.approx(2**10.5)  # half way from 0.9 to 1.0 on the logarithmic axis
     assert curve(0.96, 0.97, 1.0).needed() == 512

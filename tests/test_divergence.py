@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mechbp.divergence import js_nats, kl_nats
+from mechbp.divergence import expected_hits, js_nats, kl_nats
 from mechbp.randomness import rng
 
 
@@ -37,3 +37,11 @@ def test_zeros():
     delta, even = np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])
     assert kl_nats(delta, even)[0] == pytest.approx(math.log(2))
     assert kl_nats(even, delta)[0] == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.5 / 1e-12))
+
+
+def test_expected_hits_are_the_truth_at_the_choice():
+    p, q = drawn()
+    loops = [x[max(range(len(y)), key=lambda a: (y[a], -a))] for x, y in zip(p, q, strict=True)]
+    assert expected_hits(p, q).tolist() == loops
+    assert expected_hits(np.array([[[0.2, 0.8]]]), np.array([[[0.5, 0.5]]])).tolist() == [[0.2]]  # ties go to the first
+    assert (expected_hits(p, p) == p.max(axis=-1)).all()

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from analyses.beyond.picture import Picture
-from analyses.mechanism.attention import CLEAR_RISE_LEVELS
+from analyses.mechanism.attention import CLEAR_LOSS_NATS, climbs, needs_levels
+from mechbp.methods.attention import LevelMass
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.report.document import Claim
 from mechbp.report.parts import estimate
@@ -21,11 +22,15 @@ def claims_of(pictures: Sequence[Picture]) -> list[Claim]:
     return [_exact(pictures), _order(pictures), _looking(pictures), _needed(pictures), _writing(pictures)]
 
 
-def _claim(pictures: Sequence[Picture], right: Callable[[Picture], bool], **parts: str) -> Claim:
-    """The verdict is about the runs beyond the first, which the others are held against; about the first where it is alone."""
-    held = [right(p) for p in pictures]
-    judged = held[1:] or held
-    return Claim(verdict="holds" if all(held) else "partly" if any(judged) else "fails", **parts)
+def _claim(verdicts: Sequence[str], **parts: str) -> Claim:
+    """Join one verdict per run, judged by those beyond the first, which the others are held against."""
+    judged = verdicts[1:] or verdicts
+    shown = any(verdict != "fails" for verdict in judged)
+    return Claim(verdict="holds" if all(v == "holds" for v in verdicts) else "partly" if shown else "fails", **parts)
+
+
+def _each(pictures: Sequence[Picture], right: Callable[[Picture], bool]) -> list[str]:
+    return ["holds" if right(p) else "fails" for p in pictures]
 
 
 def _exact(pictures: Sequence[Picture]) -> Claim:
@@ -34,11 +39,12 @@ def _exact(pictures: Sequence[Picture]) -> Claim:
         f"{float(p.answers.accuracy.mean):.3f} (BP {float(p.answers.best_accuracy.mean):.3f}), nearest BP_{p.nearest_level}"
         for p in pictures
     ]
+
+    def right(p: Picture) -> bool:
+        return float(p.answers.kl_bp_to_model_nats.mean) <= CLOSE_NATS and p.nearest_level == p.run.config.process.filter_level
+
     return _claim(
-        pictures,
-        lambda p: (
-            float(p.answers.kl_bp_to_model_nats.mean) <= CLOSE_NATS and p.nearest_level == p.run.config.process.filter_level
-        ),
+        _each(pictures, right),
         id="beyond-exact",
         statement=f"The trained model answers as exact inference: KL(BP || model) at most {CLOSE_NATS} nats, and no oracle of a "
         "higher filter level is nearer.",
@@ -64,8 +70,7 @@ def _order(pictures: Sequence[Picture]) -> Claim:
     starts = [int(np.argmin([row[f"kl_model_to_bp{k}_nats"] for k in range(p.run.process.depth + 1)]))
               for p in pictures for row in p.run.metrics[:1]]  # fmt: skip
     return _claim(
-        pictures,
-        ordered,
+        _each(pictures, ordered),
         id="beyond-order",
         statement="Training takes in the hierarchy from the leaves up, one level after another, to the root.",
         reference="the paper, on its grammar: 4 → 3 → 2 → 1 → 0",
@@ -76,35 +81,29 @@ def _order(pictures: Sequence[Picture]) -> Claim:
 
 
 def _looking(pictures: Sequence[Picture]) -> Claim:
-    def levels(mass: np.ndarray) -> str:
-        return ", ".join(f"{v:.2f}" for v in (mass * np.arange(mass.shape[-1])).sum(-1).max(1))
+    def levels(mass: LevelMass) -> str:
+        return ", ".join(f"{value:.2f}" for value in mass.mean_level)
 
     return _claim(
-        pictures,
-        lambda p: bool((np.diff(p.mean_levels) > CLEAR_RISE_LEVELS).all()),
+        _each(pictures, lambda p: climbs(p.mass)),
         id="beyond-looking",
         statement="Each block looks on average farther up the tree than the one before.",
         reference="the paper, on its grammar: levels climbed layer by layer",
         measured="mean level of the common ancestor, block by block\n"
-        + "\n".join(f"{p.run.name}: {levels(p.mass.mean)}" for p in pictures)
-        + f"\nn = {pictures[0].mass.n:,} sequences each",
-        control="random weights: " + "; ".join(levels(p.control_mass.mean) for p in pictures),
+        + "\n".join(f"{p.run.name}: {levels(p.mass)}" for p in pictures)
+        + f"\nn = {pictures[0].mass.mass.n:,} sequences each",
+        control="random weights: " + "; ".join(levels(p.control_mass) for p in pictures),
         figure="fig-beyond-mass",
     )
 
 
 def _needed(pictures: Sequence[Picture]) -> Claim:
-    def right(p: Picture) -> bool:
-        averaged, uniform = p.merging[-1][1], p.merging[0][1]
-        return float(averaged.high) < float(uniform.low) / 4
-
     lines = [f"{p.run.name}: {estimate(p.merging[-1][1], 3)}" for p in pictures]
     return _claim(
-        pictures,
-        right,
+        [needs_levels(p.merging[-1][1], p.merging[0][1]) for p in pictures],
         id="beyond-needed",
-        statement="What the model needs of its attention is the level it looks at: averaging patterns over pairs at the same "
-        "level costs less than a quarter of what uniform attention costs.",
+        statement="The model needs to look at the right levels, and at nothing finer: averaging its attention over pairs at the "
+        f"same level costs less than {CLEAR_LOSS_NATS / 10:g} nats, uniform attention more than {CLEAR_LOSS_NATS:g}.",
         reference="no published reference: the paper shows maps only",
         measured="increase of KL, all blocks at once, nats\n" + "\n".join(lines) + f"\nn = {pictures[0].merging[0][1].n:,} each",
         control="uniform attention: " + ", ".join(estimate(p.merging[0][1], 2) for p in pictures),
@@ -125,8 +124,7 @@ def _writing(pictures: Sequence[Picture]) -> Claim:
 
     random = [best_of_random(p.grid, p) for p in pictures if p.grid is not None]
     return _claim(
-        pictures,
-        right,
+        _each(pictures, right),
         id="beyond-writing",
         statement="Block m writes the upward message of the ancestor m levels up: the R² of its probe rises most there.",
         reference="the paper, on its grammar: layer m knows ancestors up to m levels above the leaf",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from analyses.beyond.picture import Picture
+from analyses.levels.messages import message_layout, message_panel
 from analyses.mechanism.patterns import by_head, head_names, mass_layout
-from analyses.mechanism.probes import depth_labels, hook_label
 from mechbp.methods.intervals import Interval
 from mechbp.report.document import FigureData
 from mechbp.report.parts import DECIMALS, panel, points
@@ -64,19 +64,19 @@ def _ladder(pictures: Sequence[Picture]) -> FigureData:
 
 def _mass(pictures: Sequence[Picture]) -> FigureData:
     panels = []
-    widest = max(p.mass.mean.shape[-1] for p in pictures)
+    widest = max(p.mass.mass.mean.shape[-1] for p in pictures)
     for p in pictures:
-        heads = p.mass.mean.shape[:2]
+        mass, heads = p.mass.mass, p.mass.mass.mean.shape[:2]
         rows = head_names(*heads)
-        columns = mass_layout(rows, p.mass.mean.shape[-1])["columns"]
-        control = np.round(p.control_mass.mean[by_head(*heads)], DECIMALS)
-        panels.append(panel(p.label, p.mass[by_head(*heads)]) | {"rows": rows, "columns": columns, "control": control})
+        columns = mass_layout(rows, mass.mean.shape[-1])["columns"]
+        control = np.round(p.control_mass.mass.mean[by_head(*heads)], DECIMALS)
+        panels.append(panel(p.label, mass[by_head(*heads)]) | {"rows": rows, "columns": columns, "control": control})
     return FigureData(
         id="fig-beyond-mass",
         kind="heatmap",
         title="Attention mass by level of the lowest common ancestor",
-        caption=f"Share of attention on the leaves at each level, mean over queries and {pictures[0].mass.n:,} sequences; rows "
-        "sum to 1. Random weights, whose attention is uniform, stand in hover and table.",
+        caption=f"Share of attention on the leaves at each level, mean over queries and {pictures[0].mass.mass.n:,} sequences; "
+        "rows sum to 1. Random weights, whose attention is uniform, stand in hover and table.",
         alt="Later blocks look farther up the tree.",
         data=mass_layout(panels[0]["rows"], widest) | {"panels": panels, "panel_columns": 2},
     )
@@ -104,35 +104,15 @@ def _merging(pictures: Sequence[Picture]) -> FigureData:
 
 
 def _messages(pictures: Sequence[Picture]) -> FigureData:
-    panels, n_test = [], 0
     place = ("fig-beyond-messages", "heatmap", "Upward messages of a leaf's own ancestors")
-    for p in pictures:
-        if p.grid is None:
-            continue
-        depths = p.run.process.depths
-        found, random = (
-            Interval.stack([p.grid.ancestor_mean("r2", f"upward {d}", source) for d in depths], axis=1)
-            for source in ("model", "random_init")
-        )
-        rows, n_test = [hook_label(hook) for hook in p.grid.hooks], p.grid.n_test
-        own = {"rows": rows, "columns": depth_labels(depths, p.run.process.depth), "control": panel("", random)["values"]}
-        panels.append(panel(p.label, found) | own)
-    if not panels:
+    probed = [(p, p.grid) for p in pictures if p.grid is not None]
+    if not probed:
         return FigureData(*place, "", "", status="skipped", reason="too few distinct sequences for probes")
+    (first, grid), panels = probed[0], [message_panel(p.label, p.run, found) for p, found in probed]
     return FigureData(
         *place,
-        caption=f"Held-out R² of ridge probes on sequences masked as in training, about {n_test:,} test sequences per run, mean "
-        "over leaf positions. Random weights stand in hover and table.",
+        caption=f"Held-out R² of ridge probes on sequences masked as in training, about {grid.n_test:,} test sequences per run, "
+        "mean over leaf positions. Random weights stand in hover and table.",
         alt="Messages become readable block by block, from the leaves up.",
-        data={
-            "rows": panels[0]["rows"],
-            "columns": panels[0]["columns"],
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "R²",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": 2,
-        },
+        data=message_layout(first.run, grid) | {"panels": panels, "panel_columns": 2},
     )

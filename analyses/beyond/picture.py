@@ -7,22 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.levels.looking import merging_losses
+from analyses.levels.messages import message_grid
 from analyses.mechanism.probes import writing_blocks
 from analyses.training.ladder import inclusions
 from mechbp.divergence import kl_nats
 from mechbp.errors import TooFewSequences
 from mechbp.methods.agreement import Agreement, agreement, nearest
-from mechbp.methods.attention import mass_by_level, mean_pattern
+from mechbp.methods.attention import LevelMass, mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.methods.probe_grid import ProbeGrid
-from mechbp.methods.probing import probe
-from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers
 from mechbp.processes.tree import FilteredTree
 from mechbp.study import Study
-
-STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +28,14 @@ class Picture:
 
     run: Run
     answers: Agreement
-    gap: Interval
-    """Expected accuracy of BP minus the model's."""
     untrained_kl: float
     to_oracles: Interval
     """KL(model || BP_k), nats, for every k."""
     nearest_level: int
-    margin: Interval
-    """By how much the runner-up is farther away, nats."""
     passed: dict[int, float]
     """{k: sequences seen when BP_k became nearer than BP_(k+1) for good}."""
-    mass: Interval
-    """[block, head, level]."""
-    control_mass: Interval
-    uniform_mass: np.ndarray
+    mass: LevelMass
+    control_mass: LevelMass
     merging: list[tuple[str, Interval, Interval]]
     """Loss by number of levels told apart."""
     grid: ProbeGrid | None
@@ -58,12 +49,6 @@ class Picture:
         if process.ambiguity:
             parts.append(f"ambiguity {process.ambiguity:g}")
         return f"{self.run.name} ({', '.join(parts)})"
-
-    @property
-    def mean_levels(self) -> np.ndarray:
-        """Mean level of the common ancestor, block by block; of several heads the farthest."""
-        levels = np.arange(self.mass.mean.shape[-1])
-        return (self.mass.mean * levels).sum(axis=-1).max(axis=1)
 
     @property
     def written(self) -> dict[int, tuple[int, float, float]]:
@@ -80,9 +65,8 @@ def picture(study: Study, run: Run) -> Picture:
     oracles = [exact_answers(tree, "masked", tokens) for tree in trees]
     answers = model_answers(run.model, process, "masked", tokens)
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
-    found, margin = nearest(divergences, draw)
+    found, _ = nearest(divergences, draw)
     own = oracles[level]
-    reached, best = (np.take_along_axis(own, a.argmax(-1)[..., None], -1)[..., 0].mean(axis=1) for a in (answers, own))
     few = slice(max(20, len(tokens) // 8))
     untrained = model_answers(run.untrained(seed=1), process, "masked", tokens[few])
     study.stage(f"{run.name}: attention")
@@ -92,30 +76,19 @@ def picture(study: Study, run: Run) -> Picture:
     return Picture(
         run=run,
         answers=agreement(own, answers, draw),
-        gap=bootstrap_mean(best - reached, draw),
         untrained_kl=float(kl_nats(own[few], untrained).mean()),
         to_oracles=bootstrap_mean(divergences, draw),
         nearest_level=found,
-        margin=margin,
         passed=inclusions(run),
-        mass=mass.mass,
-        control_mass=control.mass,
-        uniform_mass=mass.uniform,
+        mass=mass,
+        control_mass=control,
         merging=merging_losses(study, run),
         grid=_messages(study, run),
     )
 
 
 def _messages(study: Study, run: Run) -> ProbeGrid | None:
-    study.stage(f"{run.name}: messages")
-    process = run.process
-    tokens = process.sample(study.size(4000, 800), study.rng(run.name, "messages")).tokens
-    evidence = training_evidence(run.config.objective, process, tokens, study.rng(run.name, "masks"))
-    upward = process.beliefs(evidence).upward
     try:
-        return probe(
-            run.model, evidence, {f"upward {d}": upward[d] for d in process.depths}, STAGES,
-            rng=study.rng(run.name, "probe"), control_model=run.untrained(seed=1), nodes="own", controls=(), resamples=100,
-        )  # fmt: skip
+        return message_grid(study, run, study.size(4000, 800))
     except TooFewSequences:
         return None

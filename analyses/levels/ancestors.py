@@ -6,7 +6,7 @@ import numpy as np
 
 from analyses.levels.family import Family
 from analyses.levels.messages import message_figure
-from analyses.mechanism.probes import depth_labels, hook_label
+from analyses.mechanism.stages import OUTPUTS, hook_label, probe_layout
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.methods.ceilings import block_ceilings
 from mechbp.methods.intervals import Interval
@@ -17,7 +17,6 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 
-STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
 READABLE = 0.95
 """An ancestor counts as recovered above this accuracy of its symbol's probe."""
 MARGIN = 0.1
@@ -36,7 +35,7 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
         first = not grids  # one architecture and one set of sequences: the controls are the same for all runs
         try:
             grid = probe(
-                run.model, inputs, targets, STAGES, rng=study.rng(family.slug, "probe"), nodes="own",
+                run.model, inputs, targets, OUTPUTS, rng=study.rng(family.slug, "probe"), nodes="own",
                 control_model=run.untrained(seed=1) if first else None, controls=("tokens",) if first else (),
             )  # fmt: skip
         except TooFewSequences as error:
@@ -86,17 +85,7 @@ def _figure(family: Family, grids: list[ProbeGrid]) -> FigureData:
         caption=f"Held-out accuracy of logistic probes on data of filter level 0, n = {grids[0].n_test:,} test sequences, mean "
         f"over leaf positions. Last panel: the best accuracy from the leaf's aligned block of 2^({depth} - k) leaves alone.",
         alt="The higher the filter level, the fewer ancestors are recovered: those at depth k and below.",
-        data={
-            "rows": rows,
-            "columns": depth_labels(list(range(depth)), depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "accuracy",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": 4,
-        },
+        data=probe_layout(grids[0].hooks, range(depth), depth, "accuracy") | {"panels": panels, "panel_columns": 4},
     )
 
 

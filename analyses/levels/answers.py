@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.levels.family import Family
-from mechbp.divergence import kl_nats
+from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.agreement import Agreement, Calibration, agreement, calibration, nearest
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
@@ -78,13 +78,13 @@ def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray,
     few = slice(max(32, len(tokens) // 8))
     untrained = model_answers(run.untrained(seed=1), run.process, family.task, tokens[few])
     draw = study.rng(run.name, kind)
-    reached, possible = (np.take_along_axis(truth, a.argmax(-1)[..., None], -1)[..., 0] for a in (answers, own))
+    lost = expected_hits(truth, own) - expected_hits(truth, answers)
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in exact], axis=1)
     level_found, margin = nearest(divergences, draw)
     return Meeting(
         trained=agreement(own, answers, draw, truth=truth),
         untrained=agreement(own[few], untrained, draw, truth=truth[few]),
-        gap=bootstrap_mean((possible - reached).mean(axis=1), draw),
+        gap=bootstrap_mean(lost.mean(axis=1), draw),
         nearest_level=level_found,
         margin=margin,
         to_oracles=bootstrap_mean(divergences, draw),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.levels.family import Family
-from analyses.mechanism.probes import depth_labels, hook_label
+from analyses.mechanism.stages import OUTPUTS, probe_layout
 from mechbp.errors import TooFewSequences
 from mechbp.methods.shared_probe import SharedProbe, shared_probe
 from mechbp.models.tasks import shown
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import panel, reason
 from mechbp.study import Study
-
-STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
 
 
 def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -26,7 +24,7 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
 
     def read(model, positions) -> SharedProbe:
-        return shared_probe(model, inputs, symbols, STAGES, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
+        return shared_probe(model, inputs, symbols, OUTPUTS, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
 
     try:
         at_all, at_ends, random = read(run.model, every), read(run.model, ends), read(run.untrained(seed=1), every)
@@ -49,16 +47,7 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
         caption=f"Held-out accuracy, mean over all {tree.n_leaves} leaves, of logistic classifiers shared by all positions; "
         f"fitted on {at_all.n_train:,} sequences, n = {at_all.n_test:,} others, unmasked data of filter level 0.",
         alt="Probes fitted on two leaves read less than those fitted on all, in the same order of stages.",
-        data={
-            "rows": [hook_label(hook) for hook in at_all.hooks],
-            "columns": depth_labels(list(range(tree.depth)), tree.depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "accuracy",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-        },
+        data=probe_layout(at_all.hooks, range(tree.depth), tree.depth, "accuracy") | {"panels": panels},
     )
     return [_claim(family, at_all, at_ends, random)], Section(*place, text, (figure,))
 

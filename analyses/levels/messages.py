@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from analyses.levels.family import Family
-from analyses.mechanism.probes import depth_labels, hook_label
+from analyses.mechanism.stages import OUTPUTS, probe_layout
 from mechbp.errors import TooFewSequences
 from mechbp.methods.intervals import Interval
 from mechbp.methods.probe_grid import ProbeGrid
@@ -17,8 +19,6 @@ from mechbp.report.document import FigureData
 from mechbp.report.parts import panel, reason
 from mechbp.study import Study
 
-STAGES = ["hook_embed", "blocks.*.hook_resid_post"]
-
 
 def message_figure(study: Study, family: Family) -> FigureData:
     """R² of the upward messages that exist at each run's own level, on its own data, masked as in training."""
@@ -27,51 +27,52 @@ def message_figure(study: Study, family: Family) -> FigureData:
         "heatmap",
         f"{family.heading}: upward messages of a leaf's own ancestors, on data of the model's level",
     )
-    depth, panels = family.depth, []
+    panels = []
     n = study.size(4000, 600)
     try:
-        grids = [_grid(study, run, n) for run in family.runs]
+        grids = [message_grid(study, run, n) for run in family.runs]
     except TooFewSequences as error:
         return FigureData(*place, "", "", status="skipped", reason=reason(error))
     for label, run, grid in zip(family.labels, family.runs, grids, strict=True):
-        found, random = (_scores(run, grid, source) for source in ("model", "random_init"))
-        shared = {"rows": [hook_label(hook) for hook in grid.hooks]}
-        panels.append(panel(f"trained at {label}", found) | shared | {"control": panel("", random)["values"]})
-    first = panel(f"random weights, {family.labels[0]}", _scores(family.runs[0], grids[0], "random_init"))
-    panels.append(first | {"rows": panels[0]["rows"]})
+        panels.append(message_panel(f"trained at {label}", run, grid))
+    panels.append(panel(f"random weights, {family.labels[0]}", _scores(family.runs[0], grids[0], "random_init")))
     return FigureData(
         *place,
         caption=f"Held-out R² of ridge probes, about {n // 5:,} test sequences per model, mean over leaf positions. Depths 1 to "
         "k - 1 carry no symbols at level k and stay empty. Random weights stand in the last panel, in hover and in the table.",
         alt="Messages become readable block by block, up to the top of the model's blocks of leaves.",
-        data={
-            "rows": panels[0]["rows"],
-            "columns": depth_labels(list(range(depth + 1)), depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "R²",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": 4,
-        },
+        data=message_layout(family.runs[0], grids[0]) | {"panels": panels, "panel_columns": 4},
     )
 
 
-def _grid(study: Study, run: Run, n: int) -> ProbeGrid:
+def message_grid(study: Study, run: Run, n: int) -> ProbeGrid:
+    """Probe the upward messages of a leaf's own ancestors on n sequences of the run's own data, masked as in training."""
     study.stage(f"{run.name}: messages")
     process, objective = run.process, run.config.objective
     tokens = process.sample(n, study.rng(run.name, "messages")).tokens
     evidence = training_evidence(objective, process, tokens, study.rng(run.name, "masks"))
     upward = process.beliefs(evidence).upward
     return probe(
-        run.model, shown(process, objective.task, evidence), {str(d): upward[d] for d in process.depths}, STAGES,
+        run.model, shown(process, objective.task, evidence), {f"upward {d}": upward[d] for d in process.depths}, OUTPUTS,
         rng=study.rng(run.name, "probe messages"), control_model=run.untrained(seed=1), nodes="own", controls=(),
     )  # fmt: skip
 
 
+def message_layout(run: Run, grid: ProbeGrid) -> dict[str, Any]:
+    """Return what the run's figure of messages shares with others; depths without symbols keep a column."""
+    return probe_layout(grid.hooks, range(run.process.depth + 1), run.process.depth, "R²")
+
+
+def message_panel(title: str, run: Run, grid: ProbeGrid) -> dict[str, Any]:
+    """Return a panel of R² [hook, depth] with its rows and columns; random weights are its control."""
+    layout = message_layout(run, grid)
+    control = panel("", _scores(run, grid, "random_init"))["values"]
+    own = {"rows": layout["rows"], "columns": layout["columns"], "control": control}
+    return panel(title, _scores(run, grid, "model")) | own
+
+
 def _scores(run: Run, grid: ProbeGrid, source: str) -> Interval:
     """R² [hook, depth], NaN where the run's level has no symbols."""
-    found = {d: grid.ancestor_mean("r2", str(d), source) for d in run.process.depths}
+    found = {d: grid.ancestor_mean("r2", f"upward {d}", source) for d in run.process.depths}
     absent = Interval(*np.full((3, len(grid.hooks)), np.nan), n=grid.n_test)
     return Interval.stack([found.get(d, absent) for d in range(run.process.depth + 1)], axis=1)

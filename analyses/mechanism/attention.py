@@ -88,6 +88,18 @@ def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
     return tokens, kl_bp_to_model_nats
 
 
+def climbs(mass: LevelMass) -> bool:
+    """Tell whether every block looks clearly farther up the tree than the one before."""
+    return bool((np.diff(mass.mean_level) > CLEAR_RISE_LEVELS).all())
+
+
+def needs_levels(averaged: Interval, uniform: Interval) -> str:
+    """Judge from the losses, averaged by level and uniform, whether a model needs to tell levels apart and nothing finer."""
+    if float(averaged.high) < CLEAR_LOSS_NATS / 10 and float(uniform.low) > CLEAR_LOSS_NATS:
+        return "holds"
+    return "partly" if float(averaged.high) < float(uniform.low) / 4 else "fails"
+
+
 def _map_figure(run: Run, mean: np.ndarray) -> FigureData:
     return FigureData(
         id=f"fig-{run.name}-maps",
@@ -192,10 +204,7 @@ def _attention_claims(
     run: Run, mass: LevelMass, control: LevelMass, match: AttentionMatch, ablation: AttentionAblation, comparable: bool
 ) -> list[Claim]:
     n_layers = run.config.model.n_layers
-    levels = np.arange(mass.mass.mean.shape[-1])
-    mean_level = (mass.mass.mean * levels).sum(axis=-1).max(axis=1)
-    random_level = (control.mass.mean * levels).sum(axis=-1).max(axis=1)
-    rising = bool((np.diff(mean_level) > CLEAR_RISE_LEVELS).all())
+    mean_level = mass.mean_level
     change = {(row.replacement, row.layers): row.change for row in ablation.rows}
     everywhere = tuple(range(n_layers))
     averaged, uniform = change["block-average", everywhere], change["uniform", everywhere]
@@ -206,8 +215,8 @@ def _attention_claims(
             reference="the paper: levels climbed layer by layer",
             measured="mean level of the common ancestor, block by block:\n" + ", ".join(f"{v:.2f}" for v in mean_level)
             + f"\nn = {mass.mass.n:,} sequences",
-            control="random weights:\n" + ", ".join(f"{v:.2f}" for v in random_level),
-            verdict="holds" if rising else "partly" if mean_level[-1] > mean_level[0] else "fails",
+            control="random weights:\n" + ", ".join(f"{v:.2f}" for v in control.mean_level),
+            verdict="holds" if climbs(mass) else "partly" if mean_level[-1] > mean_level[0] else "fails",
             figure=f"fig-{run.name}-mass",
         ),
         Claim(
@@ -220,11 +229,7 @@ def _attention_claims(
             f"n = {averaged.n:,}",
             control=f"unedited KL {estimate(ablation.baseline, 3, 'nats')}"
             + (f"\nwith leaves relabelled: {estimate(change['relabelled', everywhere], 3, 'nats')}" if comparable else ""),
-            verdict="holds"
-            if float(averaged.high) < CLEAR_LOSS_NATS / 10 and float(uniform.low) > CLEAR_LOSS_NATS
-            else "partly"
-            if float(averaged.high) < float(uniform.low) / 4
-            else "fails",
+            verdict=needs_levels(averaged, uniform),
             figure=f"fig-{run.name}-replace",
         ),
     ]  # fmt: skip

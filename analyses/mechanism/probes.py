@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyses.mechanism.stages import OUTPUTS, STREAM, probe_layout
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import firing_hooks
 from mechbp.methods.ceilings import block_ceilings
@@ -18,10 +19,6 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 
-STREAM = ["hook_embed", "blocks.*.hook_resid_mid", "blocks.*.hook_resid_post"]
-"""Where message probes read."""
-OUTPUTS = ["hook_embed", "blocks.*.hook_resid_post"]
-"""Where symbol probes read."""
 MESSAGES = ("upward", "downward", "marginals")
 CONTROL_TITLES = {"random_init": "random weights", "shuffled": "shuffled targets", "tokens": "token alone"}
 
@@ -85,7 +82,6 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
 
 def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
     depths = run.process.depths
-    rows = [hook_label(hook) for hook in grid.hooks]
     sources = {"trained": "model", **{CONTROL_TITLES[name]: name for name in grid.controls}}
     panels = []
     for title, source in sources.items():
@@ -101,16 +97,7 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
         "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone."
         + (" The root's downward message is its prior, the same for all sequences: nothing to read." * (message == "downward")),
         alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
-        data={
-            "rows": rows,
-            "columns": depth_labels(depths, run.process.depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "R²",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-        },
+        data=probe_layout(grid.hooks, depths, run.process.depth, "R²") | {"panels": panels},
     )
 
 
@@ -125,6 +112,7 @@ def _metric_figure(run: Run, grid: ProbeGrid, metric: str) -> FigureData:
             cells = [grid.ancestor_mean(metric, f"{message} {d}", source)[outputs] for d in depths]
             panels.append(panel(f"{message}, {title}", Interval.stack(cells, axis=1)))
     divergence = metric == "kl_nats"
+    score, read = "KL(message || probe) (nats)" if divergence else "accuracy", [grid.hooks[i] for i in outputs]
     return FigureData(
         id=f"fig-{run.name}-probe-{metric.removesuffix('_nats')}",
         kind="heatmap",
@@ -137,17 +125,8 @@ def _metric_figure(run: Run, grid: ProbeGrid, metric: str) -> FigureData:
         )
         + f" The probes of the figures before, n = {grid.n_test:,} test sequences, mean over leaf positions.",
         alt="Scores by stage and depth, for upward, downward and marginal messages, beside random weights and the token alone.",
-        data={
-            "rows": [hook_label(grid.hooks[i]) for i in outputs],
-            "columns": depth_labels(depths, run.process.depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "KL(message || probe) (nats)" if divergence else "accuracy",
-            "cell_text": True,
-            "panels": panels,
-            "panel_columns": len(sources),
-            **({} if divergence else {"range": [0, 1]}),
-        },
+        data=probe_layout(read, depths, run.process.depth, score, bounded=not divergence)
+        | {"panels": panels, "panel_columns": len(sources)},
     )
 
 
@@ -197,7 +176,6 @@ def _symbol_figure(run: Run, grid: ProbeGrid | None, skipped: str) -> FigureData
         panels.append(panel(title, Interval.stack(cells, axis=1)))
     unfiltered = FilteredTree(run.process.grammar, run.process.depth)
     ceilings = block_ceilings(unfiltered)[:, depths]
-    labels = [hook_label(hook) for hook in grid.hooks]
     stages = np.array([0 if hook == "hook_embed" else 1 + int(hook.split(".")[1]) for hook in grid.hooks])
     block = ceilings[np.minimum(stages, run.process.depth)]
     panels.append({"title": "block ceiling", "values": np.round(block, DECIMALS)})
@@ -206,16 +184,7 @@ def _symbol_figure(run: Run, grid: ProbeGrid | None, skipped: str) -> FigureData
         caption=f"Held-out accuracy of logistic probes, n = {grid.n_test:,} test sequences, unmasked, mean over leaf positions. "
         "Block ceiling: what the aligned block of 2^m leaves tells after block m (closed form, filter level 0).",
         alt="Accuracy by stage and depth beside random weights, the token alone, and the block ceiling.",
-        data={
-            "rows": labels,
-            "columns": depth_labels(depths, run.process.depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "accuracy",
-            "range": [0, 1],
-            "cell_text": True,
-            "panels": panels,
-        },
+        data=probe_layout(grid.hooks, depths, run.process.depth, "accuracy") | {"panels": panels},
     )
 
 
@@ -249,15 +218,3 @@ def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
         verdict="holds" if found == heights else "partly" if found == sorted(found) and found[-1] > found[0] else "fails",
         figure=f"fig-{run.name}-probe-upward",
     )
-
-
-def hook_label(hook: str) -> str:
-    if hook == "hook_embed":
-        return "embedding"
-    _, layer, site = hook.split(".")
-    return f"block {int(layer) + 1} {'after attention' if site.endswith('mid') else 'output'}"
-
-
-def depth_labels(depths: tuple[int, ...] | list[int], depth: int) -> list[str]:
-    names = {0: "root", depth: "leaf"}
-    return [names.get(d, str(d)) for d in depths]

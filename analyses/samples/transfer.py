@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from analyses.samples.curves import Curve, Exam
-from mechbp.divergence import kl_nats
+from analyses.samples.curves import Curve, Exam, accuracy_layout, few_seeds, seeds_text
 from mechbp.hooks import capture
 from mechbp.methods.readout import read_out
 from mechbp.models.build import HookedTransformer
@@ -22,9 +23,12 @@ SPARED = 2.0
 BATCH = 1024
 
 
-def study_transfer(study: Study, encoder: Run, scratch: Curve, tuned: Curve | None, exam: Exam) -> tuple[list[Claim], Section]:
+def study_transfer(
+    study: Study, slug: str, encoder: Run, scratch: Curve, tuned: Curve, exam: Exam
+) -> tuple[list[Claim], Section]:
     """Compare the root read from a pre-trained encoder with training from scratch, on the same fixed training sets."""
-    curves = [scratch, *([tuned] if tuned else [])]
+    scratch = replace(scratch, name="from random weights")
+    curves = [scratch, tuned]
     sources = {
         f"frozen {encoder.name}": lambda tokens: _last(encoder.model, tokens),
         "frozen random weights": lambda tokens: _last(encoder.untrained(seed=1), tokens),
@@ -41,26 +45,24 @@ def study_transfer(study: Study, encoder: Run, scratch: Curve, tuned: Curve | No
         "the labelled set.",
     )
     figure = FigureData(
-        id="fig-samples-transfer",
+        id=f"fig-samples-{slug}",
         kind="lines",
         title="Root accuracy against labelled sequences: from scratch and pre-trained",
         caption=f"Expected accuracy on {len(exam.tokens):,} unseen sequences; line: mean over training sets, band: lowest and "
-        f"highest of them. Standard error over test sequences at most {max(c.error for c in curves + frozen):.3f}.",
+        f"highest of them; {seeds_text(curves + frozen)}. Standard error over test sequences at most "
+        f"{max(c.error for c in curves + frozen):.3f}.",
         alt="Pre-trained encoders need fewer labelled sequences; a frozen random encoder and tokens alone stay low.",
-        data={
-            "x_title": "labelled training sequences",
-            "x_log": True,
-            "y_title": "root accuracy",
-            "y_range": [0.2, 1.02],
-            "series": [
+        data=accuracy_layout(
+            [
                 *(curve.series(curve.accuracy, color=i) for i, curve in enumerate([*curves, frozen[0]])),
                 *(curve.series(curve.accuracy, color=5 + i, control=True) for i, curve in enumerate(frozen[1:])),
             ],
-            "references": [{"name": "BP_0", "y": exam.best}],
-        },
+            [{"name": "BP_0", "y": exam.best}],
+        )
+        | {"x_title": "labelled training sequences"},
     )
-    claim = _claim(scratch, tuned, frozen, len(exam.tokens))
-    return [claim], Section("transfer", "What pre-training on masked leaves spares", text, (figure,))
+    claim = _claim(slug, [scratch, tuned, frozen[0]], frozen[1:], len(exam.tokens))
+    return [claim], Section(slug, f"What pre-training on masked leaves spares: {encoder.name}", text, (figure,))
 
 
 def _last(model: HookedTransformer, tokens: np.ndarray) -> np.ndarray:
@@ -78,34 +80,28 @@ def _frozen(study: Study, name: str, features, sizes: tuple[int, ...], scratch: 
             study.stage(f"{name}: read-out of {size:,} sequences")
             labelled = training_set(exam.process, seed, size)
             found = read_out(features(labelled.tokens), labelled.root, unseen, exam.process.vocab_size)
-            answers = found.probabilities[:, None]
-            hits = exam.hits(answers)
-            scores[:, i, seed] = hits.mean(), kl_nats(exam.exact, answers).mean(), hits.std() / np.sqrt(len(hits))
+            scores[:, i, seed] = exam.grade(found.probabilities[:, None])
     return Curve(name, sizes, scores[0], scores[1], np.full_like(scores[1], np.nan), exam.best, scratch.chance, scores[2].max())
 
 
-def _claim(scratch: Curve, tuned: Curve | None, frozen: list[Curve], n: int) -> Claim:
-    pre_trained = [*([tuned] if tuned else []), frozen[0]]
-    needed = {curve.name: curve.needed() for curve in (scratch, *pre_trained)}
-    spared = [_factor(needed[scratch.name], scratch.sizes[-1], needed[curve.name]) for curve in pre_trained]
-    lines = [f"{name}: {'not reached at ' + f'{c.sizes[-1]:,}' if at is None else f'{at:,.0f} sequences'}"
-             for (name, at), c in zip(needed.items(), (scratch, *pre_trained), strict=True)]  # fmt: skip
-    smallest = ", ".join(f"{curve.name} {curve.mean[0]:.2f}" for curve in (scratch, *pre_trained))
-    right = [factor is not None and factor >= SPARED for factor in spared]
+def _claim(slug: str, curves: list[Curve], controls: list[Curve], n: int) -> Claim:
+    """The seed from random weights that needs the fewest stands against the pre-trained one that needs the most."""
+    scratch = curves[0]
+    fewest = (scratch.needed_by_seed() or (None,))[0] or scratch.sizes[-1]  # at least, where the optimum is never reached
+    most = [(curve.needed_by_seed() or (None,))[-1] for curve in curves[1:]]
+    right = [at is not None and fewest / at >= SPARED for at in most]
+    small = scratch.sizes[0]
     return Claim(
-        id="samples-transfer",
+        id=f"samples-{slug}",
         statement=f"Pre-training on masked leaves cuts the labelled sequences that the root needs by a factor of {SPARED:g} or "
         "more, with the encoder fine-tuned and with it frozen.",
         reference="the paper: masked pre-training cuts P* strongly, frozen or free",
-        measured="sequences needed for 95 % of the way to the optimum\n"
-        + "\n".join(lines)
-        + f"\naccuracy at {scratch.sizes[0]:,}: {smallest}\nn = {n:,} test sequences, {scratch.accuracy.shape[1]} training sets",
-        control="at the largest set: " + ", ".join(f"{curve.name} {curve.mean[-1]:.2f}" for curve in frozen[1:]),
-        verdict="holds" if all(right) and tuned else "partly" if any(right) else "fails",
-        figure="fig-samples-transfer",
+        measured="needed for 95 % of the way to the optimum\n"
+        + "\n".join(f"{curve.name}: {curve.needed_text()}" for curve in curves)
+        + f"\naccuracy at {small:,}: "
+        + ", ".join(f"{curve.name} {curve.accuracy_text(small)}" for curve in curves if small in curve.sizes)
+        + f"\nn = {n:,} test sequences, {seeds_text(curves)}, one encoder",
+        control="at the largest set: " + ", ".join(f"{curve.name} {curve.mean[-1]:.2f}" for curve in controls),
+        verdict="short" if few_seeds(curves) else "holds" if all(right) else "partly" if any(right) else "fails",
+        figure=f"fig-samples-{slug}",
     )
-
-
-def _factor(scratch: float | None, largest: int, needed: float | None) -> float | None:
-    """By how much fewer; at least, where scratch does not reach the optimum."""
-    return None if needed is None else (largest if scratch is None else scratch) / needed

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
-from analyses.mechanism.probes import depth_labels, hook_label
+from analyses.mechanism.stages import OUTPUTS, probe_layout
 from analyses.training.ladder import HEADINGS
-from mechbp.divergence import kl_nats
+from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import TooFewSequences
 from mechbp.methods.attention import mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
@@ -26,7 +26,6 @@ from mechbp.study import Study
 FRAMES = 11
 """Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
 QUICK_FRAMES = 6
-STREAM = ["hook_embed", "blocks.*.hook_resid_post"]
 FALL = 0.02
 """A peak counts as one if accuracy falls from it by more than this."""
 LANDED = 0.015
@@ -71,7 +70,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
         try:
             readable.append(
                 probe(
-                    model, inputs, targets, STREAM,
+                    model, inputs, targets, OUTPUTS,
                     rng=study.rng(run.name, "probe"), controls=("shuffled",), nodes="own", resamples=100,
                 )
             )  # fmt: skip
@@ -110,7 +109,7 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
         model = run.at(step)
         for k, tokens in enumerate(data):
             answers = model_answers(model, process, task, tokens)
-            hits[:, k, at] = _hits(exact[k], answers)
+            hits[:, k, at] = expected_hits(exact[k], answers).mean(axis=1)
             if k == own:
                 for j, oracle in enumerate(oracles):
                     divergences[:, j, at] = kl_nats(answers, oracle).mean(axis=1)
@@ -119,15 +118,10 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
         sequences=[step * run.config.training.batch_size for step in steps],
         accuracy=bootstrap_mean(hits, study.rng(run.name, "accuracy")),
         hits=hits,
-        oracle=[float(_hits(e, exact_answers(trees[own], task, t)).mean()) for e, t in zip(exact, data, strict=True)],
+        oracle=[float(expected_hits(e, exact_answers(trees[own], task, t)).mean()) for e, t in zip(exact, data, strict=True)],
         to_oracles=bootstrap_mean(divergences, study.rng(run.name, "divergence")),
         n=n,
     )
-
-
-def _hits(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Expected share of right choices per sequence."""
-    return np.take_along_axis(truth, answers.argmax(-1)[..., None], -1)[..., 0].mean(axis=1)
 
 
 def _levels_figure(run: Run, curves: Curves) -> FigureData:
@@ -237,17 +231,8 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
         caption="Held-out R² of ridge probes for the messages of a leaf's own ancestors, "
         f"n = {grids[0].n_test:,} test sequences, mean over leaf positions. Control, in hover and table: the same at step 0.",
         alt="Messages of higher ancestors become readable later in training and later in the network.",
-        data={
-            "rows": [hook_label(hook) for hook in grids[0].hooks],
-            "columns": depth_labels(run.process.depths, run.process.depth),
-            "row_title": "read from",
-            "column_title": "ancestor at depth",
-            "value_title": "R²",
-            "range": [0, 1],
-            "cell_text": True,
-            "frames": frames,
-            "frame_title": "training step",
-        },
+        data=probe_layout(grids[0].hooks, run.process.depths, run.process.depth, "R²")
+        | {"frames": frames, "frame_title": "training step"},
     )
 
 

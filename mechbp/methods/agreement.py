@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-from mechbp.divergence import FLOOR, js_nats, kl_nats
+from mechbp.divergence import FLOOR, expected_hits, js_nats, kl_nats
 from mechbp.errors import InputError
 from mechbp.methods.intervals import Interval, bootstrap_mean, bootstrap_ratio
 
@@ -48,15 +48,14 @@ def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, tru
     truth = exact if truth is None else truth
     if exact.shape != answers.shape or exact.ndim != 3 or not len(exact) or truth.shape != exact.shape:
         raise InputError(f"agreement: need equal shapes [n, query, q], got {exact.shape}, {answers.shape} and {truth.shape}.")
-    chosen, best = (a.argmax(-1)[..., None] for a in (answers, exact))
     per_query = [
         kl_nats(exact, answers),
         kl_nats(answers, exact),
         js_nats(exact, answers),
-        (chosen == best)[..., 0],
+        answers.argmax(-1) == exact.argmax(-1),
         _spearman(exact, answers),
-        np.take_along_axis(truth, chosen, -1)[..., 0],
-        np.take_along_axis(truth, best, -1)[..., 0],
+        expected_hits(truth, answers),
+        expected_hits(truth, exact),
     ]
     found = _over_sequences(np.stack(per_query, axis=-1), rng)
     return Agreement(*(found[c] for c in range(len(per_query))), clamped=float((exact < FLOOR).mean()))

@@ -60,6 +60,11 @@ class LevelMass:
     """The same for uniform attention: the share of leaves at each level."""
     per_example: Float64[np.ndarray, "example layer head level"]
 
+    @property
+    def mean_level(self) -> Float64[np.ndarray, " layer"]:
+        """Mean level at which a layer looks; of several heads that of the one that looks farthest up."""
+        return (self.mass.mean * np.arange(self.mass.mean.shape[-1])).sum(axis=-1).max(axis=1)
+
 
 @dataclass(frozen=True, eq=False)
 class AttentionMatch:

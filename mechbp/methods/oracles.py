@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64, Int
 
-from mechbp.divergence import FLOOR
+from mechbp.divergence import FLOOR, expected_hits
 from mechbp.errors import InputError
 from mechbp.processes.tree import FilteredTree
 
@@ -79,8 +79,7 @@ def oracle_table(trees: Sequence[FilteredTree], n: int, rng: np.random.Generator
             truth = answers[column]
             entropy = _cross_entropy(truth, truth)
             for row, answer in enumerate(answers):
-                best = answer.argmax(axis=-1)[..., None]
-                hits[row, column, part] = np.take_along_axis(truth, best, axis=-1)[..., 0].mean(axis=-1)
+                hits[row, column, part] = expected_hits(truth, answer).mean(axis=-1)
                 cross_entropy = _cross_entropy(truth, answer)
                 surprise[row, column, part] = cross_entropy
                 divergence[row, column, part] = cross_entropy - entropy

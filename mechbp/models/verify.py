@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mechbp.divergence import kl_nats
+from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import CheckpointError
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers, true_answers
@@ -46,9 +46,7 @@ def verify_run(run: Run) -> Iterator[Check]:
     truth = true_answers(task, sample)
     kl = _over_sequences(kl_nats(exact, answers))
     hit = _over_sequences(answers.argmax(-1) == truth)
-    # Expected hits under the posterior: the same comparison as sampled hits, without the noise of which symbol was drawn.
-    picked, best = (np.take_along_axis(exact, a.argmax(-1)[..., None], -1)[..., 0] for a in (answers, exact))
-    gap = _over_sequences(best - picked)
+    gap = _over_sequences(expected_hits(exact, exact) - expected_hits(exact, answers))
     low, high = wanted.accuracy, wanted.kl_bp_to_model_nats
     below = wanted.accuracy_below_bp
     yield Check("KL(BP || model)" + f" <= {high:g} nats" * (high < math.inf), _interval(kl, 5), _verdict(kl[0] <= high))

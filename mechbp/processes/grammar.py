@@ -89,7 +89,8 @@ class TreeGrammar:
             raise InputError(f"TreeGrammar.random: sigma must be a finite number >= 0, got {sigma!r}.")
         if recipe not in get_args(Recipe):
             raise InputError(f"TreeGrammar.random: recipe must be one of {', '.join(get_args(Recipe))}, got {recipe!r}.")
-        if not 0 <= ambiguity <= 1 or (ambiguity and recipe != "paper"):
+        number = isinstance(ambiguity, int | float | np.integer | np.floating)
+        if not number or not 0 <= ambiguity <= 1 or (ambiguity and recipe != "paper"):
             raise InputError(
                 f"TreeGrammar.random: ambiguity must be in 0..1, and 0 with recipe 'released', got {ambiguity!r} and {recipe!r}."
             )

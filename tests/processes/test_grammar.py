@@ -72,7 +72,7 @@ def test_ambiguity_weighs_the_pairs_of_other_parents(q):
         assert (grammar.rules > 0).all()
 
 
-@pytest.mark.parametrize("ambiguity", [-0.1, 1.5, np.nan])
+@pytest.mark.parametrize("ambiguity", [-0.1, 1.5, np.nan, "x", None])
 def test_wrong_ambiguity_is_refused(ambiguity):
     with pytest.raises(InputError, match=r"ambiguity must be in 0..1"):
         TreeGrammar.random(3, ambiguity=ambiguity)
