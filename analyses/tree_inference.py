@@ -64,7 +64,7 @@ def analyse(study: Study) -> dict[str, object]:
 def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
     task, process, level, name = run.config.objective.task, run.process, run.config.process.filter_level, run.name
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
-    n = study.size(*{"masked": (2048, 128), "root": (4096, 512), "next-token": (1024, 128)}[task])
+    n = study.size(*{"masked": (2048, 64), "root": (4096, 256), "next-token": (1024, 64)}[task])
     study.stage(f"{name}: data of the training level")
     own = _compare(study, run, trees, process.sample(n, study.rng(name, "own")).tokens, "own")
     study.stage(f"{name}: uniform sequences")
@@ -73,7 +73,7 @@ def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
     study.stage(f"{name}: data of every level")
     by_level = [_on_level(study, run, tree, trees[level], n // 4) for tree in trees]
     study.stage(f"{name}: oracles")
-    n_oracle = study.size(20_000, 4000)
+    n_oracle = study.size(20_000, 2000)
     oracles = None if task == "next-token" else oracle_table(trees, n_oracle, study.rng(name, "oracles"), task)
     figures = [
         _divergence_figure(run, own, uniform),

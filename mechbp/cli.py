@@ -78,20 +78,21 @@ def report(
     names = analyses or study.analysis_names()
     if not names:
         raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
+    for name in names:
+        study.analysis_file(name)
+    pages: list[Path] = []
+    if fan.spreads(len(names)):
+        from mechbp.jobs import analyse_all
+
+        for document in analyse_all(names, run or [], quick, study.command_line(), fan):
+            pages = study.write_documents([document], folder)
+        _say_pages(pages)
+        return
     scripts = [study.load_analysis(name) for name in names]
     _set_threads(threads)
     from mechbp.models.runs import load
 
-    pages: list[Path] = []
     studied = [[load(name) for name in run or script.RUNS] for script in scripts]
-    if fan.spreads(len(names)):
-        from mechbp.jobs import analyse_all
-
-        folders = [[run.folder for run in runs] for runs in studied]
-        for document in analyse_all(names, folders, quick, study.command_line(), fan):
-            pages = study.write_documents([document], folder)
-        _say_pages(pages)
-        return
     with _progress() as bars:
         for script, runs in zip(scripts, studied, strict=True):
             title = script.__name__.rpartition(".")[2]

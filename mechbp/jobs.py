@@ -46,16 +46,31 @@ def train_all(folders: Sequence[Path], fan: Fan) -> None:
     list(_values("train", [folder.name for folder in folders], fan.outcomes(_train, jobs, storing=True)))
 
 
-def analyse_all(names: Sequence[str], runs: Sequence[Sequence[Path]], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
-    """Run analysis `names[i]` on the runs `runs[i]`, one a job, and yield the documents as they come.
+def analyse_all(names: Sequence[str], runs: Sequence[str], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
+    """Run the analyses on `runs`, or each on its own ones, one a job, and yield the documents as they come.
 
     Raises MechbpError at the end where some failed.
     """
     from mechbp.report.document import loads
+    from mechbp.study import recorded_seconds
 
-    jobs = [(name, list(map(str, folders)), quick, fan.threads, command) for name, folders in zip(names, runs, strict=True)]
+    names = sorted(names, key=recorded_seconds, reverse=True)  # a long one that starts last would end alone
+    jobs = [(name, _folders(name, runs, fan), quick, fan.threads, command) for name in names]
     for _, text in _values("report", names, fan.outcomes(_analyse, jobs, storing=False)):
         yield loads(text)
+
+
+def _folders(name: str, runs: Sequence[str], fan: Fan) -> list[str] | None:
+    """Return the folders of the runs to study; None leaves an analysis's own runs to its job, which then need not wait.
+
+    Jobs of this machine find the same ones; the workers of a cluster may stand elsewhere.
+    """
+    if not runs and fan.scheduler is None:
+        return None
+    from mechbp.models.runs import load
+    from mechbp.study import load_analysis
+
+    return [str(load(run).folder) for run in runs or load_analysis(name).RUNS]
 
 
 def say_failure(name: str, failure: str) -> None:
@@ -98,16 +113,16 @@ def _train(check: Callable[[], None], folder: str, threads: int, patience_s: flo
             time.sleep(0.2)
 
 
-def _analyse(check: Callable[[], None], name: str, folders: list[str], quick: bool, threads: int, command: str) -> str:
+def _analyse(check: Callable[[], None], name: str, folders: list[str] | None, quick: bool, threads: int, command: str) -> str:
     """Run one analysis and return its document as JSON."""
     _prepare(threads)
-    from mechbp.models.config import read_recipe
-    from mechbp.models.runs import Run
+    from mechbp.models.runs import load
     from mechbp.report.document import dumps
     from mechbp.study import Study, analyse, load_analysis
 
-    runs = tuple(Run(Path(folder).name, Path(folder), read_recipe(Path(folder, "run.toml"))) for folder in folders)
-    return dumps(analyse(load_analysis(name), Study(runs, quick, lambda _: check()), command))
+    analysis = load_analysis(name)
+    runs = tuple(load(run) for run in (analysis.RUNS if folders is None else folders))
+    return dumps(analyse(analysis, Study(runs, quick, lambda _: check()), command))
 
 
 def _prepare(threads: int) -> None:

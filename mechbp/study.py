@@ -71,11 +71,25 @@ def analyses_root() -> Path:
     return Path(__file__).resolve().parents[1] / "analyses"
 
 
-def load_analysis(name: str) -> ModuleType:
-    """Import an analysis script: it offers RUNS, the runs it studies by default, and analyse(study)."""
+def analysis_file(name: str) -> Path:
+    """Return the script of an analysis. Raises InputError where there is none of this name."""
     path = analyses_root() / f"{checked_name(name, 'analysis')}.py"
     if not path.is_file():
         raise InputError(f"no analysis {name!r}; there are: {', '.join(analysis_names()) or 'none'}.")
+    return path
+
+
+def recorded_seconds(name: str) -> float:
+    """Return how long an analysis took when its numbers in reports/ were recorded; 0 where there are none."""
+    try:
+        return load(analyses_root().parent / "reports" / f"{name}.json").provenance.wall_s
+    except InputError:
+        return 0.0
+
+
+def load_analysis(name: str) -> ModuleType:
+    """Import an analysis script: it offers RUNS, the runs it studies by default, and analyse(study)."""
+    path = analysis_file(name)
     spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

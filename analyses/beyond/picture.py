@@ -60,7 +60,7 @@ def picture(study: Study, run: Run) -> Picture:
     """Take all measurements of one run, on data of its own process."""
     process, level, draw = run.process, run.config.process.filter_level, study.rng(run.name, "picture")
     study.stage(f"{run.name}: answers")
-    tokens = process.sample(study.size(768, 40), study.rng(run.name, "answers")).tokens
+    tokens = process.sample(study.size(768, 24), study.rng(run.name, "answers")).tokens
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     oracles = [exact_answers(tree, "masked", tokens) for tree in trees]
     answers = model_answers(run.model, process, "masked", tokens)
@@ -89,6 +89,6 @@ def picture(study: Study, run: Run) -> Picture:
 
 def _messages(study: Study, run: Run) -> ProbeGrid | None:
     try:
-        return message_grid(study, run, study.size(4000, 800))
+        return message_grid(study, run, study.size(4000, 400))
     except TooFewSequences:
         return None

@@ -26,7 +26,7 @@ MARGIN = 0.1
 def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]:
     place = (f"ancestors-{family.slug}", f"{family.heading}: which ancestors can be read")
     tree = family.trees[0]
-    sample = tree.sample(study.size(4000, 600), study.rng(family.slug, "ancestors"))
+    sample = tree.sample(study.size(4000, 240), study.rng(family.slug, "ancestors"))
     inputs = shown(tree, family.task, sample.tokens)
     targets = {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
     grids = []

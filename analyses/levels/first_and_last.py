@@ -19,7 +19,7 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     run, tree = family.runs[0], family.trees[0]
     place = (f"ends-{family.slug}", f"{family.heading}: one probe for all leaves")
     study.stage(f"{run.name}: first and last token")
-    sample = tree.sample(study.size(2000, 400), study.rng(family.slug, "ends"))
+    sample = tree.sample(study.size(2000, 300), study.rng(family.slug, "ends"))
     inputs, symbols = shown(tree, family.task, sample.tokens), {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
     every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
 

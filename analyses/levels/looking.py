@@ -61,7 +61,7 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
 def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
     """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
     study.stage(f"{run.name}: merging levels of attention")
-    tokens, metric = kl_to_exact(study, run, study.size(1024, 128))
+    tokens, metric = kl_to_exact(study, run, study.size(1024, 64))
     captured = capture(run.model, tokens, PATTERN_HOOKS)
     names = sorted(captured, key=lambda name: layer_of(name) or 0)
     mean = np.stack([captured[name].double().mean(dim=0).numpy() for name in names])

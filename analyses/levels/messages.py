@@ -28,7 +28,7 @@ def message_figure(study: Study, family: Family) -> FigureData:
         f"{family.heading}: upward messages of a leaf's own ancestors, on data of the model's level",
     )
     panels = []
-    n = study.size(4000, 600)
+    n = study.size(4000, 400)
     try:
         grids = [message_grid(study, run, n) for run in family.runs]
     except TooFewSequences as error:

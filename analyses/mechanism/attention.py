@@ -33,7 +33,7 @@ CLEAR_RISE_LEVELS = 0.25
 def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     study.stage(f"{run.name}: attention")
     process, task = run.process, run.config.objective.task
-    sample = process.sample(study.size(2000, 400), study.rng(run.name, "attention"))
+    sample = process.sample(study.size(2000, 100), study.rng(run.name, "attention"))
     tokens = shown(process, task, sample.tokens)
     control = run.untrained(seed=1)
     patterns = mean_pattern(run.model, tokens)
@@ -43,7 +43,7 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     reference = "sibling-subtree" if comparable else "uniform"
     match = compare_attention(run.model, tokens, reference, rng=study.rng(run.name, "match"), control_model=control)
     study.stage(f"{run.name}: replacing attention")
-    asked, metric = kl_to_exact(study, run, study.size(1024, 256))
+    asked, metric = kl_to_exact(study, run, study.size(1024, 64))
     names = ["block-average", "mean", *(["sibling-subtree", "relabelled"] if comparable else []), "uniform"]
     ablation = ablate_attention(run.model, asked, metric, rng=study.rng(run.name, "replace"), replacements=names)
     text = (

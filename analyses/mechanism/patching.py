@@ -37,7 +37,7 @@ LEAST_PAIRS = 8
 
 def study_patching(study: Study, run: Run) -> tuple[list[Claim], Section]:
     process, task = run.process, run.config.objective.task
-    n = study.size(128, 32)
+    n = study.size(128, 12)
     effects: dict[str, PatchEffects] = {}
     noising: dict[str, PatchEffects] = {}
     left_out: list[str] = []

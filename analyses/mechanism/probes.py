@@ -27,7 +27,7 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
     study.stage(f"{run.name}: probes")
     place = (f"probes-{run.name}", f"{run.name}: what can be read where")
     process, task = run.process, run.config.objective.task
-    n, n_symbols = study.size(8000, 1500), study.size(4000, 1000)
+    n, n_symbols = study.size(8000, 600), study.size(4000, 400)
     sample = process.sample(n, study.rng(run.name, "probes"))
     evidence = training_evidence(run.config.objective, process, sample.tokens, study.rng(run.name, "masks"))
     beliefs = process.beliefs(evidence)

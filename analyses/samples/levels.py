@@ -83,7 +83,8 @@ def _order_claim(curves: list[Curve], n: int) -> Claim:
     unfiltered, others = curves[0], curves[1:]
     first = (unfiltered.needed_by_seed() or (None,))[-1]
     later = [(curve.needed_by_seed() or (None,))[0] for curve in others]
-    on_average = [unfiltered.needed() is not None and (c.needed() or np.inf) > unfiltered.needed() for c in others]
+    mean = unfiltered.needed()
+    on_average = [mean is not None and (curve.needed() or np.inf) > mean for curve in others]
     share = {c.name: (c.mean - c.chance) / (c.best - c.chance) for c in curves}
     # A level that its largest set does not take to the optimum needs more than that set, which may not be more than `first`.
     known = [first is not None and (at is not None or curve.sizes[-1] >= first) for at, curve in zip(later, others, strict=True)]

@@ -34,7 +34,7 @@ def study_transfer(
         "frozen random weights": lambda tokens: _last(encoder.untrained(seed=1), tokens),
         "tokens alone": lambda tokens: np.eye(exam.process.vocab_size)[tokens],
     }
-    sizes = FROZEN_SIZES[: study.size(len(FROZEN_SIZES), 2)]
+    sizes = FROZEN_SIZES[: study.size(len(FROZEN_SIZES), 1)]
     frozen = [_frozen(study, name, features, sizes, scratch, exam) for name, features in sources.items()]
     text = (
         f"The encoder `{encoder.name}` has seen masked leaves only, never a root. Fine-tuned, it is given a query token for the "

@@ -55,7 +55,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     curves = _curves(study, run, tuple(chosen) if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
     masses, maps, readable, unreadable = [], [], [], ""
-    sample = run.process.sample(study.size(3000, 600), study.rng(run.name, "probes"))
+    sample = run.process.sample(study.size(3000, 400), study.rng(run.name, "probes"))
     masked = run.config.objective.task == "masked"
     evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
     upward = run.process.beliefs(evidence).upward
@@ -98,7 +98,7 @@ def _spread(steps: tuple[int, ...], count: int) -> list[int]:
 
 def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
     task, process, own = run.config.objective.task, run.process, run.config.process.filter_level
-    n = study.size(*{"masked": (128, 32), "root": (1024, 128)}[task])
+    n = study.size(*{"masked": (128, 16), "root": (1024, 64)}[task])
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     data = [tree.sample(n, study.rng(run.name, "level", k)).tokens for k, tree in enumerate(trees)]
     exact = [exact_answers(tree, task, tokens) for tree, tokens in zip(trees, data, strict=True)]
