@@ -159,7 +159,7 @@ def test_training_sets_of_growing_size(sets, monkeypatch):
     assert [s["name"] for s in figures["fig-samples-levels"]["series"]] == ["k = 0", "k = 1"]
     assert [s["name"] for s in figures["fig-samples-blocks"]["series"]] == ["2 blocks", "1 block"]
     assert figures["fig-samples-levels"]["series"][0]["x"] == [16, 32]
-    assert [s["x"] for s in figures["fig-samples-transfer"]["series"]] == [[16, 32]] * 2 + [[32, 64]] * 3
+    assert [s["x"] for s in figures["fig-samples-transfer"]["series"]] == [[16, 32]] * 2 + [[32]] * 3
     assert [section.id for section in page.sections if section.status == "skipped"] == ["skipped"]  # the masked run
     verdicts = {claim.id.removeprefix("samples-"): claim.verdict for claim in page.claims}
     assert verdicts["blocks"] == verdicts["transfer"] == "short", "one seed is too few for a verdict"
