@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,24 +146,28 @@ def check_folder(folder: Path) -> None:
 
 
 def write_documents(documents: list[Document], folder: Path) -> list[Path]:
-    """Write each document's JSON and page, and the index over all documents of the folder; return the pages."""
+    """Write each document's JSON and page, and the index over all documents of the folder; return all pages."""
     folder.mkdir(parents=True, exist_ok=True)
     for document in documents:
         atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
-    return render_folder(folder)
+    return render_folder(folder, [document.slug for document in documents])
 
 
-def render_folder(folder: Path) -> list[Path]:
-    """Rebuild every page of a folder from the JSON beside it, byte for byte the same each time."""
+def render_folder(folder: Path, changed: Collection[str] | None = None) -> list[Path]:
+    """Rebuild the pages of a folder from the JSON beside them, byte for byte the same each time; return all pages.
+
+    With `changed` slugs just these, those that are missing, and the index.
+    """
     sources = sorted(folder.glob("*.json"))
     if not sources:
         raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
     documents = [load(source) for source in sources]
-    pages = {f"{document.slug}.html": render(document) for document in documents}
-    pages["index.html"] = render_index(documents)
-    for name, html in pages.items():
-        atomic_write(folder / name, html.encode())
-    return [folder / name for name in pages]
+    pages = [folder / f"{document.slug}.html" for document in documents]
+    for page, document in zip(pages, documents, strict=True):
+        if changed is None or document.slug in changed or not page.exists():
+            atomic_write(page, render(document).encode())
+    atomic_write(folder / "index.html", render_index(documents).encode())
+    return [*pages, folder / "index.html"]
 
 
 def _describe(run: Run) -> dict[str, object]:

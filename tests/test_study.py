@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 from small_runs import write_run
@@ -80,6 +81,17 @@ def test_pages_are_rebuilt_byte_for_byte_from_the_json(analyses, run, tmp_path):
     study.render_folder(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert json.loads(before["tiny.json"])["slug"] == "tiny"
+
+
+def test_a_new_page_leaves_the_others_as_they_are_but_restores_what_is_missing(analyses, run, tmp_path):
+    first = studied(run)
+    study.write_documents([first, replace(first, slug="other"), replace(first, slug="lost")], tmp_path)
+    (tmp_path / "other.html").write_text("untouched")
+    (tmp_path / "lost.html").unlink()
+    pages = study.write_documents([replace(first, title="A new title")], tmp_path)
+    assert {page.name for page in pages} == {"tiny.html", "other.html", "lost.html", "index.html"}
+    assert (tmp_path / "other.html").read_text() == "untouched" and (tmp_path / "lost.html").is_file()
+    assert all("A new title" in (tmp_path / name).read_text() for name in ("tiny.html", "index.html"))
 
 
 def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_path):
