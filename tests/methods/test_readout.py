@@ -38,8 +38,10 @@ def test_unseen_examples_are_named_and_noise_is_not():
 def test_more_features_than_examples_choose_a_strong_penalty():
     draw = rng(0, "wide")
     features, labels = draw.standard_normal((500, 800)), draw.integers(2, size=500)
-    found = read_out(features, labels, draw.standard_normal((50, 800)), 2)
+    unseen = draw.standard_normal((50, 800))
+    found = read_out(features, labels, unseen, 2)
     assert found.penalty >= 0.1
+    assert (found.probabilities == read_out(features, labels, unseen, 2, [found.penalty]).probabilities).all()
 
 
 @pytest.mark.parametrize(

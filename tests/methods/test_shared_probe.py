@@ -60,6 +60,17 @@ def test_other_directions_inside_are_missed_by_the_ends_alone():
     np.testing.assert_allclose(read(OTHER_INSIDE, (0, 3)).accuracy.mean, 0.5)
 
 
+def test_every_position_named_is_fitted():
+    """The left half of the leaves writes into other directions than the right half."""
+    tokens, nodes = world()
+    written = features(nodes, SAME)
+    halves = torch.zeros(800, 4, 6)
+    halves[:, :2, :3], halves[:, 2:, 3:] = written[:, :2], written[:, 2:]
+    for positions, right in (((0, 3), [1, 1, 1, 1]), ((0, 1), [1, 1, 0, 0]), ((3,), [0, 0, 1, 1])):
+        found = shared_probe(Written(halves), tokens, {"x": nodes}, "hook_x", positions=positions, rng=rng(0, "probe"))
+        assert ((found.by_position[0, 0] == 1) == np.array(right)).all()
+
+
 def test_what_is_not_there_is_guessed():
     tokens, nodes = world()
     noise = torch.from_numpy(rng(0, "noise").standard_normal((800, 4, 3))).float()
