@@ -16,6 +16,7 @@ from mechbp.models.config import TrainingConfig, read_recipe
 from mechbp.models.objectives import training_batch
 from mechbp.models.runs import load
 from mechbp.models.training import has_ended, train
+from mechbp.models.training_set import training_sequences
 
 STOPPING = {
     "objective__task": "root",
@@ -52,6 +53,16 @@ def test_every_epoch_shows_every_sequence_once_in_a_new_order(size, batch, tmp_p
     assert (training_batch(config, process, 2).inputs.numpy()[:, :-1] == steps[2]).all(), "a batch depends on what came before"
     other = read_recipe(path)
     assert (training_batch(other, other.process.build(), 2).inputs.numpy()[:, :-1] == steps[2]).all()
+
+
+def test_every_seed_has_a_set_of_its_own(tmp_path):
+    path = tmp_path / "run.toml"
+    rows = []
+    for seed in (0, 1):
+        path.write_text(toml(recipe(training__training_set=16, training__seed=seed, process__depth=4, process__vocab_size=4)))
+        config = read_recipe(path)
+        rows.append(training_sequences(config.process.build(), seed, 16, 0, 16).tokens)
+    assert not (np.sort(rows[0], axis=0) == np.sort(rows[1], axis=0)).all()
 
 
 def test_masks_are_drawn_anew_in_every_epoch(tmp_path):
