@@ -21,6 +21,7 @@ from mechbp.models.training_set import training_sequences
 STOPPING = {
     "objective__task": "root",
     "training__training_set": 20,
+    "training__learning_rate": 3e-4,
     "training__early_stopping": 1.5,
     "training__steps": 300,
     "training__measured_steps": 12,
@@ -79,6 +80,7 @@ def test_only_the_best_step_is_kept(stopped):
     curve = {line["step"]: line["cross_entropy_nats"] for line in run.metrics}
     best = min(curve, key=lambda step: curve[step])
     assert run.steps == (best,) and run.complete
+    assert 3 < list(curve).index(best) < len(curve) - 1, "the best step replaced no other, or was not followed by a worse one"
     assert 1.5 * best <= max(curve) < 300, "it stopped too early, or not at all"
     assert curve[max(curve)] > curve[best] + 0.01, "nothing was forgotten by stopping"
     assert not (stopped / "resume.safetensors").exists()
