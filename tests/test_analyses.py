@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from small_runs import write_run
 
-from analyses.mechanism.attention import _match_figure
+from analyses.beyond.claims import _claim
+from analyses.mechanism.attention import _match_figure, climbs, needs_levels
 from analyses.mechanism.patching import _patch_claim
 from analyses.samples import transfer
 from analyses.samples.blocks import study_blocks
@@ -16,7 +17,7 @@ from analyses.samples.curves import Curve
 from analyses.samples.levels import study_levels
 from analyses.training.ladder import inclusions
 from mechbp import study
-from mechbp.methods.attention import AttentionMatch
+from mechbp.methods.attention import AttentionMatch, LevelMass
 from mechbp.methods.intervals import Interval
 from mechbp.methods.patching import PatchCell
 from mechbp.models.runs import load
@@ -247,6 +248,45 @@ def test_the_order_at_the_root_needs_a_gap_and_a_later_block(gap_low, first_bloc
     config = SimpleNamespace(objective=SimpleNamespace(task="root"), model=SimpleNamespace(n_layers=2))
     run = SimpleNamespace(name="own", config=config, process=SimpleNamespace(n_leaves=4))
     assert _patch_claim(run, {"1 leaf redrawn": found, "2 leaves redrawn": found}).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("averaged", "uniform", "verdict"),
+    [
+        ((0.004, 0.009), (0.2, 0.3), "holds"),
+        ((0.004, 0.011), (0.2, 0.3), "partly"),  # the interval of the loss reaches beyond a hundredth of a nat
+        ((0.004, 0.009), (0.09, 0.3), "partly"),  # that of uniform attention reaches below a tenth
+        ((0.04, 0.051), (0.2, 0.3), "fails"),  # a quarter of uniform attention's loss
+    ],
+)
+def test_levels_are_needed_where_averages_cost_nothing_and_uniform_attention_much(averaged, uniform, verdict):
+    intervals = [Interval(*map(np.array, (np.mean(ends), *ends)), n=9) for ends in (averaged, uniform)]
+    assert needs_levels(*intervals) == verdict
+
+
+@pytest.mark.parametrize(("second", "climbing"), [(1.3, True), (1.2, False), (0.5, False)])
+def test_blocks_climb_only_in_clear_steps(second, climbing):
+    """One block looks at level 1, of the next one head at level 0 and the other between levels 1 and 2."""
+    mass = np.zeros((2, 2, 3))
+    mass[0, :, 1], mass[1, 0, 0] = 1, 1
+    mass[1, 1, 1:] = (2 - second, second - 1) if second > 1 else (second, 0)
+    found = LevelMass(Interval(mass, mass, mass, 9), np.ones(3) / 3, mass[None])
+    assert found.mean_level == pytest.approx([1, second]) and climbs(found) == climbing
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "joined"),
+    [
+        (["holds", "holds", "holds"], "holds"),
+        (["fails", "holds", "holds"], "partly"),
+        (["holds", "fails", "partly"], "partly"),
+        (["holds", "fails", "fails"], "fails"),  # the first is what the others are held against
+        (["partly"], "partly"),
+    ],
+)
+def test_a_claim_on_several_runs_is_about_those_beyond_the_first(verdicts, joined):
+    parts = {name: "x" for name in ("id", "statement", "reference", "measured", "control")}
+    assert _claim(verdicts, **parts).verdict == joined
 
 
 def test_every_model_is_shown_by_its_own_nearest_head():
