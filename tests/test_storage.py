@@ -137,5 +137,5 @@ def test_runs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
     assert run_names() == ["one"]
     assert find_run("one") == tmp_path / "checkpoints" / "one"
     assert find_run("./own") == find_run(tmp_path / "own") == find_run("own/") == tmp_path / "own"
-    with pytest.raises(InputError, match=r"no run 'own' in .*there are: one.\nGive one of these, or a path such as ./own."):
+    with pytest.raises(InputError, match=r"no run 'own' in .*nearest: one.\nGive one of those .* or a path such as ./own."):
         find_run("own")

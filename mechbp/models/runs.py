@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -103,9 +104,10 @@ def find_run(name_or_path: str | os.PathLike[str]) -> Path:
         folder = inside(checkpoints_root(), text, "run")
         if (folder / "run.toml").is_file():
             return folder
-        held = ", ".join(run_names()) or "none"
+        near = ", ".join(difflib.get_close_matches(text, run_names(), n=3, cutoff=0.0)) or "none, the folder holds no run"
         raise InputError(
-            f"no run {text!r} in {checkpoints_root()}; there are: {held}.\nGive one of these, or a path such as ./{text}."
+            f"no run {text!r} in {checkpoints_root()}; nearest: {near}.\n"
+            f"Give one of those that `mechbp list` names, or a path such as ./{text}."
         )
     try:
         folder = Path(text).resolve()
