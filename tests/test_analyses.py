@@ -17,6 +17,7 @@ from analyses.samples.curves import Curve
 from analyses.samples.levels import study_levels
 from analyses.training.ladder import inclusions
 from mechbp import study
+from mechbp.errors import InputError
 from mechbp.methods.attention import AttentionMatch, LevelMass
 from mechbp.methods.intervals import Interval
 from mechbp.methods.patching import PatchCell
@@ -223,6 +224,14 @@ def test_how_many_sequences_a_curve_needs():
     assert curve(0.96, 0.97, 1.0).needed() == 512
     assert curve(0.96, 0.9, 1.0).needed() == pytest.approx(2**10.5), "a lucky small set counted"
     assert curve(0.5, 0.99, 0.9).needed() is None
+    assert made_curve((0.5, 0.9, 1.0), (0.96, 0.97, 1.0)).needed_text() == "1,200 sequences (by seed at most 512 to 1,450)"
+    assert curve(0.5, 0.99, 0.9).needed_text() == "more than 2,048 sequences"
+
+
+def test_two_runs_of_one_size_and_seed_are_refused(sets):
+    twins = [run for run in sets if run.name == "k0-p16-s0"] + [replace(sets[1], name="twin")]
+    with pytest.raises(InputError, match="k0-p16-s0 and twin both have training_set 16 and seed 0"):
+        study.analyse(study.load_analysis("tree_samples"), study.Study(tuple(twins), True, lambda text: None))
 
 
 def test_a_level_is_taken_in_when_its_oracle_stays_nearer():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from analyses.samples.curves import Curve, accuracy_layout, seeds_text
@@ -51,7 +53,7 @@ def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
     )
 
 
-def _ends(curve: Curve, sizes: list[int], end) -> np.ndarray:
+def _ends(curve: Curve, sizes: list[int], end: Callable[[np.ndarray], float]) -> np.ndarray:
     return np.array([end(curve.accuracy[curve.sizes.index(size)]) for size in sizes])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mechbp.divergence import expected_hits, kl_nats
+from mechbp.errors import InputError
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers
 from mechbp.processes.tree import FilteredTree
@@ -89,7 +90,9 @@ class Curve:
         return float(np.exp2(np.interp(share, [0, 1], np.log2(self.sizes[i : i + 2]))))
 
     def _text(self, at: float | None) -> str:
-        return f"more than {self.sizes[-1]:,}" if at is None else f"{float(f'{at:.3g}'):,.0f}"
+        if at is None:
+            return f"more than {self.sizes[-1]:,}"
+        return f"{'at most ' * (at == self.sizes[0])}{float(f'{at:.3g}'):,.0f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +125,18 @@ class Exam:
 
 
 def curve_of(name: str, runs: Sequence[Run], exam: Exam, *, uniform: bool = False) -> Curve:
-    """Examine the last stored step of every run."""
+    """Examine the last stored step of every run. Raises InputError for two runs of one size and seed."""
     sizes = sorted({run.config.training.training_set for run in runs})
     seeds = sorted({run.config.training.seed for run in runs})
     scores = np.full((4, len(sizes), len(seeds)), np.nan)
+    names: dict[tuple[int, int], str] = {}
     for run in runs:
         at = (sizes.index(run.config.training.training_set), seeds.index(run.config.training.seed))
+        if names.setdefault(at, run.name) != run.name:
+            raise InputError(
+                f"{names[at]} and {run.name} both have training_set {sizes[at[0]]:,} and seed {seeds[at[1]]}: a curve has one "
+                "point for each.\nGive one of them, or train the other with another seed."
+            )
         scores[(slice(3), *at)] = exam.grade(model_answers(run.model, run.process, "root", exam.tokens))
         if uniform:
             scores[(3, *at)] = kl_nats(exam.exact_uniform, model_answers(run.model, run.process, "root", exam.uniform)).mean()
