@@ -41,8 +41,8 @@ def analyse(study: Study) -> dict[str, object]:
     return {
         "slug": "tree_beyond",
         "title": "Does the picture hold beyond the paper?",
-        "lead": f"{held} of {len(claims)} claims hold. Each change to grammar or tree has one run, so what differs may be "
-        "the change or the run.",
+        "lead": f"{held} of {len(claims)} claims hold in every run. Each change to grammar or tree has one run, so what differs "
+        "may be the change or the run.",
         "claims": tuple(claims),
         "sections": tuple(sections),
     }

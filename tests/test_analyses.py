@@ -295,7 +295,8 @@ def test_blocks_climb_only_in_clear_steps(second, climbing):
 )
 def test_a_claim_on_several_runs_is_about_those_beyond_the_first(verdicts, joined):
     parts = {name: "x" for name in ("id", "statement", "reference", "measured", "control")}
-    assert _claim(verdicts, **parts).verdict == joined
+    claim = _claim(verdicts, **parts)
+    assert claim.verdict == joined and claim.measured == f"holds in {verdicts.count('holds')} of {len(verdicts)} runs\nx"
 
 
 def test_every_model_is_shown_by_its_own_nearest_head():

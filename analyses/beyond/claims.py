@@ -22,11 +22,15 @@ def claims_of(pictures: Sequence[Picture]) -> list[Claim]:
     return [_exact(pictures), _order(pictures), _looking(pictures), _needed(pictures), _writing(pictures)]
 
 
-def _claim(verdicts: Sequence[str], **parts: str) -> Claim:
+def _claim(verdicts: Sequence[str], measured: str, **parts: str) -> Claim:
     """Join one verdict per run, judged by those beyond the first, which the others are held against."""
     judged = verdicts[1:] or verdicts
     shown = any(verdict != "fails" for verdict in judged)
-    return Claim(verdict="holds" if all(v == "holds" for v in verdicts) else "partly" if shown else "fails", **parts)
+    return Claim(
+        verdict="holds" if all(v == "holds" for v in verdicts) else "partly" if shown else "fails",
+        measured=f"holds in {verdicts.count('holds')} of {len(verdicts)} runs\n{measured}",
+        **parts,
+    )
 
 
 def _each(pictures: Sequence[Picture], right: Callable[[Picture], bool]) -> list[str]:
