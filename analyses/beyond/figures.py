@@ -34,7 +34,7 @@ def _oracles(pictures: Sequence[Picture]) -> FigureData:
         f"{pictures[0].answers.same_choice.n:,} sequences per run. BP_0 is exact inference for all of these runs of level 0.",
         alt="Runs that learnt the whole tree are nearest to BP_0.",
         data={
-            "rows": [p.label for p in pictures],
+            "rows": [p.run.name for p in pictures],
             "columns": [f"BP_{k}" for k in range(deepest + 1)],
             "value_title": "KL(model || BP_k) (nats)",
             "cell_text": True,
