@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from transformer_lens.hook_points import HookedRootModule, HookPoint
+from transformer_lens import HookedRootModule
+from transformer_lens.hook_points import HookPoint
 
 from mechbp.errors import InputError
 from mechbp.methods.shared_probe import shared_probe
