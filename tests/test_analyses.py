@@ -88,6 +88,9 @@ def test_filter_levels_stand_side_by_side(document):
     for name, rows in families.items():
         assert figures[f"fig-{name}-accuracy"].data["rows"] == rows
         assert figures[f"fig-{name}-divergence"].data["columns"] == ["k = 0", "k = 1", "k = 2", "uniform"]
+        *trained, random = figures[f"fig-{name}-messages"].data["panels"]
+        assert [panel["title"] for panel in trained] == [f"trained at {row}" for row in rows]
+        assert trained[0]["control"] == random["values"] != trained[0]["values"]
     assert figures["fig-masked-maps"].status == "skipped"  # these two runs differ in their number of blocks
     assert [frame["name"] for frame in figures["fig-root-maps"].data["frames"]] == ["k = 0"]
     assert {section.id for section in document.sections if section.status != "done"} == {"skipped"}
