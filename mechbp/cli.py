@@ -58,7 +58,7 @@ def report(
         list[str] | None, typer.Argument(metavar="[ANALYSIS ...]", help="Which analyses; all by default.")
     ] = None,
     run: Annotated[list[str] | None, typer.Option(help="Study this run (a name or a folder) instead; may be repeated.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in under a minute.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
     threads: Threads = 1,
