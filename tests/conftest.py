@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import signal
 import socket
 
 os.environ.update(HF_HUB_OFFLINE="1", WANDB_MODE="disabled")
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: commands that tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
