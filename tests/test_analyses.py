@@ -71,8 +71,8 @@ def test_filter_levels_stand_side_by_side(document):
     if document.slug != "tree_levels":
         pytest.skip("the other analyses study run by run")
     families = {"masked": ["k = 0", "k = 1"], "root": ["k = 0"]}
-    ids = {f"{name}-{claim}" for name in families for claim in ("exact", "mismatched", "follows", "ancestors")}
-    assert {claim.id for claim in document.claims} == ids | {"masked-merging", "masked-ends"}
+    ids = {f"{name}-{claim}" for name in families for claim in ("exact", "mismatched", "follows", "merging", "ancestors")}
+    assert {claim.id for claim in document.claims} == ids | {"masked-ends"}
     figures = {figure.id: figure for figure in document.figures}
     for name, rows in families.items():
         assert figures[f"fig-{name}-accuracy"].data["rows"] == rows

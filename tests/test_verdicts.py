@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from analyses.beyond.claims import _claim
+from analyses.levels.looking import _merging_claim
 from analyses.mechanism.attention import _match_figure, climbs, needs_levels
 from analyses.mechanism.patching import _patch_claim
 from analyses.training.ladder import inclusions
@@ -51,6 +52,28 @@ def test_the_order_at_the_root_needs_a_gap_and_a_later_block(gap_low, first_bloc
 def test_levels_are_needed_where_averages_cost_nothing_and_uniform_attention_much(averaged, uniform, verdict):
     intervals = [Interval(*map(np.array, (np.mean(ends), *ends)), n=9) for ends in (averaged, uniform)]
     assert needs_levels(*intervals) == verdict
+
+
+def about(mean, half=0.001):
+    return Interval(np.array(mean), np.array(mean - half), np.array(mean + half), 9)
+
+
+@pytest.mark.parametrize(
+    ("uniform", "static", "beyond", "one_more", "verdict"),
+    [
+        (0.8, 0.05, 0.002, 0.1, "holds"),
+        (0.8, 0.05, 0.02, 0.1, "fails"),  # levels outside the blocks count
+        (0.8, 0.05, 0.002, 0.01, "fails"),  # levels inside do not
+        (0.8, 0.3, 0.002, 0.1, "fails"),  # no static pattern keeps the answers, whatever it tells apart
+    ],
+)
+def test_merging_levels_is_judged_where_a_static_pattern_keeps_the_answers(uniform, static, beyond, one_more, verdict):
+    """Depth 3, k = 2: blocks of two leaves, whose level 1 is needed and level 2 is not."""
+    losses = [(str(kept), about(static + extra), about(extra)) for kept, extra in ((0, one_more), (1, beyond), (2, 0.0))]
+    rows = [("none", about(uniform), about(uniform - static)), *losses]
+    run = SimpleNamespace(config=SimpleNamespace(process=SimpleNamespace(filter_level=2)))
+    family = SimpleNamespace(depth=3, labels=["k = 2"], runs=(run,), slug="root", question="root", task="root")
+    assert _merging_claim(family, [rows]).verdict == verdict
 
 
 @pytest.mark.parametrize(("second", "climbing"), [(1.3, True), (1.2, False), (0.5, False)])

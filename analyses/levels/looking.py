@@ -9,9 +9,8 @@ import numpy as np
 from analyses.levels.family import Family
 from analyses.mechanism.attention import kl_to_exact
 from analyses.mechanism.patterns import by_head, head_names, map_layout, map_panels, mass_layout
-from mechbp.hooks import capture, layer_of
 from mechbp.methods.ablation import replace_patterns
-from mechbp.methods.attention import PATTERN_HOOKS, block_average, mass_by_level, mean_pattern
+from mechbp.methods.attention import block_average, mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.models.tasks import shown
@@ -21,6 +20,8 @@ from mechbp.study import Study
 
 HARMLESS_NATS = 0.01
 """Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
+KEPT = 4
+"""A static pattern per level keeps the answers if it loses this many times less than uniform attention, or nothing."""
 NEEDED_NATS = 0.02
 """Telling a level apart is called needed when merging it with the farther ones loses more than this."""
 
@@ -41,31 +42,24 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
         f"Patterns are means over {n:,} fully observed sequences of the model's own level, leaf to leaf. In data of level k, "
         f"leaves in different blocks of 2^({family.depth} - k) meet only at the root: the distance of two blocks tells nothing.",
     ]
-    claims: list[Claim] = []
-    if family.task == "masked":
-        losses = [merging_losses(study, run) for run in family.runs]
-        figures.append(_merging_figure(family, losses))
-        claims.append(_merging_claim(family, losses))
-        text.append(
-            "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
-            "over pairs of leaves at the same level, with all levels beyond some level merged into one."
-        )
-    else:
-        text.append(
-            "Only maps are shown here: the answer is gathered by the ROOT query, whose own row no average by level keeps."
-        )
+    losses = [merging_losses(study, run) for run in family.runs]
+    figures.append(_merging_figure(family, losses))
+    text.append(
+        "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
+        "over pairs of leaves at the same level, with all levels beyond some level merged into one."
+        + " The row of the ROOT query, which gathers the answer, and what leaves send to it stay as they are."
+        * (family.task == "root")
+    )
     title = f"{family.heading}: where every model looks"
-    return claims, Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
+    return [_merging_claim(family, losses)], Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
 
 
 def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
     """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
     study.stage(f"{run.name}: merging levels of attention")
     tokens, metric = kl_to_exact(study, run, study.size(1024, 64))
-    captured = capture(run.model, tokens, PATTERN_HOOKS)
-    names = sorted(captured, key=lambda name: layer_of(name) or 0)
-    mean = np.stack([captured[name].double().mean(dim=0).numpy() for name in names])
-    depth, layers = run.process.depth, range(len(names))
+    mean = mean_pattern(run.model, tokens).mean
+    depth, layers = run.process.depth, range(len(mean))
     changes, baseline = {}, None
     for kept in range(depth - 1, -2, -1):  # depth - 1 levels told apart leave one class for the last: all are
         found = replace_patterns(run.model, tokens, block_average(mean, kept), layers, metric, baseline=baseline)
@@ -130,6 +124,7 @@ def _mass_figure(family: Family, masses: list[Interval], control: Interval, unif
 
 def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> FigureData:
     categories = [name for name, _, _ in losses[0]]
+    place = "a hidden leaf" if family.task == "masked" else "the root"
     series = [
         {"name": f"trained at {label}", **points([loss for _, loss, _ in rows], "y"), "color": i}
         for i, (label, rows) in enumerate(zip(family.labels, losses, strict=True))
@@ -138,7 +133,7 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
         id=f"fig-{family.slug}-merging",
         kind="bars",
         title=f"{family.heading}: which levels attention has to tell apart",
-        caption="Increase of KL(BP_k || model) at a hidden leaf when the patterns of all blocks are replaced by their average by "
+        caption=f"Increase of KL(BP_k || model) at {place} when the patterns of all blocks are replaced by their average by "
         "level, with levels beyond those named merged into one. `All levels` is the cost of a static pattern per level; "
         f"`none` is uniform attention, the control. n = {losses[0][0][1].n:,} sequences per model.",
         alt="Losses by number of levels told apart; the higher the filter level, the fewer levels are needed.",
@@ -152,7 +147,7 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
 
 
 def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
-    """At level k, merging all levels beyond depth - k costs nothing, merging one more does."""
+    """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
     depth, lines, right, uniform = family.depth, [], [], []
     for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
         k = run.config.process.filter_level
@@ -160,17 +155,21 @@ def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interv
         enough = min(depth - k, depth - 1)
         free, spent = by_kept[enough], by_kept[enough - 1]
         single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
-        right.append(float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
-        uniform.append(f"{round(float(by_kept[-1].mean), 2) + 0.0:.2f}")
-        parts = [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
+        static, without = rows[-1][1], rows[0][1]
+        kept = float(static.high) <= max(float(without.low) / KEPT, HARMLESS_NATS)
+        right.append(kept and float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
+        uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")
+        parts = [f"static {estimate(static, 3)}"]
+        parts += [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
         parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if not single else []
         lines.append(f"{label}, {', '.join(parts)}")
     return Claim(
         id=f"{family.slug}-merging",
-        statement=f"A {family.question} model trained at level k tells apart the levels inside its blocks of 2^({depth} - k) "
-        "leaves and no others: merging the levels beyond costs nothing, merging one more does.",
+        statement=f"A {family.question} model trained at level k needs to tell apart the levels inside its blocks of "
+        f"2^({depth} - k) leaves and no others: a static pattern per level keeps its answers, merging the levels beyond costs "
+        "nothing more, merging one more does.",
         reference="the paper: attention forms blocks of about 2^(l - k) leaves",
-        measured="nats lost by merging levels, beyond the loss of a static pattern per level\n"
+        measured="nats lost by a static pattern per level, and beyond that by merging levels\n"
         + "\n".join(lines)
         + f"\nn = {losses[0][0][1].n:,} sequences",
         control="uniform attention, nats: " + ", ".join(uniform),
