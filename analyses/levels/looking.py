@@ -136,7 +136,7 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
         caption=f"Increase of KL(BP_k || model) at {place} when the patterns of all blocks are replaced by their average by "
         "level, with levels beyond those named merged into one. `All levels` is the cost of a static pattern per level; "
         f"`none` is uniform attention, the control. n = {losses[0][0][1].n:,} sequences per model.",
-        alt="Losses by number of levels told apart; the higher the filter level, the fewer levels are needed.",
+        alt="Losses by number of levels told apart, one bar for the model of every filter level.",
         data={
             "x_title": "levels told apart",
             "y_title": "increase of KL(BP_k || model) (nats)",
