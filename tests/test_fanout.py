@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.storage import InUse, exclusive
 
+REPORTS = Path(__file__).resolve().parents[1] / "reports"
 MECHBP = str(Path(sys.executable).with_name("mechbp"))
 
 
@@ -96,6 +98,36 @@ def test_a_page_made_by_a_job_has_the_same_content_and_the_command_that_was_type
     told = json.loads(jobs._analyse(lambda: None, "tiny", [str(alone)], True, 1, "mechbp report tiny"))
     assert told["title"] == here.title and told["provenance"]["command"] == "mechbp report tiny"
     assert told["provenance"]["runs"] == here.provenance.runs
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(alone, tmp_path / "checkpoints" / "tiny")
+    own = json.loads(jobs._analyse(lambda: None, "tiny", None, True, 1, "mechbp report"))  # finds the runs it names
+    assert list(own["provenance"]["runs"]) == ["tiny"]
+
+
+class Written(jobs.Fan):
+    """Writes down the jobs instead of running them."""
+
+    def outcomes(self, work, jobs, *, storing):
+        self.__dict__["jobs"] = [(name, folders) for name, folders, *_ in jobs]
+        return iter(())
+
+
+def test_the_page_that_took_longest_starts_first_and_each_job_knows_its_runs(alone, monkeypatch):
+    names = ["tree_beyond", "tree_levels", "tree_samples"]
+    monkeypatch.setattr(study, "recorded_seconds", dict(zip(names, (2.0, 9.0, 5.0), strict=True)).get)
+    here, cluster = Written(2, None, 1), Written(1, "tcp://127.0.0.1:1", 1)
+    assert not list(jobs.analyse_all(names, [], True, "x", here))
+    assert here.__dict__["jobs"] == [("tree_levels", None), ("tree_samples", None), ("tree_beyond", None)]
+    assert not list(jobs.analyse_all(names[:1], [str(alone)], True, "x", here))
+    assert here.__dict__["jobs"] == [("tree_beyond", [str(alone.resolve())])]
+    assert not list(jobs.analyse_all(names[:1], [], True, "x", cluster))  # a worker may stand in another folder
+    assert all(Path(folder).is_absolute() for folder in cluster.__dict__["jobs"][0][1])
+
+
+def test_how_long_a_page_took_is_read_from_its_record(tmp_path, monkeypatch):
+    assert study.recorded_seconds("tree_levels") == pytest.approx(study.load(REPORTS / "tree_levels.json").provenance.wall_s)
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path / "analyses")
+    assert study.recorded_seconds("tree_levels") == 0
 
 
 def test_a_job_waits_for_a_lost_workers_lock(tmp_path, alone):
