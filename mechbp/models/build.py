@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,32 +20,36 @@ def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: i
 
     Matrices and embeddings are N(0, 0.8^2 / d_model), biases 0, layer-norm gains 1.
     """
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # The class is deprecated in 3.9 in favour of a bridge that lacks what we need; its users need not hear of it.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        model = HookedTransformer(
-            HookedTransformerConfig(
-                n_layers=config.n_layers,
-                n_heads=config.n_heads,
-                d_model=config.d_model,
-                d_head=config.d_model // config.n_heads,
-                d_mlp=config.d_mlp or None,
-                attn_only=config.d_mlp == 0,
-                act_fn=config.act_fn,
-                normalization_type=None if config.normalization == "none" else config.normalization,
-                attention_dir=config.attention,
-                n_ctx=n_ctx,
-                d_vocab=d_vocab,
-                d_vocab_out=d_vocab_out,
-                init_weights=False,
-                device="cpu",
-            )
-        )
+    model = hooked_transformer(
+        n_layers=config.n_layers,
+        n_heads=config.n_heads,
+        d_model=config.d_model,
+        d_head=config.d_model // config.n_heads,
+        d_mlp=config.d_mlp or None,
+        attn_only=config.d_mlp == 0,
+        act_fn=config.act_fn,
+        normalization_type=None if config.normalization == "none" else config.normalization,
+        attention_dir=config.attention,
+        n_ctx=n_ctx,
+        d_vocab=d_vocab,
+        d_vocab_out=d_vocab_out,
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             _initialise(name.rpartition(".")[2], parameter, generator, spread=0.8 / config.d_model**0.5)
     return model.eval()
+
+
+def hooked_transformer(**settings: Any) -> HookedTransformer:
+    """Return a HookedTransformer of these HookedTransformerConfig settings, its weights uninitialised memory.
+
+    No global random state is read or moved.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # The class is deprecated in 3.9 in favour of a bridge that lacks what we need; its users need not hear of it.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        return HookedTransformer(HookedTransformerConfig(init_weights=False, device="cpu", **settings))
 
 
 def _initialise(name: str, parameter: Tensor, generator: torch.Generator, *, spread: float) -> None:
