@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mechbp.models.slots import SlotAllocator, Slots
 from mechbp.processes.tree import FilteredTree
+
+Answer = Literal["leaf", "root"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Plant:
     """Levels m >= 1 with a slot that holds the message of the left child alone, which nothing reads."""
 
 
-def bp_slots(tree: FilteredTree, answer: str, plant: Plant) -> Slots:
+def bp_slots(tree: FilteredTree, answer: Answer, plant: Plant) -> Slots:
     """Lay out one slot per message and level: every slot is written once, by the embedding or by one part of one block."""
     q, depth = tree.vocab_size, tree.depth
     slots = SlotAllocator()
@@ -48,12 +51,8 @@ def bp_slots(tree: FilteredTree, answer: str, plant: Plant) -> Slots:
     for m in range(depth + 1):
         writer = "embed" if m == 0 else f"blocks.{m - 1}.mlp"
         readers = (f"blocks.{m}.mlp",) if m < depth else ("unembed",) * (answer == "leaf")
-        below = (
-            "the identity"
-            if m == 0
-            else f"[a, b]: law of (this leaf = a, all other evidence below) given that {_ancestor(tree, m)} = b"
-        )
-        slots.add(f"joint {m}", (q, q), writer, readers, below)
+        law = f"[a, b]: law of (this leaf = a, all other evidence below) given that {_ancestor(tree, m)} = b"
+        slots.add(f"joint {m}", (q, q), writer, readers, law if m else "the identity")
     return slots.done()
 
 

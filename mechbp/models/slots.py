@@ -72,10 +72,22 @@ class Slots(Mapping[str, Slot]):
         cells = [("slot", "dims", "written by", "read by", "meaning")]
         for slot in self.rows:
             dims = f"{slot.dims.start}..{slot.dims.stop - 1}"
-            cells.append((slot.name, dims, slot.written_by, ", ".join(slot.read_by) or "nothing", slot.meaning))
+            cells.append((slot.name, dims, slot.written_by, _shortened(slot.read_by) or "nothing", slot.meaning))
         widths = [max(len(row[column]) for row in cells) for column in range(4)]
         lines = ("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in cells)
         return "\n".join(lines)
+
+
+def _shortened(parts: tuple[str, ...]) -> str:
+    """Name the same part of several blocks once: "blocks.0-3.attn"."""
+    blocks: dict[str, list[str]] = {}
+    for part in parts:
+        prefix, _, rest = part.partition(".")
+        number, _, name = rest.partition(".")
+        blocks.setdefault(f"{prefix}.{{}}.{name}" if name else part, []).append(number)
+    return ", ".join(
+        name.format(numbers[0] if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}") for name, numbers in blocks.items()
+    )
 
 
 class SlotAllocator:
