@@ -50,7 +50,7 @@ def accuracy_by_width(tree: FilteredTree, knots: Sequence[int], tokens: Int[np.n
         raise InputError(
             f"accuracy_by_width: need at least one number of knots and one sequence, got {len(knots)} and {len(tokens)}."
         )
-    exact = {"leaf": tree.leave_one_out(tokens), "root": tree.beliefs(tokens).marginals[0]}
+    exact = {"leaf": tree.leave_one_out(tokens), "root": tree.beliefs(tokens).marginals[0][:, 0]}
     units, rows = [], []
     for count in knots:
         compiled = compile_bp(tree, activation="relu", knots=count)
