@@ -75,11 +75,7 @@ def report(
     if render:
         _say_pages(study.render_folder(folder))
         return
-    names = analyses or study.analysis_names()
-    if not names:
-        raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
-    for name in names:
-        study.analysis_file(name)
+    names = study.chosen_analyses(analyses or [], run or [])
     pages: list[Path] = []
     if fan.spreads(len(names)):
         from mechbp.jobs import analyse_all
@@ -92,7 +88,7 @@ def report(
     _set_threads(threads)
     from mechbp.models.runs import load
 
-    studied = [[load(name) for name in run or script.RUNS] for script in scripts]
+    studied = [[load(name) for name in study.studied_runs(script, run or [])] for script in scripts]
     with _progress() as bars:
         for script, runs in zip(scripts, studied, strict=True):
             title = script.__name__.rpartition(".")[2]

@@ -68,9 +68,9 @@ def _folders(name: str, runs: Sequence[str], fan: Fan) -> list[str] | None:
     if not runs and fan.scheduler is None:
         return None
     from mechbp.models.runs import load
-    from mechbp.study import load_analysis
+    from mechbp.study import load_analysis, studied_runs
 
-    return [str(load(run).folder) for run in runs or load_analysis(name).RUNS]
+    return [str(load(run).folder) for run in studied_runs(load_analysis(name), runs)]
 
 
 def say_failure(name: str, failure: str) -> None:
@@ -118,10 +118,10 @@ def _analyse(check: Callable[[], None], name: str, folders: list[str] | None, qu
     _prepare(threads)
     from mechbp.models.runs import load
     from mechbp.report.document import dumps
-    from mechbp.study import Study, analyse, load_analysis
+    from mechbp.study import Study, analyse, load_analysis, studied_runs
 
     analysis = load_analysis(name)
-    runs = tuple(load(run) for run in (analysis.RUNS if folders is None else folders))
+    runs = tuple(load(run) for run in studied_runs(analysis, folders or ()))
     return dumps(analyse(analysis, Study(runs, quick, lambda _: check()), command))
 
 

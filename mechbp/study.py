@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +88,7 @@ def recorded_seconds(name: str) -> float:
 
 
 def load_analysis(name: str) -> ModuleType:
-    """Import an analysis script: it offers RUNS, the runs it studies by default, and analyse(study)."""
+    """Import an analysis script: it offers RUNS, the runs it studies by default (None: it studies none), and analyse(study)."""
     path = analysis_file(name)
     spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
     assert spec is not None and spec.loader is not None
@@ -96,6 +96,34 @@ def load_analysis(name: str) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up here
     spec.loader.exec_module(module)
     return module
+
+
+def chosen_analyses(names: Sequence[str], runs: Sequence[str]) -> list[str]:
+    """Return which analyses to make: those named, else all; where `runs` are named, all that study runs.
+
+    Raises InputError where there is none, or none of this name, and where one that studies no runs is asked to study some.
+    """
+    chosen = list(names) or analysis_names()
+    if not chosen:
+        raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
+    for name in chosen:
+        analysis_file(name)
+    if not runs:
+        return chosen
+    without = [name for name in chosen if load_analysis(name).RUNS is None]
+    if names and without:
+        raise InputError(
+            f"report: {without[0]} studies no trained run, so --run does not apply to it.\n"
+            f"Leave --run out, or name other analyses."
+        )
+    if len(without) == len(chosen):
+        raise InputError("report: no analysis here studies trained runs, so --run applies to none. Leave --run out.")
+    return [name for name in chosen if name not in without]
+
+
+def studied_runs(analysis: ModuleType, runs: Sequence[str]) -> Sequence[str]:
+    """Return the names or folders of the runs that an analysis studies: `runs`, or its own where there are none."""
+    return () if analysis.RUNS is None else runs or analysis.RUNS
 
 
 def command_line() -> str:

@@ -1,5 +1,6 @@
 """The command line: exit codes, short errors that name the argument, and nothing written when refused."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -249,6 +250,25 @@ def test_finished_analyses_outlast_one_that_is_refused(trained, workplace, capsy
     assert code == 2 and "no such thing" in err and out == ""
     assert {path.name for path in Path("pages").iterdir()} == {"first.json", "first.html", "index.html"}
     assert call(capsys, monkeypatch, "report", "first", "--out", "pages")[1].split() == ["pages/first.html", "pages/index.html"]
+
+
+def test_an_analysis_that_studies_no_run_is_told_apart(trained, workplace, capsys, monkeypatch):
+    content = '{{"slug": "{0}", "title": str([r.name for r in study.runs]), "lead": "L", "claims": (), "sections": ()}}'
+    for name, runs in (("alone", None), ("usual", (str(trained),))):
+        text = f"RUNS = {runs!r}\ndef analyse(study): return {content.format(name)}\n"
+        (workplace.parent / "analyses" / f"{name}.py").write_text(text)
+    code, out, err = call(capsys, monkeypatch, "report", "alone", "--run", str(trained), "--out", "pages")
+    assert (code, out) == (2, "") and "report: alone studies no trained run, so --run does not apply to it." in err
+    check_refusal(code, err, "alone")
+    assert not Path("pages").exists()
+    assert call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "theirs")[0] == 0
+    assert {path.name for path in Path("theirs").glob("*.json")} == {"usual.json"}
+    assert call(capsys, monkeypatch, "report", "--out", "all")[0] == 0
+    titles = {path.stem: json.loads(path.read_text())["title"] for path in Path("all").glob("*.json")}
+    assert titles == {"alone": "[]", "usual": "['own']"}
+    (workplace.parent / "analyses" / "usual.py").unlink()
+    code, _, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "none")
+    assert code == 2 and "no analysis here studies trained runs" in err and not Path("none").exists()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,16 @@ def test_a_page_made_by_a_job_has_the_same_content_and_the_command_that_was_type
     assert list(own["provenance"]["runs"]) == ["tiny"]
 
 
+def test_a_job_for_an_analysis_that_studies_no_run_looks_for_none(tmp_path, monkeypatch):
+    content = '{"slug": "alone", "title": str(study.runs), "lead": "x", "claims": (), "sections": ()}'
+    (tmp_path / "alone.py").write_text(f"RUNS = None\n\ndef analyse(study):\n    return {content}\n")
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
+    cluster = Written(1, "tcp://127.0.0.1:1", 1)
+    assert not list(jobs.analyse_all(["alone"], [], True, "x", cluster))
+    for folders in (None, cluster.__dict__["jobs"][0][1]):
+        assert json.loads(jobs._analyse(lambda: None, "alone", folders, True, 1, "x"))["title"] == "()"
+
+
 class Written(jobs.Fan):
     """Writes down the jobs instead of running them."""
 
