@@ -77,7 +77,10 @@ class FigureData(_Part):
 
 @dataclass(frozen=True)
 class Section(_Part):
-    """A part of the page: paragraphs, then figures. Backquotes in a paragraph mark code."""
+    """A part of the page: paragraphs, then figures.
+
+    Backquotes in a paragraph mark code; a paragraph of several lines between backquotes is shown line by line as it is.
+    """
 
     id: str
     title: str
