@@ -41,9 +41,8 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
     text = (
         "Half of the evidence is masked on average, at a rate of its own for every sequence, from nothing to everything. The "
         "answer at an observed leaf is its posterior given all other leaves.",
-        "Errors come from differences of squares of messages of unlike size, so improbable sequences lose digits: messages of "
-        "uniform ones differ by many orders of magnitude. Where rules hold very small probabilities, uniform sequences of depth "
-        "5 can be lost entirely; data are not.",
+        "Errors come from differences of squares of messages of unlike size, so improbable sequences lose digits: the messages "
+        "of uniform ones differ by many orders of magnitude.",
         "Filter levels: the 2^k nodes of depth k hang from the root, and a binary tree of copies of the root's symbol joins them "
         f"two by two in the last k blocks. Hidden units per block at k = 0 to 4: {', '.join(f'{w:,}' for w in widths)}. The "
         "paper says that l − k blocks suffice with k > 0; here there are l at every k.",
@@ -137,14 +136,15 @@ def study_relu(study: Study) -> tuple[list[Claim], Section]:
         verdict="holds" if max(r.leaf_kl_bp_to_model_nats[-1] for r in results.values()) < CLOSE_NATS else "partly",
         figure="fig-compiled-relu",
     )
-    measures = {
-        "mean KL(BP || model), leaf": "leaf_kl_bp_to_model_nats",
-        "mean KL(BP || model), root": "root_kl_bp_to_model_nats",
-    }
-    errors = {"largest error, leaf": "leaf_max_error", "mean error, leaf": "leaf_mean_error"}
+    divergences = {"leaf": "leaf_kl_bp_to_model_nats", "root": "root_kl_bp_to_model_nats"}
+    errors = {"largest": "leaf_max_error", "mean": "leaf_mean_error"}
     figures = (
-        _width_figure("fig-compiled-relu", "Divergence from BP against width", "KL(BP || model) (nats)", results, measures, n),
-        _width_figure("fig-compiled-relu-errors", "Error of a probability against width", "absolute error", results, errors, n),
+        _width_figure(
+            "fig-compiled-relu", "Divergence from BP against width", "mean KL(BP || model) (nats)", results, divergences, n
+        ),
+        _width_figure(
+            "fig-compiled-relu-errors", "Error of a leaf's probabilities against width", "absolute error", results, errors, n
+        ),
     )
     return [claim], Section("relu", "With plain ReLU", text, figures)
 
@@ -228,7 +228,7 @@ def _width_figure(
             "y_log": True,
             "series": [
                 {
-                    "name": f"depth {depth}: {label}",
+                    "name": f"depth {depth}, {label}",
                     "x": list(result.knots),
                     "y": np.maximum(getattr(result, name), 1e-12),
                     "dash": dash,

@@ -131,15 +131,13 @@ def _qk_figure(compiled: CompiledBP) -> FigureData:
         id="fig-compiled-qk",
         kind="heatmap",
         title="How attention finds the sibling subtree",
-        caption="The bilinear form W_Q W_Kᵀ between flags of query and key, in units of 1,024; all other entries are 0. "
-        "L t and R t say that the path from the root turns left or right at depth t. Block m rewards the turns above its own "
-        "that query and key share and punishes sharing its own turn: the maximum is reached below the sibling only.",
+        caption="The bilinear form W_Q W_Kᵀ between flags of query (rows) and key (columns), in units of 1,024; all other "
+        "entries are 0. L t and R t say that the path from the root turns left or right at depth t. Block m rewards the turns "
+        "above its own that query and key share and punishes sharing its own turn: the maximum is reached below the sibling.",
         alt="Diagonal matrices: plus one for turns above, minus one for the block's own turn, zero below.",
         data={
             "rows": names,
             "columns": names,
-            "row_title": "query",
-            "column_title": "key",
             "value_title": "W_Q W_Kᵀ / 1,024",
             "scale": "diverging",
             "panel_columns": 2,

@@ -49,10 +49,10 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
         ]
         posterior = joint @ beliefs.downward[tree.depth - m - 1][0, own >> 1]
         exact = beliefs.downward[tree.depth][0, leaf]
-        lines.append(f"    with BP's downward message there: {_row(_normalised(posterior))}   {_check(posterior, exact)}")
+        lines.append(f"    times BP's downward message {_row(_normalised(posterior))}   {_check(posterior, exact)}")
     answer = compiled.answers(tokens[None])[0, leaf]
-    lines.append(f"after block {tree.depth}, unembedding: P(leaf {leaf} | all others) = {_row(answer)}   {_check(answer, exact)}")
-    return lines
+    lines.append(f"after block {tree.depth}, unembedding: the answer at leaf {leaf}")
+    return [*lines, f"    its sum to 1 {_row(answer)}   {_check(answer, exact)}"]
 
 
 def _before(compiled: CompiledBP, acts: dict, m: int, leaf: int, name: str) -> np.ndarray:
@@ -60,7 +60,7 @@ def _before(compiled: CompiledBP, acts: dict, m: int, leaf: int, name: str) -> n
 
 
 def _check(found: np.ndarray, exact: np.ndarray) -> str:
-    return f"BP {_row(exact)}, off by {np.abs(_normalised(found) - exact).max():.0e}"
+    return f"BP {_row(exact)}, off by {np.abs(_normalised(found) - exact).max():.1g}"
 
 
 def _normalised(message: np.ndarray) -> np.ndarray:

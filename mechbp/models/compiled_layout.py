@@ -30,7 +30,7 @@ def bp_slots(tree: FilteredTree, answer: Answer, plant: Plant) -> Slots:
     gated = tuple(f"blocks.{m}.mlp" for m in range(depth) if m <= depth - max(tree.filter_level, 1))
     turned = (*(f"blocks.{m}.attn" for m in range(depth)), *gated)
     for side in ("left", "right"):
-        meaning = f"1 where the path from the root to this leaf turns {side}, else 0; the turn at the root first"
+        meaning = f"1 where the path to this leaf turns {side}, else 0; root first"
         slots.add(f"{side} turns", (depth,), "embed", tuple(sorted(turned)), meaning)
     for m in range(depth + 1):
         writer = "embed" if m == 0 else f"blocks.{m - 1}.mlp"
@@ -46,12 +46,12 @@ def bp_slots(tree: FilteredTree, answer: Answer, plant: Plant) -> Slots:
             slots.add(f"sibling {m} unread", (q,), f"blocks.{m}.attn", (), f"the same as sibling {m}; no weight reads it")
     for m in range(1, depth + 1):
         if m in plant.decoys:
-            what = f"what upward {m} would be if only the left child's message counted; no weight reads it"
+            what = f"upward {m} if only the left child's message counted; no weight reads it"
             slots.add(f"upward {m} decoy", (q,), f"blocks.{m - 1}.mlp", (), what)
     for m in range(depth + 1):
         writer = "embed" if m == 0 else f"blocks.{m - 1}.mlp"
         readers = (f"blocks.{m}.mlp",) if m < depth else ("unembed",) * (answer == "leaf")
-        law = f"[a, b]: law of (this leaf = a, all other evidence below) given that {_ancestor(tree, m)} = b"
+        law = f"[a, b]: leaf = a and all other evidence below, given {_ancestor(tree, m)} = b"
         slots.add(f"joint {m}", (q, q), writer, readers, law if m else "the identity")
     return slots.done()
 

@@ -224,3 +224,11 @@ def test_the_index_gives_the_reference_and_links_claim_and_figure():
         assert f'href="demo.html#claim-{claim.id}"' in html
         assert not claim.figure or f'href="demo.html#{claim.figure}"' in html
     assert html.count('class="reference"') == sum(bool(claim.reference) for claim in demo().claims) > 0
+
+
+def test_several_lines_between_backquotes_are_shown_as_they_are():
+    texts = ("`a  <b>\n c`", "`a` and\n`b`", "`one`")
+    section = Section("s", "S", texts)
+    html = render(Document("d", "T", "L", (), (section,), provenance()))
+    assert '<pre tabindex="0">a  &lt;b&gt;\n c</pre>' in html
+    assert html.count("<pre") == 1 and "<p><code>a</code> and\n<code>b</code></p>" in html
