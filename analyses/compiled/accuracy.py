@@ -114,7 +114,7 @@ def study_relu(study: Study) -> tuple[list[Claim], Section]:
     text = (
         "Each square becomes K units: the piecewise-linear interpolation of z² between 0 and K nodes in geometric progression. "
         "The largest node is the largest argument that the exact model meets on a fixed sample, the smallest 10^depth times "
-        "less. The model is then an ordinary ReLU transformer, with K times as many hidden units.",
+        "less, and still less beyond K = 32. The model is then an ordinary ReLU transformer, with K times as many hidden units.",
         f"Where it falls short: the error of a product is a share of the larger square, so small probabilities are wrong by a "
         f"large factor, and messages that should be 0 are not. At depth 4 and K = {last.knots[-1]} the largest error is "
         f"{last.leaf_max_error[-1]:.2g} on data and {outside.leaf_max_error[-1]:.2g} on uniform sequences, whose mean "

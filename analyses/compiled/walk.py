@@ -38,12 +38,12 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
         lines += [
             f"block {m + 1}, attention: token {leaf} looks at {seen}; all others 0",
             f"    sibling {m}   before {_row(_before(compiled, acts, m, leaf, f'sibling {m}'))}, after {_row(sibling)}",
-            f"    its sum to 1 {_row(_normalised(sibling))}   {_check(sibling, message(m, own ^ 1))}",
+            f"    over its sum {_row(_normalised(sibling))}   {_check(sibling, message(m, own ^ 1))}",
             f"block {m + 1}, MLP: node ({tree.depth - m}, {own}) is a {_side(own)} child, so N = "
             + ("M[a, h, c]" if own % 2 == 0 else "M[a, c, h]")
             + f": upward {m + 1} = N upward {m} sibling {m}",
             f"    upward {m + 1}    before {_row(np.zeros(len(upward)))}, after {_row(upward)}",
-            f"    its sum to 1 {_row(_normalised(upward))}   {_check(upward, message(m + 1, own >> 1))}",
+            f"    over its sum {_row(_normalised(upward))}   {_check(upward, message(m + 1, own >> 1))}",
             f"    joint {m + 1}     columns b = symbol of node ({tree.depth - m - 1}, {own >> 1}):",
             *(f"      leaf {leaf} = {a}   {_row(row)}" for a, row in enumerate(joint)),
         ]
@@ -52,7 +52,7 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
         lines.append(f"    times BP's downward message {_row(_normalised(posterior))}   {_check(posterior, exact)}")
     answer = compiled.answers(tokens[None])[0, leaf]
     lines.append(f"after block {tree.depth}, unembedding: the answer at leaf {leaf}")
-    return [*lines, f"    its sum to 1 {_row(answer)}   {_check(answer, exact)}"]
+    return [*lines, f"    over its sum {_row(answer)}   {_check(answer, exact)}"]
 
 
 def _before(compiled: CompiledBP, acts: dict, m: int, leaf: int, name: str) -> np.ndarray:

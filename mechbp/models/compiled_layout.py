@@ -30,7 +30,7 @@ def bp_slots(tree: FilteredTree, answer: Answer, plant: Plant) -> Slots:
     gated = tuple(f"blocks.{m}.mlp" for m in range(depth) if m <= depth - max(tree.filter_level, 1))
     turned = (*(f"blocks.{m}.attn" for m in range(depth)), *gated)
     for side in ("left", "right"):
-        meaning = f"1 where the path to this leaf turns {side}, else 0; root first"
+        meaning = f"1 where the path turns {side}, from the root"
         slots.add(f"{side} turns", (depth,), "embed", tuple(sorted(turned)), meaning)
     for m in range(depth + 1):
         writer = "embed" if m == 0 else f"blocks.{m - 1}.mlp"
@@ -51,7 +51,7 @@ def bp_slots(tree: FilteredTree, answer: Answer, plant: Plant) -> Slots:
     for m in range(depth + 1):
         writer = "embed" if m == 0 else f"blocks.{m - 1}.mlp"
         readers = (f"blocks.{m}.mlp",) if m < depth else ("unembed",) * (answer == "leaf")
-        law = f"[a, b]: leaf = a and all other evidence below, given {_ancestor(tree, m)} = b"
+        law = f"[a, b]: leaf = a, evidence below; given {_ancestor(tree, m)} = b"
         slots.add(f"joint {m}", (q, q), writer, readers, law if m else "the identity")
     return slots.done()
 

@@ -3,6 +3,10 @@
 Every function returns a model whose answers equal those of the plain construction, with extra slots and a `truth` that says
 of each slot what can be read there, whether any edit of it alone changes the answer (used), and whether zeros there change
 it (necessary). Levels count up from the leaf.
+
+"Exactly" is up to a factor, as for every message of the construction, and that factor differs between sequences, 5 to 95 % of
+them by a factor of 50 at depth 4: a linear probe of the slot for the message divided by its sum does not reach R² = 1 (0.6 on
+"upward 2" of the paper grammar), one for the slot's own numbers does.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ def redundant_copy(tree: FilteredTree, level: int, answer: Answer = "leaf") -> C
     why = "half the message is the message at another scale; zeros in {} as well destroy the answer"
     pair = (f"upward {level}", f"upward {level} copy")
     truth = tuple(
-        SlotTruth(slot, f"the upward message of level {level}, exactly", True, False, why.format(other))
+        SlotTruth(slot, f"the upward message of level {level}, exactly (up to scale)", True, False, why.format(other))
         for slot, other in (pair, pair[::-1])
     )
     return replace(compiled, truth=truth)
@@ -39,7 +43,7 @@ def written_never_read(tree: FilteredTree, level: int, answer: Answer = "leaf") 
     """
     _check_level(tree, level, 0, "written_never_read")
     compiled = construct(tree, answer, None, Plant(unread=frozenset([level])))
-    message = f"the upward message of the sibling at level {level}, exactly"
+    message = f"the upward message of the sibling at level {level}, exactly (up to scale)"
     truth = (
         SlotTruth(f"sibling {level} unread", message, False, False, "no weight reads the slot"),
         SlotTruth(f"sibling {level}", message, True, True, "the only slot of this message that the MLP reads"),
@@ -58,13 +62,19 @@ def correlated_decoy(tree: FilteredTree, level: int, answer: Answer = "leaf") ->
     truth = (
         SlotTruth(f"upward {level} decoy", decoy, False, False, "no weight reads the slot"),
         SlotTruth(
-            f"upward {level}", f"the upward message of level {level}, exactly", True, True, "the only slot of it that is read"
+            f"upward {level}",
+            f"the upward message of level {level}, exactly (up to scale)",
+            True,
+            True,
+            "the only slot of it that is read",
         ),
     )
     return replace(compiled, truth=truth)
 
 
 def _check_level(tree: FilteredTree, level: int, lowest: int, where: str) -> None:
+    if not isinstance(tree, FilteredTree):
+        raise InputError(f"{where}: tree must be a FilteredTree, got {type(tree).__name__}. Pass FilteredTree(grammar, 4).")
     highest = tree.depth - 1
     if isinstance(level, bool) or not isinstance(level, int) or not lowest <= level <= highest:
         raise InputError(

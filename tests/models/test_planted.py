@@ -125,3 +125,5 @@ def test_levels_that_do_not_exist_are_refused(plant, level):
 def test_wrong_arguments_are_refused_as_by_the_plain_construction():
     with pytest.raises(InputError, match="answer must be one of leaf, root"):
         redundant_copy(TREE, 1, "both")
+    with pytest.raises(InputError, match="redundant_copy: tree must be a FilteredTree, got TreeGrammar"):
+        redundant_copy(TREE.grammar, 1)
