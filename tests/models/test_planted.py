@@ -12,7 +12,7 @@ from mechbp.models.planted import correlated_decoy, redundant_copy, written_neve
 
 PLANTS = {"copy": redundant_copy, "unread": written_never_read, "decoy": correlated_decoy}
 TREE = make_tree("ambiguous", 3, 4)
-TOKENS = masked_data(TREE, 200, "planted")
+TOKENS = masked_data(TREE, 80, "planted")
 
 
 def edited_answers(compiled, edits):
@@ -97,13 +97,13 @@ def test_the_decoy_is_the_left_childs_message_and_only_correlated_with_the_whole
     slot = compiled.slots[f"upward {level} decoy"]
     decoy = normalised(slot.of(mechbp.capture(compiled.model, TOKENS, [slot.readable_from])[slot.readable_from]).numpy())
     leaf = np.arange(16)
-    left_only = TOKENS.reshape(200, 2 ** (4 - level), 2, -1).copy()
+    left_only = TOKENS.reshape(80, 2 ** (4 - level), 2, -1).copy()
     left_only[:, :, 1] = TREE.mask_token
-    expected = TREE.beliefs(left_only.reshape(200, 16)).upward[4 - level][:, leaf >> level]
+    expected = TREE.beliefs(left_only.reshape(80, 16)).upward[4 - level][:, leaf >> level]
     assert np.abs(decoy - expected).max() < 1e-12
     message = TREE.beliefs(TOKENS).upward[4 - level][:, leaf >> level]
     assert 0.15 < r_squared(decoy, message) < 0.9
-    assert r_squared(decoy, message[np.roll(np.arange(200), 1)]) < 0.05
+    assert r_squared(decoy, message[np.roll(np.arange(80), 1)]) < 0.05
 
 
 def r_squared(features, targets):
