@@ -130,7 +130,7 @@ class CompiledBP:
 
 
 def compile_bp(
-    tree: FilteredTree, *, answer: Answer = "leaf", activation: Activation = "relu2", knots: int | None = None
+    tree: FilteredTree, answer: Answer = "leaf", *, activation: Activation = "relu2", knots: int | None = None
 ) -> CompiledBP:
     """Return a model whose logits are proportional to the exact posteriors of `tree`, at any filter level.
 
