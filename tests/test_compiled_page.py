@@ -9,6 +9,7 @@ from document_checks import claims_have_evidence, figures_can_be_drawn, survives
 
 import mechbp
 from analyses.compiled.construction import _slot_claim, _support_claim, traffic
+from analyses.compiled.limits import leaf_errors, rare_rules
 from analyses.compiled.walk import walk
 from mechbp import study
 from mechbp.models.compiled_bp import compile_bp
@@ -80,3 +81,24 @@ def test_the_walk_prints_exact_messages_and_the_known_answer(compiled):
     assert "looks at leaf 4 (1); all others 0" in lines[4] and any("leaf 6 (0.5), leaf 7 (0.5)" in line for line in lines)
     assert "[0.2053 0.1280 0.2622 0.4044]   BP [0.2053 0.1280 0.2622 0.4044]" in lines[-1]
     assert 20 <= len(lines) <= 35 and max(map(len, lines)) <= 112
+
+
+def test_rare_rules_leave_data_exact_and_ruin_uniform_sequences():
+    tree = mechbp.FilteredTree(rare_rules(1e-4), 5)
+    rare, draw = compile_bp(tree), mechbp.rng(0, "rare")
+    assert leaf_errors(rare, tree.sample(100, draw).tokens).max() < 1e-8
+    ruined = leaf_errors(rare, draw.integers(2, size=(200, 32)))
+    assert ruined.max() > 0.1 and 0.1 < (ruined > 1e-5).mean() < 0.3
+
+
+def test_answers_without_a_positive_logit_are_off_by_one():
+    """Evidence of probability 0 for another tree has no posterior, and one undefined sequence spares the others."""
+    rules = np.zeros((2, 2, 2))
+    rules[:, 0, 0] = 1.0
+    constant = compile_bp(mechbp.FilteredTree(mechbp.TreeGrammar(rules), 2))
+    assert (leaf_errors(constant, np.array([[0, 1, 1, 0], [0, 0, 0, 0]])) == [1, 0]).all()
+
+
+def test_the_page_says_where_it_is_not_exact(document):
+    text = " ".join(part for section in document.sections if section.id == "accuracy" for part in section.text)
+    assert "not exact on every input" in text and re.search(r"rare rules of 0\.001, the largest error is \S+ on data", text)

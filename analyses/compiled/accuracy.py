@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import mechbp
+from analyses.compiled.limits import limits_text
 from mechbp.divergence import kl_nats
 from mechbp.models.compiled_bp import compile_bp
 from mechbp.models.relu_width import WidthAccuracy, accuracy_by_width
@@ -43,6 +44,7 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
         "answer at an observed leaf is its posterior given all other leaves.",
         "Errors come from differences of squares of messages of unlike size, so improbable sequences lose digits: the messages "
         "of uniform ones differ by many orders of magnitude.",
+        limits_text(study, REQUIRED),
         "Filter levels: the 2^k nodes of depth k hang from the root, and a binary tree of copies of the root's symbol joins them "
         f"two by two in the last k blocks. Hidden units per block at k = 0 to 4: {', '.join(f'{w:,}' for w in widths)}. The "
         "paper says that l − k blocks suffice with k > 0; here there are l at every k.",

@@ -154,6 +154,19 @@ def test_logits_are_unnormalised_probabilities_not_log_probabilities():
     assert worst(logits.softmax(-1).numpy(), exact(tree, "root", tokens)) > 0.1
 
 
+@pytest.mark.parametrize("vocab_size", [2, 3])
+def test_evidence_weighs_what_keeps_a_typical_message_near_one(vocab_size):
+    """log γ per leaf is the entropy of the sequence, here summed over all sequences: the mean log of the root's message is 0."""
+    tree = make_tree("unambiguous", vocab_size, 2)
+    sequences = np.array(np.meshgrid(*[range(vocab_size)] * 4)).reshape(4, -1).T
+    log_evidence = tree.beliefs(sequences).log_evidence
+    entropy = -(np.exp(log_evidence) * log_evidence).sum()
+    assert entropy > 1 and abs(4 * np.log(leaf_scale(tree)) - entropy) < 1e-12
+    independent = make_tree("unambiguous", vocab_size, 2, 2)  # leaves that share the root only: never more than one by one
+    marginals = independent.priors[2]
+    assert 4 * np.log(leaf_scale(independent)) <= -(marginals * np.log(marginals)).sum() + 1e-12
+
+
 def test_answers_follow_edits_and_batches():
     tree = make_tree("ambiguous", 4, 3)
     compiled, tokens = compile_bp(tree), masked_data(tree, 30, "edits")
