@@ -29,8 +29,8 @@ def limits_text(study: Study, bound: float) -> str:
         )
     return (
         "It is not exact on every input. Under rules most of which are rare, uniform sequences are next to impossible, and "
-        f"their messages lose all digits (2 symbols, depth {DEPTH}, {n} sequences): {'; '.join(parts)}. Methods should be judged "
-        "on data."
+        f"their messages can lose all digits (2 symbols, depth {DEPTH}, {n} sequences): {'; '.join(parts)}. Methods should be "
+        "judged on data."
     )
 
 
