@@ -9,6 +9,7 @@ intervene. All of it is on data of the run's own filter level.
 from __future__ import annotations
 
 from analyses.mechanism.attention import study_attention
+from analyses.mechanism.interchange import study_interchange
 from analyses.mechanism.patching import study_patching
 from analyses.mechanism.probes import study_probes
 from mechbp.report.document import Section
@@ -25,7 +26,11 @@ def analyse(study: Study) -> dict[str, object]:
             reason = "probing, patching and attention maps are defined here for masked and root models"
             sections.append(Section(f"run-{run.name}", run.name, (), (), "skipped", reason))
             continue
-        for part in (study_probes, study_patching, study_attention):
+        probe_claims, probe_section, read = study_probes(study, run)
+        message_claims, message_section = study_interchange(study, run, read)
+        claims += [*message_claims, *probe_claims]
+        sections += [message_section, probe_section]
+        for part in (study_patching, study_attention):
             part_claims, section = part(study, run)
             claims += part_claims
             sections.append(section)

@@ -23,7 +23,8 @@ MESSAGES = ("upward", "downward", "marginals")
 CONTROL_TITLES = {"random_init": "random weights", "shuffled": "shuffled targets", "tokens": "token alone"}
 
 
-def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
+def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section, ProbeGrid | None]:
+    """Return claims, section and the probes of messages; None where these could not be fitted."""
     study.stage(f"{run.name}: probes")
     place = (f"probes-{run.name}", f"{run.name}: what can be read where")
     process, task = run.process, run.config.objective.task
@@ -40,7 +41,7 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
             rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
         )  # fmt: skip
     except TooFewSequences as error:
-        return [], Section(*place, (), (), "skipped", reason(error))
+        return [], Section(*place, (), (), "skipped", reason(error)), None
     study.stage(f"{run.name}: probes of every node")
     everywhere = probe(
         run.model, shown(process, task, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
@@ -77,7 +78,7 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _everywhere_figure(run, everywhere),
         _symbol_figure(run, symbol_grid, no_symbols),
     ]
-    return [_probe_claim(run, grid)], Section(*place, text, tuple(figures))
+    return [_probe_claim(run, grid)], Section(*place, text, tuple(figures)), grid
 
 
 def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
