@@ -62,8 +62,13 @@ class MessagePairs:
         return len(self.base)
 
     def mismatched(self, rng: np.random.Generator) -> MessagePairs:
-        """Return pairs whose expected answers are those of other pairs, at random: targets that nothing can be learnt from."""
-        return replace(self, expected=self.expected[rng.permutation(len(self))])
+        """Return pairs whose exact answers, the bystander's too, are those of other pairs at random: a control for learning."""
+        spared = self.bystander_answer
+        return replace(
+            self,
+            expected=self.expected[rng.permutation(len(self))],
+            bystander_answer=None if spared is None else spared[rng.permutation(len(self))],
+        )
 
 
 def message_pairs(
