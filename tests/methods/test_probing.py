@@ -116,6 +116,19 @@ def test_ridge_equals_scikit_learn(penalty: float) -> None:
         np.testing.assert_allclose(ours[:, node].T, peer.predict(features[200:]), rtol=0, atol=1e-8)
 
 
+def test_features_of_very_different_sizes_keep_ridge_exact() -> None:
+    """Squaring them, as a Gram matrix does, would leave the smallest at the mercy of rounding: an error of 1e-8 here."""
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(400, 30)) * np.logspace(0, -6, 30) @ np.linalg.qr(draw.normal(size=(30, 30)))[0]
+    targets = draw.dirichlet(np.ones(4), size=(400, 2)).transpose(2, 1, 0)
+    spectrum = Spectrum.of(features[:200])
+    fit = fit_ridge(spectrum, targets[..., :200], spectrum.rotate(features[200:]), targets[..., 200:], [1e-9])
+    ours = fit.predict(spectrum.rotate(features[200:]))
+    for node in range(2):
+        peer = Ridge(alpha=fit.penalty[node], solver="svd").fit(features[:200], targets[:, node, :200].T)
+        np.testing.assert_allclose(ours[:, node].T, peer.predict(features[200:]), rtol=0, atol=1e-10)
+
+
 def test_the_penalty_with_the_least_held_out_error_is_chosen_per_node() -> None:
     draw = np.random.default_rng(0)
     features = draw.normal(size=(120, 30))
