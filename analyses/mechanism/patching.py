@@ -42,13 +42,13 @@ def study_patching(study: Study, run: Run) -> tuple[list[Claim], Section]:
     noising: dict[str, PatchEffects] = {}
     left_out: list[str] = []
     for depth in [*range(process.depth, 0, -1), 0]:
-        name = WHOLE if depth == 0 else _subtree_name(process.depth - depth)
+        name = WHOLE if depth == 0 else subtree_name(process.depth - depth)
         study.stage(f"{run.name}: patching, {name}")
-        clean, corrupted = _pairs(study, run, depth, n)
+        clean, corrupted = redrawn_pairs(study, run, depth, n)
         if len(clean) < LEAST_PAIRS:
             left_out.append(name)
             continue
-        metric = _contrast(run, clean, corrupted)
+        metric = contrast_metric(run, clean, corrupted)
         sides = (shown(process, task, clean), shown(process, task, corrupted))
         sweep = partial(patch, run.model, *sides, metric)
         effects[name] = sweep(firing_hooks(run.model, PATCHED, sides[0][:1]), rng=study.rng(run.name, "patch", depth))
@@ -85,7 +85,7 @@ def study_patching(study: Study, run: Run) -> tuple[list[Claim], Section]:
     return claims, Section(*place, text, figures)
 
 
-def _pairs(study: Study, run: Run, depth: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+def redrawn_pairs(study: Study, run: Run, depth: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Clean and corrupted leaves whose exact answers differ; masked tasks hide the query leaf in both."""
     process, task = run.process, run.config.objective.task
     sample = process.sample(4 * n, study.rng(run.name, "clean", depth))
@@ -109,7 +109,7 @@ def _posterior(run: Run, tokens: np.ndarray) -> np.ndarray:
     return run.process.beliefs(tokens).marginals[run.process.depth][:, QUERY_LEAF]
 
 
-def _contrast(run: Run, clean: np.ndarray, corrupted: np.ndarray) -> Metric:
+def contrast_metric(run: Run, clean: np.ndarray, corrupted: np.ndarray) -> Metric:
     """Metric: log-probabilities at the query, weighted by the exact clean minus the exact corrupted posterior, per pair."""
     weights = torch.from_numpy(_posterior(run, clean) - _posterior(run, corrupted))
     query = -1 if run.config.objective.task == "root" else QUERY_LEAF
@@ -223,7 +223,7 @@ def _position_label(run: Run, position: object) -> str:
     return "ROOT" if position == run.process.n_leaves else str(position)
 
 
-def _subtree_name(height: int) -> str:
+def subtree_name(height: int) -> str:
     return "1 leaf redrawn" if height == 0 else f"{2**height} leaves redrawn"
 
 
