@@ -133,13 +133,17 @@ def later(sender):
         yield (Receiver("mlp", 0),)
 
 
+PATHS = [DirectPath(sender, receivers) for sender in SENDERS for receivers in later(sender)]
+SOME = PATHS[::7]  # of every kind: the receivers of a sender number no multiple of 7
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("ln", ["frozen", "recomputed"])
 @pytest.mark.parametrize("attention, normalization", [("bidirectional", "LN"), ("causal", "LN"), ("bidirectional", "none")])
 def test_equals_the_graph_on_every_kind_of_path(dtype, ln, attention, normalization):
     model = model_for(attention=attention, normalization=normalization, dtype=dtype)
     exact = Graph(model_for(attention=attention, normalization=normalization), ln == "frozen")
-    paths = [DirectPath(sender, receivers) for sender in SENDERS for receivers in later(sender)]
+    paths = PATHS if attention == "bidirectional" and dtype == torch.float64 else PATHS[::3]
     found = path_patch(model, CLEAN, CORRUPTED, metric, paths, ln)
     with torch.no_grad():
         expected = np.stack([metric(exact.patched(CLEAN, CORRUPTED, path)).numpy() for path in paths], axis=1)
@@ -232,15 +236,13 @@ def test_the_embedding_to_the_end_is_its_direct_effect():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_without_layer_norms_both_conventions_agree(dtype):
     model = model_for(normalization="none", dtype=dtype)
-    paths = [DirectPath(sender, receivers) for sender in SENDERS for receivers in later(sender)]
-    one, other = (path_patch(model, CLEAN, CORRUPTED, metric, paths, ln).values for ln in ("frozen", "recomputed"))
+    one, other = (path_patch(model, CLEAN, CORRUPTED, metric, SOME, ln).values for ln in ("frozen", "recomputed"))
     np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("ln", ["frozen", "recomputed"])
 def test_a_run_sent_to_itself_changes_nothing(ln):
-    paths = [DirectPath(sender, receivers) for sender in SENDERS for receivers in later(sender)]
-    found = path_patch(model_for(), CLEAN, CLEAN, metric, paths, ln)
+    found = path_patch(model_for(), CLEAN, CLEAN, metric, SOME, ln)
     np.testing.assert_allclose(found.effects, 0, rtol=0, atol=1e-13)
     assert np.isnan(found.normalized).all() and found.gap.mean == 0
 
@@ -263,10 +265,9 @@ class WithoutRestart(torch.nn.Module):
 @pytest.mark.parametrize("ln", ["frozen", "recomputed"])
 def test_models_that_cannot_restart_and_small_batches_give_the_same(ln):
     model = model_for()
-    paths = [DirectPath(sender, receivers) for sender in SENDERS for receivers in later(sender)]
-    expected = path_patch(model, CLEAN, CORRUPTED, metric, paths, ln).values
+    expected = path_patch(model, CLEAN, CORRUPTED, metric, SOME, ln).values
     for subject, batch_size in ((WithoutRestart(model), 128), (model, 3)):
-        found = path_patch(subject, CLEAN, CORRUPTED, metric, paths, ln, batch_size=batch_size)
+        found = path_patch(subject, CLEAN, CORRUPTED, metric, SOME, ln, batch_size=batch_size)
         np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-11)
 
 
