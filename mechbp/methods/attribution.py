@@ -10,32 +10,29 @@ unless the path moves them together. Compare with `patch` on some cells before b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, layer_of, matching_hooks
+from mechbp.methods.activation_gradients import Direction, GradientRuns, Tokens, gradients_on, move, stay
 from mechbp.methods.cells import cells_of, index_of, sums_by_cell
 from mechbp.methods.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.metric import Metric, score
+from mechbp.methods.metric import Metric
 from mechbp.methods.patching import PatchCell
 from mechbp.randomness import rng as named_rng
 
-Direction = Literal["denoising", "noising"]
 Along = Literal["hook", "cell"]
 Rule = Literal["gauss-legendre", "midpoint"]
-Tokens = Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
 Positions = Sequence[int | tuple[int, ...]] | None
-Move = Callable[[Tensor, slice], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +97,11 @@ def attribution_patch(
     (and one more forward pass for more than `batch_size` pairs). Parameters keep their `grad` and `requires_grad`.
     Raises HookError for a hook that is unknown or silent, InputError for other arguments that do not fit.
     """
-    with _gradients():
-        runs = _Runs("attribution_patch", model, clean, corrupted, metric, direction, batch_size)
+    with gradients_on():
+        runs = GradientRuns("attribution_patch", model, clean, corrupted, metric, direction, batch_size)
         names = matching_hooks(model, hooks)
         donor = runs.observe(runs.donor, names)
-        base, gradient = runs.differentiate(dict.fromkeys(names, _stay))
+        base, gradient = runs.differentiate(dict.fromkeys(names, stay))
         cells = _cells(names, base.activations, runs.base, positions, heads, runs.where)
         estimates = [
             total
@@ -143,8 +140,8 @@ def integrated_gradients(
             f"integrated_gradients: need along in {get_args(Along)}, rule in {get_args(Rule)} and steps >= 1, "
             f"got {along!r}, {rule!r} and {steps}."
         )
-    with _gradients():
-        runs = _Runs("integrated_gradients", model, clean, corrupted, metric, direction, batch_size)
+    with gradients_on():
+        runs = GradientRuns("integrated_gradients", model, clean, corrupted, metric, direction, batch_size)
         names = matching_hooks(model, hooks)
         donor, base = (runs.observe(tokens, names) for tokens in (runs.donor, runs.base))
         cells = _cells(names, base.activations, runs.base, positions, heads, runs.where)
@@ -157,11 +154,11 @@ def integrated_gradients(
                 if moving is not None:
                     moved[index_of(moving)] = change[index_of(moving)]
                 product = moved * sum(
-                    weight * runs.differentiate({name: partial(_move, at * moved)})[1][name]
+                    weight * runs.differentiate({name: partial(move, at * moved)})[1][name]
                     for at, weight in zip(*nodes(steps, rule), strict=True)
                 )
                 estimates += sums_by_cell(product, cells[name] if moving is None else [moving])
-                end = runs.observe(runs.base, (), {name: partial(_move, moved)})
+                end = runs.observe(runs.base, (), {name: partial(move, moved)})
                 total = product.flatten(1).sum(dim=1).double().cpu()
                 errors.append(total - torch.from_numpy(end.metric - base.metric))
     method = f"mean gradient along each {along}'s path, {steps} {rule} steps"
@@ -174,111 +171,6 @@ def nodes(steps: int, rule: Rule) -> tuple[Float64[np.ndarray, " step"], Float64
         return (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
     at, weights = np.polynomial.legendre.leggauss(steps)
     return (at + 1) / 2, weights / 2
-
-
-@contextmanager
-def _gradients() -> Iterator[None]:
-    """Gradients on, whatever the caller's mode, and that mode again afterwards."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
-def _stay(value: Tensor, _: slice) -> Tensor:
-    return value
-
-
-def _move(change: Tensor, value: Tensor, rows: slice) -> Tensor:
-    return value + change[rows]
-
-
-class _Observed(NamedTuple):
-    """What a run shows: activations by hook, and the metric of every example."""
-
-    activations: dict[str, Tensor]
-    metric: Float64[np.ndarray, " n"]
-
-
-class _Runs:
-    """The two runs of every pair, and gradients of the metric at base runs whose activations were moved."""
-
-    def __init__(
-        self, where: str, model: HookedModel, clean: Tokens, corrupted: Tokens, metric: Metric, direction: str, batch_size: int
-    ) -> None:
-        check_model(model)
-        if direction not in get_args(Direction) or batch_size < 1:
-            raise InputError(
-                f"{where}: need direction in {get_args(Direction)} and batch_size >= 1, got {direction!r} and {batch_size}."
-            )
-        self.where, self.model, self.metric, self.donor, self.base = where, model, metric, *_pair(model, clean, corrupted, where)
-        if direction == "noising":
-            self.donor, self.base = self.base, self.donor
-        self.parts = [slice(start, start + batch_size) for start in range(0, len(self.base), batch_size)]
-
-    @torch.no_grad()
-    def observe(self, tokens: Tensor, names: Iterable[str], moves: Mapping[str, Move] | None = None) -> _Observed:
-        """Run the tokens with activations moved, and return those at `names` with the metric."""
-        runs = [self._run(tokens, rows, moves or dict.fromkeys(names, _stay)) for rows in self.parts]
-        activations = {name: torch.cat([seen[name] for _, _, seen in runs]) for name in names}
-        return _Observed(activations, self._metric(torch.cat([logits for logits, _, _ in runs]))[0])
-
-    def differentiate(self, moves: Mapping[str, Move]) -> tuple[_Observed, dict[str, Tensor]]:
-        """Run the base with activations moved; return what it shows and each example's gradient of its metric at the hooks."""
-        values: Float64[np.ndarray, " n"] = np.empty(0)
-        weights = torch.empty(0)
-        if len(self.parts) > 1:  # the metric needs all logits at once, and so many graphs would not fit
-            with torch.no_grad():
-                values, weights = self._metric(torch.cat([self._run(self.base, rows, moves)[0] for rows in self.parts]))
-        seen: dict[str, list[Tensor]] = {name: [] for name in moves}
-        found: dict[str, list[Tensor]] = {name: [] for name in moves}
-        for rows in self.parts:
-            logits, leaves, activations = self._run(self.base, rows, moves)
-            if len(self.parts) == 1:
-                values, weights = self._metric(logits)
-            gradients: Sequence[Tensor | None] = [None] * len(leaves)
-            if logits.requires_grad:
-                gradients = torch.autograd.grad(logits, list(leaves.values()), weights[rows], allow_unused=True)
-            for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
-                seen[name].append(activations[name])
-                found[name].append(torch.zeros_like(leaf) if gradient is None else gradient)
-        observed = _Observed({name: torch.cat(parts) for name, parts in seen.items()}, values)
-        return observed, {name: torch.cat(parts) for name, parts in found.items()}
-
-    def _run(self, tokens: Tensor, rows: slice, moves: Mapping[str, Move]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Logits of some rows, a leaf of zeros added to each moved activation, and the activations."""
-        leaves: dict[str, Tensor] = {}
-        seen: dict[str, Tensor] = {}
-
-        def track(name: str) -> Callable[[Tensor], Tensor]:
-            def edited(value: Tensor) -> Tensor:
-                value = moves[name](value, rows)
-                # The gradient of what is added is the activation's own; parameters are never differentiated.
-                leaves[name], seen[name] = torch.zeros_like(value, requires_grad=True), value.detach().clone()
-                return value + leaves[name]
-
-            return edited
-
-        with edit(self.model, {name: track(name) for name in moves}):
-            return forward(self.model, tokens[rows]), leaves, seen
-
-    def _metric(self, logits: Tensor) -> tuple[Float64[np.ndarray, " n"], Tensor]:
-        """The metric of every example, and its gradient with respect to the example's logits."""
-        with torch.enable_grad():
-            leaf = logits.detach().requires_grad_()
-            values = self.metric(leaf)
-            scores = score(lambda _: values, leaf, f"{self.where}: a run")
-            if not values.requires_grad:
-                raise InputError(
-                    f"{self.where}: metric must be differentiable; its result does not depend on the logits in torch."
-                )
-            return scores, torch.autograd.grad(values.sum(), leaf)[0]
-
-
-def _pair(model: HookedModel, clean: Tokens, corrupted: Tokens, where: str) -> tuple[Tensor, Tensor]:
-    first, second = to_tokens(model, clean), to_tokens(model, corrupted)
-    if first.shape != second.shape:
-        shapes = f"{list(first.shape)} and {list(second.shape)}"
-        raise InputError(f"{where}: clean and corrupted must pair up row by row in one shape, got {shapes}.")
-    return first, second
 
 
 def _cells(

@@ -85,12 +85,13 @@ def test_attribution_patching_is_the_derivative_of_patching():
         np.testing.assert_allclose(estimate, (ends[0] - ends[1]) / (2 * step), rtol=0, atol=1e-6, err_msg=str(cell))
 
 
-@pytest.mark.parametrize("estimate", [attribution_patch, lambda *args: integrated_gradients(*args, "hook", steps=1)])
+@pytest.mark.parametrize(
+    "estimate", [attribution_patch, lambda *args, **options: integrated_gradients(*args, "hook", steps=1, **options)]
+)
 def test_both_are_exact_for_a_linear_model(estimate):
     for direction in ("denoising", "noising"):
         exact = patch(LinearModel(), CLEAN, CORRUPTED, linear, "*", direction=direction)
-        clean, corrupted = (CLEAN, CORRUPTED) if direction == "denoising" else (CORRUPTED, CLEAN)
-        found = estimate(LinearModel(), clean, corrupted, linear, "*")
+        found = estimate(LinearModel(), CLEAN, CORRUPTED, linear, "*", direction=direction)
         assert found.cells == exact.cells and np.abs(exact.effects).max() > 1
         np.testing.assert_allclose(found.estimates, exact.effects, rtol=0, atol=1e-10)
         np.testing.assert_allclose(found.normalized_effect.mean, exact.normalized_effect.mean, rtol=0, atol=1e-10)
