@@ -242,7 +242,7 @@ def test_agreement_of_planted_estimates():
     off[:, 7] += 3 * gap
     one = agreement(with_estimates(exact, off), exact, rng(0))
     assert one.worst_cell == 7 and abs(float(one.largest_error.mean) - 3) < 1e-9 and float(one.share_off.mean) == 1 / one.n_cells
-    assert one.largest_error.low < 3 < one.largest_error.high  # the gap is resampled too
+    assert one.largest_error.low < 2.9 and one.largest_error.high > 3.1  # the gap is resampled too
     assert one.pearson.low <= one.pearson.mean <= one.pearson.high < 1
     assert one.to_dict()["pearson"]["n"] == 40 and one.to_dict()["worst_cell"] == 7
 
