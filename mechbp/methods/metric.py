@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
@@ -24,3 +24,22 @@ def score(metric: Metric, logits: Float[Tensor, "n position q"], where: str) -> 
     if not bool(torch.isfinite(values).all()):
         raise InputError(f"{where}: metric is not finite for example {int((~torch.isfinite(values)).nonzero()[0])}.")
     return values.detach().double().cpu().numpy()
+
+
+def positions_read(metric: Metric, logits: Float[Tensor, "n position q"]) -> Bool[Tensor, "n position"]:
+    """Find, by spoiling one position at a time, which positions of each example its metric can depend on.
+
+    A position counts as read if NaN or either of two other values there changes the metric, and all do if the metric fails on
+    NaN. That holds for these logits only: whoever relies on it puts NaN where nothing is read, and looks for NaN in the result.
+    """
+    read = torch.zeros(logits.shape[:2], dtype=torch.bool)
+    try:
+        base = metric(logits)
+        for position in range(logits.shape[1]):
+            for spoilt in (torch.nan, 37.5, -11.25):
+                changed = logits.clone()
+                changed[:, position] = torch.linspace(1, 2, logits.shape[2]).to(logits) * spoilt
+                read[:, position] |= (metric(changed) != base).to(read.device)  # NaN differs from everything
+    except (RuntimeError, ValueError, IndexError, ArithmeticError):
+        return torch.ones_like(read)
+    return read

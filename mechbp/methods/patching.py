@@ -8,9 +8,8 @@ finished by restarting at block l + 1. This is exact and needs hooks only; many 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -19,37 +18,15 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
-from mechbp.errors import HookError, InputError
-from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.errors import InputError
+from mechbp.hooks import HookedModel, capture, check_model, layer_of, matching_hooks, to_tokens
 from mechbp.methods.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.metric import Metric, score
+from mechbp.methods.metric import Metric, positions_read, score
+from mechbp.methods.patch_runs import Runs
+from mechbp.methods.patch_sites import Position, Site, position_groups, site_of
 from mechbp.randomness import rng as named_rng
 
 Direction = Literal["denoising", "noising"]
-Position = int | tuple[int, ...] | None
-
-
-class Site(NamedTuple):
-    """How an activation is indexed, and how far a patch at one position spreads inside its block."""
-
-    axes: Literal["position", "position head", "head query key"]
-    local: bool
-    """Whether the patch changes the residual stream after the block at its own position only."""
-
-
-SITES = {
-    "hook_resid_pre": Site("position", local=False),
-    "hook_resid_mid": Site("position", local=True),
-    "hook_resid_post": Site("position", local=True),
-    "hook_attn_out": Site("position", local=True),
-    "hook_mlp_out": Site("position", local=True),
-    "hook_q": Site("position head", local=True),
-    "hook_k": Site("position head", local=False),
-    "hook_v": Site("position head", local=False),
-    "hook_z": Site("position head", local=True),
-    "hook_pattern": Site("head query key", local=True),
-}
-"""Activations that can be patched, by the last part of the hook name."""
 
 
 class PatchCell(NamedTuple):
@@ -171,20 +148,21 @@ def patch(
     denoising = direction == "denoising"
     base_tokens, donor_tokens = (corrupted_tokens, clean_tokens) if denoising else (clean_tokens, corrupted_tokens)
     names = matching_hooks(model, hooks)
-    sites = {name: _site_of(name) for name in names}
-    groups = _position_groups(positions, base_tokens.shape[1])
-    runs = _Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
+    sites = {name: site_of(name) for name in names}
+    groups = position_groups(positions, base_tokens.shape[1])
+    runs = Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
 
-    base, donor = (score(metric, runs.logits(tokens), "patch: the unpatched run") for tokens in (base_tokens, donor_tokens))
+    base_logits, donor_logits = runs.logits(base_tokens), runs.logits(donor_tokens)
+    base, donor = (score(metric, logits, "patch: the unpatched run") for logits in (base_logits, donor_logits))
+    runs.read_only(positions_read(metric, base_logits) | positions_read(metric, donor_logits), base_logits)
     cells: list[PatchCell] = []
     values: list[np.ndarray] = []
     for name, site in sites.items():
         labels: list[Position] = [None] if site.axes == "head query key" and positions is None else list(groups)
         n_heads = {"position": None, "position head": -2, "head query key": 1}[site.axes]
         for head in range(runs.donors[name].shape[n_heads]) if heads and n_heads is not None else [None]:
-            for label, logits in zip(labels, runs.patched_logits(name, site, labels, head), strict=True):
-                cells.append(PatchCell(name, label, head))
-                values.append(score(metric, logits, f"patch: {name}, position {label}, head {head}"))
+            cells += [PatchCell(name, label, head) for label in labels]
+            values += _scores(runs, metric, name, site, labels, head)
     stacked = np.stack(values, axis=1)
     draw = named_rng(0, "patch") if rng is None else rng
     return PatchEffects(
@@ -199,133 +177,19 @@ def patch(
     )
 
 
-class _Runs:
-    """The base run, ready to be restarted at any block, and the donor's activations to patch into it."""
+def _scores(runs: Runs, metric: Metric, name: str, site: Site, labels: list[Position], head: int | None) -> list[np.ndarray]:
+    """Metric of every patched run of one hook and head.
 
-    def __init__(self, model: HookedModel, base: Tensor, donor: Tensor, donors: dict[str, Tensor], batch_size: int) -> None:
-        self.model, self.base, self.donor, self.donors, self.batch_size = model, base, donor, donors, batch_size
-        self.residuals = self._residuals()
-
-    def logits(self, tokens: Tensor) -> Tensor:
-        """Logits [n, position, q] of an unpatched run."""
-        return torch.cat([forward(self.model, rows) for rows in tokens.split(self.batch_size)])
-
-    def patched_logits(self, name: str, site: Site, positions: list[Position], head: int | None) -> Iterator[Tensor]:
-        """Logits [n, position, q] of every patched run at one hook and head, in the order of `positions`."""
-        layer, donors = layer_of(name), self.donors[name]
-        if self.residuals is not None and layer is not None:
-            if name.endswith("hook_resid_pre"):
-                start = {"start_at_layer": layer}
-                return self._finish(self.residuals[layer], start, _Write(None, site, head, donors), positions)
-            if site.local and (after := self._residual_after(layer, name, site, head)) is not None:
-                start, residual = {"start_at_layer": layer + 1}, _Write(None, SITES["hook_resid_post"], None, after)
-                return self._finish(self.residuals[layer + 1], start, residual, positions)
-        return self._finish(self.base, {}, _Write(name, site, head, donors), positions)
-
-    def _residuals(self) -> list[Tensor] | None:
-        """Base residual stream before every block and after the last; None where the model cannot restart from it."""
-        blocks = [name for name in self.model.hook_dict if name.endswith(".hook_resid_pre")]
-        if not blocks or not accepts(self.model, "start_at_layer", "stop_at_layer"):
-            return None
-        last = f"blocks.{len(blocks) - 1}.hook_resid_post"
-        captured = capture(self.model, self.base, [*blocks, last], self.batch_size)
-        residuals = [*(captured[f"blocks.{layer}.hook_resid_pre"] for layer in range(len(blocks))), captured[last]]
-        few = slice(0, 2)  # believe the signature only after a restart has reproduced the run
-        restarted = forward(self.model, residuals[-2][few], start_at_layer=len(blocks) - 1)
-        return residuals if torch.allclose(restarted, forward(self.model, self.base[few]), rtol=1e-4, atol=1e-4) else None
-
-    def _residual_after(self, layer: int, name: str, site: Site, head: int | None) -> Tensor | None:
-        """Residual stream after the block when the site is patched at every position, which is each position's own patch.
-
-        None if patching a single position of a pair that differs, any of them, shows that this model's block spreads it.
-        """
-        assert self.residuals is not None
-        if name.endswith("hook_resid_post"):
-            return self.donors[name]
-        write = _Write(name, site, head, self.donors[name])
-        starts = range(0, len(self.base), self.batch_size)
-        patched = torch.cat([self._through_block(layer, write, slice(start, start + self.batch_size), None) for start in starts])
-        differing = (self.donor != self.base).any(dim=1).nonzero()[:, 0]  # equal runs would show no spread
-        few = slice(int(differing[0]), int(differing[0]) + 1) if len(differing) else slice(0, 1)
-        for position in range(self.base.shape[1]):
-            expected = self.residuals[layer + 1][few].clone()
-            expected[:, position] = patched[few, position]
-            if not torch.allclose(self._through_block(layer, write, few, position), expected, rtol=1e-4, atol=1e-4):
-                return None
-        return patched
-
-    def _through_block(self, layer: int, write: _Write, rows: slice, position: Position) -> Tensor:
-        """Residual stream of these rows after the block, patched inside it."""
-        assert self.residuals is not None and write.hook is not None
-        into = partial(_write, donor=write.donors[rows], positions=[position], site=write.site, head=write.head)
-        with edit(self.model, {write.hook: into}):
-            return forward(self.model, self.residuals[layer][rows], start_at_layer=layer, stop_at_layer=layer + 1)
-
-    def _finish(self, inputs: Tensor, start: dict[str, int], write: _Write, positions: list[Position]) -> Iterator[Tensor]:
-        """Run `inputs` once per entry of `positions`, many at a time, with the donor written in at that position."""
-        n = len(inputs)
-        cells_per_batch, rows_per_cell = max(1, self.batch_size // n), min(n, self.batch_size)
-        for first in range(0, len(positions), cells_per_batch):
-            group = positions[first : first + cells_per_batch]
-            parts = []
-            for rows, donor in zip(inputs.split(rows_per_cell), write.donors.split(rows_per_cell), strict=True):
-                tiled = rows.repeat(len(group), *[1] * (rows.ndim - 1))
-                into = partial(_write, donor=donor, positions=group, site=write.site, head=write.head)
-                if write.hook is None:
-                    logits = forward(self.model, into(tiled), **start)
-                else:
-                    with edit(self.model, {write.hook: into}):
-                        logits = forward(self.model, tiled, **start)
-                parts.append(logits.unflatten(0, (len(group), len(rows))))
-            yield from torch.cat(parts, dim=1)
-
-
-class _Write(NamedTuple):
-    """Where the donor's activations go: into a hook, or into the forward pass's own input if `hook` is None."""
-
-    hook: str | None
-    site: Site
-    head: int | None
-    donors: Tensor
-
-
-def _write(tiled: Tensor, donor: Tensor, positions: list[Position], site: Site, head: int | None) -> Tensor:
-    """Write the donor [n, ...] into the g-th of the stacked copies [g * n, ...] at the g-th position; return the stack."""
-    copies = tiled.unflatten(0, (len(positions), len(donor)))
-    which_head = slice(None) if head is None else head
-    for copy, position in zip(copies, positions, strict=True):
-        where = slice(None) if position is None else list(position) if isinstance(position, tuple) else position
-        index = {
-            "position": (slice(None), where),
-            "position head": (slice(None), where, which_head),
-            "head query key": (slice(None), which_head, where),
-        }[site.axes]
-        copy[index] = donor[index]
-    return tiled
-
-
-def _site_of(name: str) -> Site:
-    site = SITES.get(name.rpartition(".")[2])
-    if site is None:
-        raise HookError(f"patch: {name} is no site for patching. Sites: {', '.join(SITES)}.")
-    return site
-
-
-def _position_groups(positions: Sequence[int | tuple[int, ...]] | None, length: int) -> list[int | tuple[int, ...]]:
-    """The positions asked for, negative ones counted from the end, or every position."""
-    if positions is not None and (isinstance(positions, str) or not isinstance(positions, Iterable)):
-        raise InputError(f"patch: positions must be a list of positions or tuples of them, got {positions!r:.60}.")
-    groups: list[int | tuple[int, ...]] = []
-    for wanted in range(length) if positions is None else positions:
-        members = wanted if isinstance(wanted, tuple) else (wanted,)
-        if not members or not all(_is_position(member, length) for member in members):
-            raise InputError(f"patch: positions must name positions 0..{length - 1}, or tuples of them, got {wanted!r:.60}.")
-        resolved = tuple(range(length)[p] for p in members)
-        groups.append(resolved if isinstance(wanted, tuple) else resolved[0])
-    if not groups:
-        raise InputError("patch: positions is empty. Pass None for every position.")
-    return groups
-
-
-def _is_position(value: object, length: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and -length <= int(value) < length
+    Should the metric, on some patched run, read a position that it did not read before, it meets NaN there: the hook is then
+    computed again at all positions, and so is everything after it.
+    """
+    values = []
+    for label, logits in zip(labels, runs.patched_logits(name, site, labels, head), strict=True):
+        try:
+            values.append(score(metric, logits, f"patch: {name}, position {label}, head {head}"))
+        except InputError:
+            if runs.finisher is None:
+                raise
+            runs.finisher = None
+            return _scores(runs, metric, name, site, labels, head)
+    return values

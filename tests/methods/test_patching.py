@@ -10,7 +10,7 @@ from torch import nn
 
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import capture, edit
-from mechbp.methods import patching
+from mechbp.methods import patch_sites
 from mechbp.methods.patching import patch
 from mechbp.models.build import build_model
 from mechbp.models.config import ModelConfig
@@ -117,7 +117,7 @@ def test_a_block_that_spreads_patches_is_found_out(monkeypatch):
     """A key patch is not local: a table that says so by mistake must not change any number."""
     model, clean, corrupted = model_for(), tokens_for(4, 6, 1), tokens_for(4, 6, 2)
     right = patch(model, clean, corrupted, metric, "blocks.*.attn.hook_k").values
-    monkeypatch.setitem(patching.SITES, "hook_k", patching.Site("position head", local=True))
+    monkeypatch.setitem(patch_sites.SITES, "hook_k", patch_sites.Site("position head", local=True))
     np.testing.assert_array_equal(patch(model, clean, corrupted, metric, "blocks.*.attn.hook_k").values, right)
 
 
@@ -129,7 +129,7 @@ def test_a_block_that_spreads_patches_to_the_right_only_is_found_out(monkeypatch
     last = lambda logits: logits[:, -1, 0]  # noqa: E731
     right = patch(model, clean, corrupted, last, "blocks.*.attn.hook_k").values
     assert np.ptp(right, axis=1).max() > 1e-4
-    monkeypatch.setitem(patching.SITES, "hook_k", patching.Site("position head", local=True))
+    monkeypatch.setitem(patch_sites.SITES, "hook_k", patch_sites.Site("position head", local=True))
     np.testing.assert_array_equal(patch(model, clean, corrupted, last, "blocks.*.attn.hook_k").values, right)
 
 
