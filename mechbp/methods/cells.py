@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.methods.patching import SITES, PatchCell, Position
+from mechbp.methods.patch_sites import SITES, Position
+from mechbp.methods.patching import PatchCell
 
 Index = tuple[slice | list[int], ...]
 

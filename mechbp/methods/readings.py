@@ -24,10 +24,13 @@ def proportional_reading(logits: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
     """Return the log of each output's share of the sum: how compiled models answer, whose logits are probabilities up to scale.
 
     An edited compiled model can leave outputs below 0, which are no weights; their magnitudes are read, so that such an answer is
-    finite, wrong, and has a gradient.
+    finite, wrong, and has a gradient. Outputs that are all 0, or overflow, answer nothing: every symbol alike.
     """
     weights = logits.double().abs()
-    return (weights / weights.sum(dim=-1, keepdim=True)).clamp_min(FLOOR).log()
+    total = weights.sum(dim=-1, keepdim=True)
+    says = (total > 0) & total.isfinite()
+    shares = torch.where(says, weights / torch.where(says, total, 1), 1 / logits.shape[-1])
+    return shares.clamp_min(FLOOR).log()
 
 
 def kl_to_reading(exact: Float64[Tensor, "n q"], log_answer: Float[Tensor, "n q"]) -> Float[Tensor, " n"]:
