@@ -2,7 +2,10 @@
 
 No trained run is studied. The page shows what the model is made of, holds it against belief propagation over depths,
 vocabularies, filter levels and kinds of evidence, replaces its squares by plain ReLU, and follows one sequence through it.
-Controls: uniform attention, messages of other sequences, the model of another filter level, leaf frequencies.
+Then the methods of the suite are asked what is known of this model: where messages can be read, where differences travel, which
+slots are used, and who is fooled by circuits planted in it.
+Controls: uniform attention, messages of other sequences, the model of another filter level, leaf frequencies, random weights of
+the same architecture, and every place where by construction there is nothing to find.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.compiled.accuracy import grammar, study_accuracy, study_relu
+from analyses.compiled.causal import study_causal
 from analyses.compiled.construction import study_construction
+from analyses.compiled.flow import study_flow
+from analyses.compiled.plants import study_plants
+from analyses.compiled.probes import study_probes
 from analyses.compiled.walk import walk
 from mechbp.models.compiled_bp import CompiledBP, compile_bp
 from mechbp.processes.tree import FilteredTree
@@ -27,6 +34,8 @@ def analyse(study: Study) -> dict[str, object]:
     """Return the content of the page."""
     compiled = compile_bp(FilteredTree(grammar(4), 4))
     parts = [study_construction(study, compiled), study_accuracy(study), study_relu(study)]
+    parts += [part(study, compiled) for part in (study_probes, study_flow, study_causal)]
+    parts.append(study_plants(study, compiled.tree))
     claims = [claim for found, _ in parts for claim in found]
     claims.sort(key=lambda claim: claim.id != "compiled-exact")
     construction, *others = (section for _, section in parts)
@@ -35,7 +44,7 @@ def analyse(study: Study) -> dict[str, object]:
         "slug": "compiled_bp",
         "title": "A transformer that is belief propagation",
         "lead": f"{held} of {len(claims)} claims hold. This model was built by hand, so what it computes, where, and what it "
-        "reads is known: it is the ground truth on which methods can be judged.",
+        "reads is known: it is the ground truth on which the methods of the other pages are judged here.",
         "claims": tuple(claims),
         "sections": (construction, _walk_section(compiled), *others),
     }

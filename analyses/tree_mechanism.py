@@ -1,13 +1,15 @@
 """Claim: where and how the network computes belief propagation: which messages it holds, where they flow, what attention does.
 
-Three methods, each with its control: linear probes for upward, downward and marginal messages of every ancestor, held out by
-sequence; activation patching of pairs that differ in one subtree; attention against the pattern of the paper's construction,
-with its causal companion, replacing patterns and measuring the loss. Probes and maps correlate; patching and replacement
-intervene. All of it is on data of the run's own filter level.
+The headline is causal: messages written into a run, or erased from it, against exact inference with that message replaced or
+missing. Beside it, each with its control: linear probes for upward, downward and marginal messages of every ancestor, held out
+by sequence; activation patching of pairs that differ in one subtree, and how well gradients estimate it; attention against the
+pattern of the paper's construction, with its causal companion, replacing patterns and measuring the loss. Probes and maps
+correlate; the others intervene. All of it is on data of the run's own filter level.
 """
 
 from __future__ import annotations
 
+from analyses.mechanism.approximations import study_approximations
 from analyses.mechanism.attention import study_attention
 from analyses.mechanism.interchange import study_interchange
 from analyses.mechanism.patching import study_patching
@@ -30,7 +32,7 @@ def analyse(study: Study) -> dict[str, object]:
         message_claims, message_section = study_interchange(study, run, read)
         claims += [*message_claims, *probe_claims]
         sections += [message_section, probe_section]
-        for part in (study_patching, study_attention):
+        for part in (study_patching, study_approximations, study_attention):
             part_claims, section = part(study, run)
             claims += part_claims
             sections.append(section)
@@ -38,8 +40,9 @@ def analyse(study: Study) -> dict[str, object]:
     return {
         "slug": "tree_mechanism",
         "title": "Where and how does the network compute it?",
-        "lead": f"{held} of {len(claims)} claims hold. Probes say what can be read where, patching says what flows where, and "
-        "replacing attention patterns says what the attention is needed for.",
+        "lead": f"{held} of {len(claims)} claims hold. Probes say what can be read where; writing a message into a run, and "
+        "erasing it, say which of what can be read is used; patching says what flows where, and replacing attention patterns "
+        "says what the attention is needed for.",
         "claims": tuple(claims),
         "sections": tuple(sections),
     }

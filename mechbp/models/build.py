@@ -34,11 +34,13 @@ def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: i
         d_vocab=d_vocab,
         d_vocab_out=d_vocab_out,
     )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            _initialise(name.rpartition(".")[2], parameter, generator, spread=0.8 / config.d_model**0.5)
-    return model.eval()
+    return _drawn(model, seed)
+
+
+def untrained_twin(model: HookedTransformer, seed: int) -> HookedTransformer:
+    """Return a model of the same architecture in eval mode, its weights drawn from `seed` as by `build_model`: a control."""
+    settings = {key: value for key, value in model.cfg.to_dict().items() if key not in ("init_weights", "device")}
+    return _drawn(hooked_transformer(**settings), seed)
 
 
 def hooked_transformer(**settings: Any) -> HookedTransformer:
@@ -50,6 +52,14 @@ def hooked_transformer(**settings: Any) -> HookedTransformer:
         # The class is deprecated in 3.9 in favour of a bridge that lacks what we need; its users need not hear of it.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return HookedTransformer(HookedTransformerConfig(init_weights=False, device="cpu", **settings))
+
+
+def _drawn(model: HookedTransformer, seed: int) -> HookedTransformer:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            _initialise(name.rpartition(".")[2], parameter, generator, spread=0.8 / model.cfg.d_model**0.5)
+    return model.eval()
 
 
 def _initialise(name: str, parameter: Tensor, generator: torch.Generator, *, spread: float) -> None:
