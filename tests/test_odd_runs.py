@@ -22,7 +22,7 @@ LACKS = {
     ("attention-only", "tree_mechanism"): {"fig-attention-only-patch-mlp-out": "no hook_mlp_out"},
     ("tiny", "tree_mechanism"): {
         "messages-tiny": "its messages cannot be probed",
-        "probes-tiny": "the control 'tokens' has 3 features at position 0, one per token, but only 3 distinct"
+        "probes-tiny": "the control 'tokens' has 3 features at position 0, one per token, but only 3 distinct",
     },
     ("tiny", "tree_levels"): {
         "ancestors-masked": "the control 'tokens' has 2 features at position 0, one per token, but only 2 distinct"
