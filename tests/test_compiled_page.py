@@ -24,9 +24,9 @@ def compiled():
 
 @pytest.fixture(scope="module")
 def document():
-    """The page on samples of 6 sequences."""
+    """The page on samples of 8 sequences; more only where `--quick` needs them for a fit."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(study.Study, "size", lambda self, full, quick: 6)
+        patched.setattr(study.Study, "size", lambda self, full, quick: quick if quick > 250 else min(quick, 8))
         return study.analyse(study.load_analysis("compiled_bp"), study.Study((), True, lambda text: None))
 
 
@@ -37,11 +37,14 @@ def test_the_document_is_sound(document):
     assert document.provenance.runs == {} and study.load_analysis("compiled_bp").RUNS is None
 
 
-def test_every_claim_holds_and_the_first_is_exactness(document):
+def test_every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document):
     verdicts = {claim.id: claim.verdict for claim in document.claims}
     assert next(iter(verdicts)) == "compiled-exact"
-    assert set(verdicts) == {f"compiled-{part}" for part in ("exact", "support", "slots", "levels", "relu")}
-    assert {verdict for id, verdict in verdicts.items() if id != "compiled-relu"} == {"holds"}
+    known = {f"compiled-{part}" for part in ("exact", "support", "slots", "levels")}
+    known |= {f"tools-{part}" for part in ("probes", "probes-scale", "patching", "attention", "interchange", "erasure")}
+    known |= {f"planted-{part}" for part in ("probe", "zero", "causal")}
+    assert {id: verdict for id, verdict in verdicts.items() if id in known} == dict.fromkeys(known, "holds")
+    assert verdicts.keys() - known == {"compiled-relu", "tools-subspaces"}  # how near, and how good, is for samples to say
     assert {section.status for section in document.sections} == {"done"}
 
 

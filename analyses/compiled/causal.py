@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyses.compiled.probes import level_names, stage_names, stages
+from analyses.compiled.probes import level_names, message_names, stages
 from mechbp.hooks import capture, to_array
 from mechbp.methods.erasure import Eraser, leace
 from mechbp.methods.interchange import WHOLE, erase, interchange
@@ -178,7 +178,7 @@ def _handles_claim(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
 
 
 def _slot_figure(compiled: CompiledBP, tests: list[SlotTests]) -> FigureData:
-    names = level_names(compiled)
+    names = message_names(compiled)
     return FigureData(
         id="fig-tools-slots",
         kind="heatmap",
@@ -189,18 +189,18 @@ def _slot_figure(compiled: CompiledBP, tests: list[SlotTests]) -> FigureData:
         alt="One cell of 1 per stage on the diagonal of upward slots, zeros elsewhere.",
         data={
             "rows": list(compiled.slots),
-            "columns": stage_names(compiled),
-            "column_title": "written at",
+            "columns": [str(block) for block in range(compiled.tree.depth + 1)],
+            "column_title": "written after block",
             "value_title": "share explained",
             "range": [0, 1],
             "panel_columns": 2,
-            "panels": [{"title": f"message {names[test.level]}", "values": np.round(test.written, 3)} for test in tests],
+            "panels": [{"title": names[test.level], "values": np.round(test.written, 3)} for test in tests],
         },
     )
 
 
 def _handle_figure(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]) -> FigureData:
-    names = level_names(compiled)
+    names = message_names(compiled)
     first = next(iter(handles.values()))
     return FigureData(
         id="fig-tools-handles",
@@ -212,7 +212,7 @@ def _handle_figure(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
         data={
             "y_title": "share explained",
             "y_range": [-1, 1.05],
-            "categories": [f"message {names[level]}" for level in handles],
+            "categories": [names[level] for level in handles],
             "series": [
                 {"name": name, **points([found[name] for found in handles.values()], "y"), "control": name.endswith(PLACEBO)}
                 for name in first

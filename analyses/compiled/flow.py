@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analyses.compiled.probes import level_names
+from analyses.compiled.probes import message_names
 from mechbp.hooks import layer_of
 from mechbp.methods.attention import compare_attention
 from mechbp.methods.corruptions import splice
@@ -156,7 +156,7 @@ def _figure(compiled: CompiledBP, case: Case) -> FigureData:
     return FigureData(
         id="fig-tools-patching",
         kind="heatmap",
-        title=f"Where the message {level_names(compiled)[case.level]} travels",
+        title=f"Where the {message_names(compiled)[case.level].removeprefix('the ')} travels",
         caption=f"Leaves 0 and 1 are redrawn, leaf {case.query} is asked for. Left: share of the answer's change that "
         f"patching one position brings about (n = {len(case.effects.base)} pairs). Right: cells through which the "
         "construction sends it. Four tokens that hold the same message share its effect; once the query has it, the effect "

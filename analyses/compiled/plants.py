@@ -212,8 +212,8 @@ def _figure(tests: list[PlantTests]) -> FigureData:
         id="fig-tools-plants",
         kind="heatmap",
         title="Which methods are fooled by which circuit",
-        caption="Left: R² of the probe, shares explained of the others; negative shares, answers farther from the exact one than "
-        f"without the edit, are drawn as 0. Right: what is so. {_sizes(tests)}.",
+        caption="Above: R² of the probe, shares explained of the others; negative shares, answers farther from the exact one "
+        f"than without the edit, are coloured as 0. Below: what is so. {_sizes(tests)}.",
         alt="Probes say yes to the unread slot and partly to the decoy; zeroing says no to both copies.",
         data={
             "rows": [f"{test.name}: {fact.slot}" for test, fact in facts],

@@ -34,6 +34,11 @@ def level_names(compiled: CompiledBP, lowest: int = 0) -> list[str]:
     return names[lowest:]
 
 
+def message_names(compiled: CompiledBP) -> list[str]:
+    """Return the upward messages, from the leaf's on, in plain words."""
+    return [f"message {name}" if name.endswith(" up") else f"the {name}'s message" for name in level_names(compiled)]
+
+
 def study_probes(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
     """Probe every upward message at every stage and position, in the slot's own unit and divided by its sum."""
     study.stage("probes of the compiled model")
