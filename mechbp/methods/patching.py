@@ -1,9 +1,12 @@
 """Activation patching: replace one activation of a run by another run's, and measure what changes.
 
-A patch at position p anywhere between the attention scores of block l and its end changes the residual stream after block l
-at p and nowhere else, because everything from there to the end of the block acts on each position by itself. So one pass through
-block l with the site patched at every position yields the residuals of all single-position patches, and each of them is
-finished by restarting at block l + 1. This is exact and needs hooks only; many cells share one forward pass.
+An effect shows that the activation carries, from the donor run, something that the answer depends on. It does not show what: a
+patch moves everything that differs between the two runs. Nor does a small effect show that nothing is there, where another
+activation carries the same.
+
+Every number is that of a forward pass with one activation written in. How few blocks and positions are run to get it is the
+business of `patch_runs` (restarts at the patched block, by hooks, for any model) and `patch_engine` (from the weights, of models
+that it has reproduced, at positions that the metric reads).
 """
 
 from __future__ import annotations
@@ -133,7 +136,9 @@ def patch(
     row i of the other. `metric` maps the logits [n, position, q] of all n pairs, in order, to one number per pair.
     `positions` lists the cells of each hook: a position, or a tuple of positions patched jointly; None means every single
     position, except that an attention pattern is patched whole (with positions given, it is patched by query). `heads=False`
-    patches all heads jointly. At most `batch_size` sequences run at a time. `rng` resamples examples for the intervals.
+    patches all heads jointly. `rng` resamples examples for the intervals.
+    Memory: the base run's residual stream at every block, the donor's activation at every hook, and at a time the activations of
+    `batch_size` sequences, or 8 MiB of them where runs are finished from the weights.
     Raises HookError for a hook that is unknown, silent or not in SITES, InputError for other arguments that do not fit.
     """
     check_model(model)

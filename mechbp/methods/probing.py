@@ -1,5 +1,8 @@
 """Probes: what can be read linearly from one activation at one position, on sequences the probe has not seen.
 
+A score shows that a message is a linear function of the activation. It does not show that anything in the model reads it, and a
+low one does not show that the message is absent: held up to a factor that varies, or as logarithms, it is no linear function.
+
 Beliefs are read by ridge regression, symbols by multinomial logistic regression. Every probe of one activation shares one
 Gram matrix and its eigendecomposition, so that hundreds of targets cost little more than one.
 """
