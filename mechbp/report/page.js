@@ -11,10 +11,31 @@
   let drawing = 0;
   root.classList.add("js");
 
+  // Specifications are packed as JSON merge patches: see packing.py.
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  function merged(base, change) {
+    if (!isObject(change)) return change;
+    const result = isObject(base) ? { ...base } : {};
+    for (const [key, value] of Object.entries(change)) {
+      if (value === null) delete result[key];
+      else result[key] = merged(result[key], value);
+    }
+    return result;
+  }
+  function unpacked(spec) {
+    const wide = { ...spec.wide };
+    for (const key of Object.keys(wide)) {
+      const numbered = /^([a-z]+axis)\d+$/.exec(key);
+      if (numbered && numbered[1] in wide) wide[key] = merged(wide[numbered[1]], wide[key]);
+    }
+    const frames = spec.frames.map((traces) => traces.map((trace) => merged(spec.first, trace)));
+    return { frames, layouts: { wide, narrow: merged(wide, spec.narrow) } };
+  }
+
   const plots = new Map();
   for (const div of document.querySelectorAll(".plot")) {
     const id = div.parentElement.id;
-    const spec = read("spec-" + id);
+    const spec = unpacked(read("spec-" + id));
     plots.set(id, { div, ...spec, names: read("names-" + id), frame: spec.frames.length - 1, slider: document.getElementById("frame-" + id) });
   }
 

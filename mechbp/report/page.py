@@ -12,6 +12,7 @@ from mechbp.report import figures_style
 from mechbp.report.document import Document, FigureData, summarize
 from mechbp.report.figure_table import format_cell
 from mechbp.report.figures import draw, table
+from mechbp.report.packing import changes, packed_axes
 from mechbp.report.templates import asset, content_security_policy, environment
 
 
@@ -40,10 +41,20 @@ def render(document: Document) -> str:
 
 
 def plot(figure: FigureData) -> dict[str, Any]:
-    """Return what the page's script draws: traces per frame, and the wide and narrow layouts without the colours of the paper."""
+    """Return what the page's script draws: traces per frame, and the wide and narrow layouts without the colours of the paper.
+
+    Packed: every trace but the first says how it differs from the first, the narrow layout how it differs from the wide one.
+    """
     wide, narrow = draw(figure.kind, figure.data), draw(figure.kind, figure.data, narrow=True)
     content = json.loads(wide.to_json() or "{}")
-    layouts = {"wide": content["layout"], "narrow": json.loads(narrow.to_json() or "{}")["layout"]}
-    for layout in layouts.values():
+    layouts = [content["layout"], json.loads(narrow.to_json() or "{}")["layout"]]
+    for layout in layouts:
         del layout["template"]
-    return {"frames": [frame["data"] for frame in content.get("frames", [])] or [content["data"]], "layouts": layouts}
+    frames = [frame["data"] for frame in content.get("frames", [])] or [content["data"]]
+    first = frames[0][0]
+    return {
+        "first": first,
+        "frames": [[changes(first, trace) for trace in traces] for traces in frames],
+        "wide": packed_axes(layouts[0]),
+        "narrow": changes(*layouts),
+    }
