@@ -36,7 +36,8 @@ def studied(run):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_run_is_compared(name, runs):
+def test_every_kind_of_run_is_compared(name, runs, monkeypatch):
+    monkeypatch.setattr(approximations, "DRAWN", 0.0)
     claims, section = studied(runs[name])
     if section.status == "skipped":
         assert name == "tiny" and not claims and "pairs with different exact answers" in section.reason
@@ -49,6 +50,14 @@ def test_every_kind_of_run_is_compared(name, runs):
     assert {len(series["x"]) for series in figure.data["series"]} == {n_cells}
     assert np.isfinite([series[axis] for series in figure.data["series"] for axis in "xy"]).all()
     assert len(json.dumps(asdict(section))) + len(json.dumps([asdict(claim) for claim in claims])) < 40_000
+
+
+def test_only_cells_near_zero_are_not_drawn(runs, monkeypatch):
+    drawn = studied(runs["masked"])[1].figures[0].data["series"]
+    monkeypatch.setattr(approximations, "DRAWN", 0.0)
+    for few, every in zip(drawn, studied(runs["masked"])[1].figures[0].data["series"], strict=True):
+        kept = {point for point in zip(every["x"], every["y"], strict=True) if max(map(abs, point)) >= 0.005}
+        assert set(zip(few["x"], few["y"], strict=True)) == kept and len(few["x"]) <= len(every["x"])
 
 
 def test_the_verdict_follows_the_numbers(runs, monkeypatch):

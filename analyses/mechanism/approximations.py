@@ -23,6 +23,9 @@ METHODS = {"attribution": "attribution patching", "integrated": "integrated grad
 CLOSE = {"correlation": 0.9, "slope": 0.2, "error": 0.1}
 """A usable estimate: least correlation over cells, largest distance of the slope from 1, largest error in units of the gap."""
 
+DRAWN = 0.005
+"""Cells are drawn if either effect is at least this large; most cells of a sweep are at 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -95,22 +98,21 @@ def _incompleteness(comparison: Comparison) -> float:
 
 
 def _figure(run: Run, found: dict[str, Comparison]) -> FigureData:
-    series = [
-        {
-            "name": f"{METHODS[method]}, {name}",
-            "x": np.round(comparison.exact.normalized_effect.mean, DECIMALS),
-            "y": np.round(comparison.estimates[method].normalized_effect.mean, DECIMALS),
-            "color": index,
-        }
-        for name, comparison in found.items()
-        for index, method in enumerate(METHODS)
-    ]
+    series = []
+    for name, comparison in found.items():
+        for index, method in enumerate(METHODS):
+            x, y = (
+                np.round(effects.normalized_effect.mean, DECIMALS) for effects in (comparison.exact, comparison.estimates[method])
+            )
+            drawn = (np.abs(x) >= DRAWN) | (np.abs(y) >= DRAWN)
+            series.append({"name": f"{METHODS[method]}, {name}", "x": x[drawn], "y": y[drawn], "color": index})
     return FigureData(
         id=f"fig-{run.name}-approximations",
         kind="scatter",
         title=f"{run.name}: estimated against exact patching effects",
         caption="One point per cell: normalised effect by exact patching and by either estimate. On the diagonal the estimate is "
-        "exact; points below it, right of 0, are effects that it underestimates.",
+        "exact; points below it, right of 0, are effects that it underestimates. Cells where both are less than "
+        f"{DRAWN} from 0 are left out here, and count in the claims.",
         alt="Estimated against exact effects of every cell, with the line on which they are equal.",
         data={"x_title": "exact effect", "y_title": "estimated effect", "identity": True, "series": series},
     )

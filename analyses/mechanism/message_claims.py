@@ -50,13 +50,14 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     present = _at(grid, grid.present)
     used, missed = (_at(grid, grid.explained(study, edit)) for edit in (ROTATION, LEACE))
     placebos = [_at(grid, grid.explained(study, edit + PLACEBO)) for edit in (ROTATION, LEACE)]
+    above = [grid.above_mismatched(study, d) for d in grid.depths]
     passed = [
         (
             float(r.mean) >= READABLE,
-            float(u.low) > max(CARRIED, float(up.high)),
+            float(u.low) > max(CARRIED, float(up.high)) and float(more.low) > 0,
             float(m.low) > max(CARRIED, float(mp.high)),
         )
-        for r, u, m, up, mp in zip(present, used, missed, *placebos, strict=True)
+        for r, u, m, up, mp, more in zip(present, used, missed, *placebos, above, strict=True)
     ]
     lines = [
         f"{_name(run, d)}: present {float(r.mean):.2f}, used {estimate(u, 2)}, necessary {estimate(m, 2)}"
@@ -64,9 +65,9 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     ]
     controls = [
         f"{_name(run, d)}: present {float(r.mean):.2f}, placebos {float(u.mean):.2f} and {float(m.mean):.2f}, "
-        f"{MISMATCHED} {float(grid.control(study, d, MISMATCHED).mean):.2f}, "
+        f"{MISMATCHED} {float(grid.control(study, d, MISMATCHED).mean):.2f} (less by {estimate(more, 2)}), "
         f"{RANDOM_INIT} {float(grid.control(study, d, RANDOM_INIT).mean):.2f}"
-        for d, r, u, m in zip(grid.depths, _at(grid, grid.present_control), *placebos, strict=True)
+        for d, r, u, m, more in zip(grid.depths, _at(grid, grid.present_control), *placebos, above, strict=True)
     ]
     share = np.mean(passed)
     return Claim(

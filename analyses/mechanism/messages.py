@@ -10,8 +10,8 @@ import numpy as np
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import capture, to_array
 from mechbp.methods.erasure import leace
-from mechbp.methods.interchange import MessageTest, erase, interchange
-from mechbp.methods.intervals import Interval
+from mechbp.methods.interchange import NOTHING, MessageTest, erase, interchange
+from mechbp.methods.intervals import Interval, bootstrap_ratio
 from mechbp.methods.message_pairs import Message, MessagePairs, message_pairs
 from mechbp.methods.probe_grid import ProbeGrid
 from mechbp.methods.rotation import STEPS, learn_rotation
@@ -81,6 +81,12 @@ class MessageGrid:
     def control(self, study: Study, depth: int, name: str) -> Interval:
         """Return the share explained by a control at the writing stage."""
         return self.controls[depth][name].explained(name, self._rng(study, (writing_stage(self.run, depth), depth)))
+
+    def above_mismatched(self, study: Study, depth: int) -> Interval:
+        """Return how much more the learned rotation explains than one learnt from mismatched answers, on the same pairs."""
+        cell = (writing_stage(self.run, depth), depth)
+        matched, mismatched = self.written[cell].target_kl_nats, self.controls[depth][MISMATCHED].target_kl_nats
+        return bootstrap_ratio(mismatched[MISMATCHED] - matched[ROTATION], matched[NOTHING], self._rng(study, cell))
 
     def _rng(self, study: Study, cell: Cell) -> np.random.Generator:
         return study.rng(self.run.name, "message interval", self.message, *cell)

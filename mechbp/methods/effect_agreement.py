@@ -18,6 +18,17 @@ from mechbp.methods.intervals import Interval
 from mechbp.methods.patching import PatchEffects
 
 RESAMPLES = 1000
+ROUNDING = 6
+"""Decimals, in units of the mean gap, that ranks can tell apart: beyond them lies rounding noise around effects that are 0."""
+RANGES = {
+    "pearson": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    "sign_agreement": (0.0, 1.0),
+    "slope": (-np.inf, np.inf),
+    "largest_error": (0.0, np.inf),
+    "share_off": (0.0, 1.0),
+}
+"""What each measure can be."""
 LEVEL = 0.95
 
 
@@ -70,13 +81,13 @@ def agreement(approximate: Attributions, exact: PatchEffects, rng: np.random.Gen
         errors, large = np.abs(mine - true), np.abs(true) > tolerance
         measures = {
             "pearson": _correlation(mine, true),
-            "spearman": _correlation(stats.rankdata(mine, axis=1), stats.rankdata(true, axis=1)),
+            "spearman": _correlation(*(stats.rankdata(np.round(x, ROUNDING), axis=1) for x in (mine, true))),
             "sign_agreement": ((np.sign(mine) == np.sign(true)) & large).sum(axis=1) / large.sum(axis=1),
             "slope": _centred_product(mine, true) / _centred_product(true, true),
             "largest_error": errors.max(axis=1),
             "share_off": (errors > tolerance).mean(axis=1),
         }
-    intervals = {name: _interval(values, n) for name, values in measures.items()}
+    intervals = {name: _interval(values, n, *RANGES[name]) for name, values in measures.items()}
     return Agreement(**intervals, tolerance=tolerance, n_cells=len(exact.cells), worst_cell=int(errors[0].argmax()))
 
 
@@ -89,10 +100,15 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return _centred_product(first, second) / np.sqrt(_centred_product(first, first) * _centred_product(second, second))
 
 
-def _interval(values: Float64[np.ndarray, " row"], n: int) -> Interval:
-    """The first value with the percentiles of the others; NaN ends where one example leaves nothing known about the spread."""
+def _interval(values: Float64[np.ndarray, " row"], n: int, least: float, most: float) -> Interval:
+    """The first value with the spread of the others about it; NaN ends where one example leaves nothing known about the spread.
+
+    Resamples hold fewer distinct examples, so that ranks and largest errors are noisier in them, which shifts them all one way:
+    the spread is kept, that shift removed.
+    """
     resampled = values[1:][np.isfinite(values[1:])]
     if n == 1 or not len(resampled) or not np.isfinite(values[0]):
         return Interval(np.asarray(values[0]), np.asarray(np.nan), np.asarray(np.nan), n, LEVEL)
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    ends = np.quantile(resampled - resampled.mean() + values[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.clip(ends, least, most)
     return Interval(np.asarray(values[0]), np.asarray(low), np.asarray(high), n, LEVEL)
