@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analyses.mechanism.message_claims import message_claims
+from analyses.mechanism.message_claims import counts, message_claims
 from analyses.mechanism.messages import (
     LEACE,
     MEANS,
@@ -133,7 +133,7 @@ def _kl_figure(study: Study, grid: MessageGrid) -> FigureData:
         title=f"{grid.run.name}: how far the answer is from belief propagation with the message replaced",
         caption="KL(BP with the source's message || model), nats, with 95 % intervals, after writing at the stage where the "
         "construction has the message: after as many blocks as the node is levels above the leaves. "
-        f"n = {', '.join(str(len(grid.pairs[d])) for d in grid.depths)} pairs.",
+        f"{counts(grid)[0].upper()}{counts(grid)[1:]}.",
         alt="Bars by depth: doing nothing stays far, the whole vector and the learned subspace come near, the probe's does not.",
         data={
             "y_title": "KL(BP, message replaced || model) (nats)",

@@ -74,7 +74,7 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         id=f"{run.name}-message-used",
         statement=f"After block m of {run.name} the upward message m levels up is present, used and necessary.",
         reference="the paper's construction; no published test intervenes on messages",
-        measured="\n".join(["at the output of block m, m levels up:", *lines, _counts(grid)]),
+        measured="\n".join(["at the output of block m, m levels up:", *lines, counts(grid)]),
         control="\n".join(controls),
         verdict="holds" if share == 1 else "partly" if share >= 0.5 else "fails",
         figure=f"fig-{run.name}-messages",
@@ -94,7 +94,7 @@ def _idle_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         reference="the paper's construction: block m + 1 reads the message m levels up",
         measured="whole vectors below the node, largest share explained after the reading block:\n"
         + "\n".join(f"{_name(run, d)}: {value:.2f}" for d, value in highest.items())
-        + f"\n{_counts(grid)}",
+        + f"\n{counts(grid)}",
         control="before the reading block: " + ", ".join(f"{_name(run, d)} {before[d]:.2f}" for d in highest),
         verdict="holds" if all(idle) else "partly" if np.mean(idle) >= 0.5 else "fails",
         figure=f"fig-{run.name}-message-stages",
@@ -116,7 +116,7 @@ def _probe_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         statement=f"The directions from which a probe reads a message of {run.name} are those that the model uses: writing along "
         "them moves the answer at least half as far as a learned subspace does.",
         reference="what probing studies take for granted",
-        measured="\n".join(["share explained after block m, m levels up:", *lines, _counts(grid)]),
+        measured="\n".join(["share explained after block m, m levels up:", *lines, counts(grid)]),
         control="placebo of the probe: " + ", ".join(f"{float(placebo[i].mean):.2f}" for i in inner),
         verdict="holds" if all(as_good) else "partly" if any(as_good) else "fails",
         figure=f"fig-{run.name}-handles",
@@ -134,7 +134,7 @@ def _side_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         reference="belief propagation: an upward message never reaches what is below its node",
         measured="rise of KL at a hidden leaf below the node, learned subspace:\n"
         + "\n".join(f"{_name(run, grid.depths[i])}: {estimate(learned[i], 3, 'nats')}" for i in chosen)
-        + f"\n{_counts(grid)}",
+        + f"\n{counts(grid)}",
         control="whole vector: " + ", ".join(f"{float(whole[i].mean):.2f} nats" for i in chosen),
         verdict="not run" if not chosen else "holds" if all(spared) else "partly" if any(spared) else "fails",
         figure=f"fig-{run.name}-message-side",
@@ -158,7 +158,7 @@ def _downward_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
             f"{_name(run, d)}: {f'block {stage} output' if stage else 'embedding'} {estimate(cell, 2)}"
             for d, stage, cell in zip(grid.depths, best, cells, strict=True)
         )
-        + f"\n{_counts(grid)}",
+        + f"\n{counts(grid)}",
         control="placebo: " + ", ".join(f"{float(placebo.mean[stage, column]):.2f}" for column, stage in enumerate(best)),
         verdict="holds" if all(carried) else "partly" if any(carried) else "fails",
         figure=f"fig-{run.name}-downward",
@@ -170,7 +170,8 @@ def _name(run: Run, depth: int) -> str:
     return f"{up} up" if up else "leaf"
 
 
-def _counts(grid: MessageGrid) -> str:
+def counts(grid: MessageGrid) -> str:
+    """Return how many pairs were tested, in words."""
     sizes = sorted({len(pairs) for pairs in grid.pairs.values()})
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " held-out pairs per depth"
 

@@ -101,3 +101,16 @@ def test_series_colours_stand_out_on_both_papers():
     for color, paper in itertools.product((*style.PALETTE, style.GREY), style.PAPER.values()):
         dark, light = sorted((luminance(color), luminance(paper)))
         assert (light + 0.05) / (dark + 0.05) >= 3, (color, paper)
+
+
+def test_heatmap_labels_stand_at_their_own_cells():
+    """Plotly takes the tick 1 for the category "1" even where that is the first: ticks go by name."""
+    data = {
+        "rows": ["2", "1"],
+        "columns": ["1", "2", "leaf"],
+        "value_title": "v",
+        "panels": [{"title": "t", "values": [[1, 2, 3]] * 2}],
+    }
+    layout = draw("heatmap", data).layout
+    for axis, labels in ((layout.xaxis, ["1", "2", "leaf"]), (layout.yaxis, ["2", "1"])):
+        assert list(axis.tickvals) == list(axis.ticktext) == labels
