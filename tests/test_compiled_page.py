@@ -14,6 +14,8 @@ from analyses.compiled.walk import walk
 from mechbp import study
 from mechbp.models.compiled_bp import compile_bp
 
+pytestmark = pytest.mark.xdist_group("compiled page")  # its fixtures are dear: one worker makes them
+
 PAPER = mechbp.FilteredTree(mechbp.TreeGrammar.random(4, seed=0), 4)
 
 

@@ -75,19 +75,20 @@ def by_hooks(*arguments, **options):
         return patch(*arguments, **options)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.__name__)
+SHAPES = [
+    {"layers": 1},
+    {"layers": 2, "heads": 1},
+    {"normalization": "none", "act": "relu"},
+    {"attention": "causal"},
+    {"layers": 4, "act": "relu", "attention": "causal", "heads": 1},
+    {"d_mlp": 0},
+]
+
+
 @pytest.mark.parametrize(
-    "shape",
-    [
-        {},
-        {"layers": 1},
-        {"layers": 2, "heads": 1},
-        {"normalization": "none", "act": "relu"},
-        {"attention": "causal"},
-        {"layers": 4, "act": "relu", "attention": "causal", "heads": 1},
-        {"d_mlp": 0},
-    ],
-    ids=str,
+    ("shape", "metric"),
+    [*(({}, metric) for metric in METRICS), *((shape, METRICS[i % 2 + 1]) for i, shape in enumerate(SHAPES))],
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_the_engine_and_hooks_give_the_same_numbers(shape, metric, engines):
     for double, close in ((False, 1e-5), (True, 1e-12)):
