@@ -18,7 +18,8 @@ from mechbp.report.parts import DECIMALS, estimate, listed
 from mechbp.study import Study
 
 COMPARED = ("blocks.*.hook_resid_pre", "blocks.*.hook_attn_out", "blocks.*.hook_mlp_out")
-STEPS = 16
+STEPS, QUICK_STEPS = 16, 6
+"""Of the path of integrated gradients."""
 METHODS = {"attribution": "attribution patching", "integrated": "integrated gradients"}
 CLOSE = {"correlation": 0.9, "slope": 0.2, "error": 0.1}
 """A usable estimate: least correlation over cells, largest distance of the slope from 1, largest error in units of the gap."""
@@ -54,9 +55,10 @@ def study_approximations(study: Study, run: Run) -> tuple[list[Claim], Section]:
         return [], Section(*place, (), (), "skipped", reason)
     incomplete = max(_incompleteness(comparison) for comparison in found.values())
     text = (
-        "Patching runs the network once per cell. Attribution patching instead takes the gradient of the metric at the unpatched "
-        "run times the change of each activation; integrated gradients average that gradient while all positions of a hook move "
-        f"from one run's activation to the other's, in {STEPS} steps. Pairs, metric and normalisation are those of patching.",
+        "Patching runs the network once per cell. Attribution patching instead takes the gradient of the metric at the "
+        "unpatched run times the change of each activation; integrated gradients average that gradient while all positions "
+        f"of a hook move from one run's activation to the other's, in {study.size(STEPS, QUICK_STEPS)} steps. Pairs, metric "
+        "and normalisation are those of patching.",
         "Cells are the residual stream before each block and the outputs of attention and MLP, by position. "
         f"What integrated gradients add up to misses the effect of patching the whole hook by at most {incomplete:.3f}, "
         "on average over pairs.",
@@ -76,7 +78,9 @@ def _compare(study: Study, run: Run, depth: int, clean: np.ndarray, corrupted: n
     exact = patch(run.model, *sides, metric, hooks, rng=draw("exact"))
     estimates = {
         "attribution": attribution_patch(run.model, *sides, metric, hooks, rng=draw("attribution")),
-        "integrated": integrated_gradients(run.model, *sides, metric, hooks, "hook", steps=STEPS, rng=draw("integrated")),
+        "integrated": integrated_gradients(
+            run.model, *sides, metric, hooks, "hook", steps=study.size(STEPS, QUICK_STEPS), rng=draw("integrated")
+        ),
     }
     order = draw("shuffled").permutation(len(exact.cells))
     return Comparison(

@@ -151,7 +151,7 @@ def _test_depth(
         rng = study.rng(run.name, pairs.message, "subspaces", depth, stage)
 
         def learnt(model: HookedTransformer, on: MessagePairs, hook: str = hook, rng: np.random.Generator = rng) -> Subspace:
-            return learn_rotation(model, on, hook, dims, rng=rng, steps=study.size(STEPS, 6))
+            return learn_rotation(model, on, hook, dims, rng=rng, steps=study.size(STEPS, 3))
 
         subspaces = {
             ROTATION: learnt(run.model, training),
