@@ -151,6 +151,8 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
         private = tokens.detach().clone()
     else:  # torch takes neither reversed nor byte-swapped arrays, nor all unsigned types
         array = np.asarray(tokens)
+        if array.dtype.kind not in "iufcb":
+            raise InputError(f"tokens must be integers, got dtype {array.dtype}.")
         private = torch.from_numpy(np.array(array, dtype=np.int64 if array.dtype.kind in "iu" else array.dtype))
     if private.is_floating_point() or private.is_complex() or private.dtype == torch.bool:
         raise InputError(f"tokens must be integers, got dtype {private.dtype}.")

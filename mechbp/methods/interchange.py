@@ -80,16 +80,19 @@ def interchange(
 
     Edits are "nothing", "whole vector" (the source's activation as it is), each subspace by its key, and "KEY, placebo": a random
     subspace of as many dimensions, its change scaled to the norm of the true one at every position.
-    Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width.
+    Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width or
+    number of positions.
     """
     changes: dict[str, Change] = {WHOLE: lambda base, source: source}
     for name, subspace in subspaces.items():
+        _check_edit(name, subspace, Subspace, "basis", pairs.base.shape[1])
         placebo = random_subspace(pairs.base.shape[1], subspace.basis.shape[1], subspace.basis.shape[2], rng)
         changes[name] = lambda base, source, part=subspace.part: base + part(source - base)
         changes[f"{name}, placebo"] = lambda base, source, true=subspace.part, random=placebo.part: (
             base + _matched(random(source - base), true(source - base))
         )
-    return _test(model, pairs, hook, changes, pairs.expected, reading)
+    widths = {name: subspace.basis.shape[1] for name, subspace in subspaces.items()}
+    return _test(model, pairs, hook, changes, widths, pairs.expected, reading)
 
 
 def erase(
@@ -104,24 +107,38 @@ def erase(
     """Erase the message from the base run at the positions of `pairs`, and compare with exact inference without the message.
 
     Edits are "nothing", each eraser by its key, and "KEY, placebo": a random change of the same norm at every position.
+    Raises as `interchange` does.
     """
     changes: dict[str, Change] = {}
     for name, eraser in erasers.items():
+        _check_edit(name, eraser, Eraser, "removed", pairs.base.shape[1])
         noise = torch.from_numpy(rng.normal(size=eraser.mean.shape))
         changes[name] = lambda base, source, without=eraser.erased: without(base)
         changes[f"{name}, placebo"] = lambda base, source, without=eraser.erased, noise=noise: (
             base + _matched(noise.to(base).expand_as(base), without(base) - base)
         )
-    return _test(model, pairs, hook, changes, pairs.without, reading)
+    widths = {name: eraser.mean.shape[-1] for name, eraser in erasers.items()}
+    return _test(model, pairs, hook, changes, widths, pairs.without, reading)
 
 
 @torch.no_grad()
 def _test(
-    model: HookedModel, pairs: MessagePairs, hook: str, changes: Mapping[str, Change], target: np.ndarray, reading: Reading
+    model: HookedModel,
+    pairs: MessagePairs,
+    hook: str,
+    changes: Mapping[str, Change],
+    widths: Mapping[str, int],
+    target: np.ndarray,
+    reading: Reading,
 ) -> MessageTest:
     check_model(model)
     place = Continuation.at(model, hook)
     base, source = place.activation(pairs.base), place.activation(pairs.source)
+    for name, width in widths.items():
+        if width != base.shape[-1]:
+            raise InputError(
+                f"interchange: {name!r} is for activations of {width} dimensions, {place.hook} has {base.shape[-1]}."
+            )
     reach = torch.from_numpy(pairs.positions).to(base.device)[..., None]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
     for name, change in {NOTHING: lambda base, source: base, **changes}.items():
@@ -137,6 +154,16 @@ def _test(
             at = reading(logits[torch.arange(len(pairs)), torch.from_numpy(position)])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()
     return MessageTest(place.hook, *tables)
+
+
+def _check_edit(name: str, edit: object, kind: type, part: str, positions: int) -> None:
+    if not isinstance(edit, kind):
+        raise InputError(f"interchange: {name!r} must be of type {kind.__name__}, got {type(edit).__name__}.")
+    rows = len(getattr(edit, part))
+    if rows not in (1, positions):
+        raise InputError(
+            f"interchange: {name!r} has {rows} positions, the pairs have {positions}; give one for each, or one for all."
+        )
 
 
 def _matched(change: Tensor, like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.processes.interventions import intervene
 from mechbp.processes.tree import FilteredTree, TreeSample
+from mechbp.randomness import checked_generator
 
 Message = Literal["upward", "downward"]
 Task = Literal["masked", "root"]
@@ -88,12 +89,19 @@ def message_pairs(
     the exact answer moves by LEAST_NATS: chosen by exact inference alone, whatever a model says.
     Raises InputError for a depth without such nodes and TooFewSequences where fewer than LEAST_PAIRS remain.
     """
-    lowest = max(tree.filter_level, 1)
-    if not lowest <= depth <= tree.depth or message not in get_args(Message) or task not in get_args(Task) or n < 1:
+    checked_generator(rng, "message_pairs")
+    if not isinstance(tree, FilteredTree):
+        raise InputError(
+            f"message_pairs: tree must be a FilteredTree, got {type(tree).__name__}. Pass run.process of a tree run."
+        )
+    lowest, whole = max(tree.filter_level, 1), all(isinstance(value, int | np.integer) for value in (depth, n))
+    if not whole or not lowest <= depth <= tree.depth or message not in get_args(Message) or task not in get_args(Task) or n < 1:
         raise InputError(
             f"message_pairs: need depth in {lowest}..{tree.depth}, n >= 1, message upward or downward, task masked or root,\n"
             f"got depth {depth!r}, n {n!r}, message {message!r} and task {task!r}."
         )
+    if len(mask_rates) != 2 or not 0 <= mask_rates[0] <= mask_rates[1] < 1:
+        raise InputError(f"message_pairs: mask_rates must be (low, high) with 0 <= low <= high < 1, got {mask_rates!r:.60}.")
     if task == "root" and message == "downward":
         raise InputError("message_pairs: the root is asked for, and no downward message decides it; pass message='upward'.")
     many, width = CANDIDATES * n, 2 ** (tree.depth - depth)

@@ -144,8 +144,10 @@ def patch(
     check_model(model)
     if direction not in get_args(Direction):
         raise InputError(f"patch: direction must be one of {', '.join(get_args(Direction))}, got {direction!r}.")
-    if batch_size < 1:
-        raise InputError(f"patch: batch_size must be >= 1, got {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"patch: batch_size must be an integer >= 1, got {batch_size!r:.40}.")
+    if not callable(metric):
+        raise InputError(f"patch: metric must be a function of logits [n, position, q] -> [n], got {type(metric).__name__}.")
     clean_tokens, corrupted_tokens = to_tokens(model, clean), to_tokens(model, corrupted)
     if clean_tokens.shape != corrupted_tokens.shape:
         shapes = f"{list(clean_tokens.shape)} and {list(corrupted_tokens.shape)}"

@@ -228,6 +228,24 @@ def test_placebos_have_the_norm_of_the_true_change(compiled: CompiledBP, pairs: 
         (lambda c, p: message_pairs(c.tree, "masked", 0, 9, mechbp.rng(0)), InputError, r"need depth in 1\.\.3"),
         (lambda c, p: message_pairs(c.tree, "root", 1, 9, mechbp.rng(0), message="downward"), InputError, "no downward message"),
         (lambda c, p: message_pairs(c.tree, "masked", 3, 1, mechbp.rng(0)), TooFewSequences, "at least 8 are needed"),
+        (lambda c, p: message_pairs(c.tree, "masked", 2, 9, mechbp.rng(0), mask_rates=(0.5, 0.1)), InputError, "low <= high < 1"),
+        (
+            lambda c, p: interchange(c.model, p, stage(1), {"x": slot_subspace("x", 9, slice(2))}, rng=mechbp.rng(0)),
+            InputError,
+            "9 dim",
+        ),
+        (
+            lambda c, p: interchange(c.model, p, stage(1), {"x": 3}, rng=mechbp.rng(0)),
+            InputError,
+            "must be of type Subspace, got int",
+        ),
+        (
+            lambda c, p: erase(
+                c.model, p, stage(1), {"x": Eraser("e", np.zeros((5, 9)), np.zeros((5, 9, 9)))}, rng=mechbp.rng(0)
+            ),
+            InputError,
+            "'x' has 5 positions, the pairs have 8",
+        ),
         (lambda c, p: Continuation.at(c.model, "blocks.*.hook_resid_post"), HookError, "matches 3 hooks"),
         (lambda c, p: Continuation.at(c.model, "blocks.0.attn.hook_pattern").activation(p.base), HookError, "positions, d"),
         (lambda c, p: learn_rotation(c.model, p, stage(1), 0, rng=mechbp.rng(0)), InputError, "need 1 <= dims"),
