@@ -14,8 +14,6 @@ from analyses.compiled.walk import walk
 from mechbp import study
 from mechbp.models.compiled_bp import compile_bp
 
-pytestmark = pytest.mark.xdist_group("compiled page")  # its fixtures are dear: one worker makes them
-
 PAPER = mechbp.FilteredTree(mechbp.TreeGrammar.random(4, seed=0), 4)
 
 
@@ -24,22 +22,29 @@ def compiled():
     return compile_bp(PAPER)
 
 
-@pytest.fixture(scope="module")
-def document():
+def studied():
     """The page on samples of 8 sequences; more only where `--quick` needs them for a fit."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study.Study, "size", lambda self, full, quick: quick if quick > 250 else min(quick, 8))
         return study.analyse(study.load_analysis("compiled_bp"), study.Study((), True, lambda text: None))
 
 
-def test_the_document_is_sound(document):
+def test_the_document_is_sound_and_says_what_is_so():
+    """One test, so that the page is made once, whatever worker runs what."""
+    document = studied()
+    is_sound(document)
+    every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document)
+    says_where_it_is_not_exact(document)
+
+
+def is_sound(document):
     survives_the_round_trip(document)
     claims_have_evidence(document)
     figures_can_be_drawn(document)
     assert document.provenance.runs == {} and study.load_analysis("compiled_bp").RUNS is None
 
 
-def test_every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document):
+def every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document):
     verdicts = {claim.id: claim.verdict for claim in document.claims}
     assert next(iter(verdicts)) == "compiled-exact"
     known = {f"compiled-{part}" for part in ("exact", "support", "slots", "levels")}
@@ -104,6 +109,6 @@ def test_answers_without_a_positive_logit_are_off_by_one():
     assert (leaf_errors(constant, np.array([[0, 1, 1, 0], [0, 0, 0, 0]])) == [1, 0]).all()
 
 
-def test_the_page_says_where_it_is_not_exact(document):
+def says_where_it_is_not_exact(document):
     text = " ".join(part for section in document.sections if section.id == "accuracy" for part in section.text)
     assert "not exact on every input" in text and re.search(r"rare rules of 0\.001, the largest error is \S+ on data", text)
