@@ -13,7 +13,7 @@ report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP)
 	$(BIN)/pytest -m slow

@@ -8,8 +8,6 @@ from mechbp import study
 from mechbp.models.runs import load
 from mechbp.models.training import train
 
-pytestmark = pytest.mark.xdist_group("analyses")  # its fixtures are dear: one worker makes them
-
 KINDS = {
     "masked": {},
     "filtered": {"process__filter_level": 1, "model__n_layers": 2},

@@ -13,8 +13,6 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.study import Study
 
-pytestmark = pytest.mark.xdist_group("approximations")  # its fixtures are dear: one worker makes them
-
 KINDS = {
     "masked": {},
     "root": {"objective__task": "root"},

@@ -11,8 +11,6 @@ from mechbp.models.compiled_bp import compile_bp
 from mechbp.models.planted import correlated_decoy, redundant_copy
 from mechbp.study import Study
 
-pytestmark = pytest.mark.xdist_group("judged tools")  # its fixtures are dear: one worker makes them
-
 TREE = mechbp.FilteredTree(mechbp.TreeGrammar.random(4), 3)
 
 

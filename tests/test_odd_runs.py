@@ -11,8 +11,6 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.report.page import render
 
-pytestmark = pytest.mark.xdist_group("odd runs")  # its fixtures are dear: one worker makes them
-
 KINDS = {
     "attention-only": {"process__vocab_size": 4, "process__depth": 3, "model__d_mlp": 0},
     "tiny": {"process__vocab_size": 2, "process__depth": 1, "model__d_model": 32},

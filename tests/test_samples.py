@@ -16,8 +16,6 @@ from mechbp.errors import InputError
 from mechbp.models.runs import load
 from mechbp.models.training import train
 
-pytestmark = pytest.mark.xdist_group("samples")  # its fixtures are dear: one worker makes them
-
 SAMPLES = {
     **{f"k{k}-p{size}-s{seed}": (k, size, seed, 2) for k in (0, 1) for size in (16, 32) for seed in (0, 1)},
     **{f"k0-p{size}-l1": (0, size, 0, 1) for size in (16, 32)},

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.methods.patch_sites import SITES, Position
+from mechbp.methods.patch_sites import SITES, Position, position_groups
 from mechbp.methods.patching import PatchCell
 
 Index = tuple[slice | list[int], ...]
@@ -28,7 +27,7 @@ def cells_of(
     `shapes` are those of the activations, `length` the number of positions of the tokens; `positions` and `heads` are those
     of `patch`. Raises InputError, in the name of `where`, for positions that do not fit.
     """
-    groups = _groups(positions, length, where)
+    groups = position_groups(positions, length, where)
     cells = []
     for hook, shape in shapes.items():
         axes = axes_of(hook)
@@ -58,20 +57,3 @@ def sums_by_cell(values: Tensor, cells: Iterable[PatchCell]) -> list[Tensor]:
     """Return the sum of an activation's entries [n, ...] over each of the cells, [n] each."""
     reduced = values.flatten(3).sum(dim=3) if values.ndim > 3 else values.sum(dim=2, keepdim=True)
     return [reduced[index_of(cell)].flatten(1).sum(dim=1) for cell in cells]
-
-
-def _groups(positions: Sequence[int | tuple[int, ...]] | None, length: int, where: str) -> list[int | tuple[int, ...]]:
-    """The positions asked for, negative ones counted from the end, or every position."""
-    if positions is not None and (isinstance(positions, str) or not isinstance(positions, Iterable)):
-        raise InputError(f"{where}: positions must be a list of positions or tuples of them, got {positions!r:.60}.")
-    groups: list[int | tuple[int, ...]] = []
-    for wanted in range(length) if positions is None else positions:
-        members = wanted if isinstance(wanted, tuple) else (wanted,)
-        whole = all(isinstance(p, int | np.integer) and not isinstance(p, bool) and -length <= p < length for p in members)
-        if not members or not whole:
-            raise InputError(f"{where}: positions must name positions 0..{length - 1}, or tuples of them, got {wanted!r:.60}.")
-        resolved = tuple(range(length)[p] for p in members)
-        groups.append(resolved if isinstance(wanted, tuple) else resolved[0])
-    if not groups:
-        raise InputError(f"{where}: positions is empty. Pass None for every position.")
-    return groups

@@ -68,19 +68,22 @@ def site_of(name: str) -> Site:
     return site
 
 
-def position_groups(positions: Sequence[int | tuple[int, ...]] | None, length: int) -> list[int | tuple[int, ...]]:
-    """The positions asked for, negative ones counted from the end, or every position."""
+def position_groups(positions: Sequence[int | tuple[int, ...]] | None, length: int, where: str) -> list[int | tuple[int, ...]]:
+    """Return the positions asked for, negative ones counted from the end, or every position.
+
+    Raises InputError, in the name of `where`, for positions that do not fit.
+    """
     if positions is not None and (isinstance(positions, str) or not isinstance(positions, Iterable)):
-        raise InputError(f"patch: positions must be a list of positions or tuples of them, got {positions!r:.60}.")
+        raise InputError(f"{where}: positions must be a list of positions or tuples of them, got {positions!r:.60}.")
     groups: list[int | tuple[int, ...]] = []
     for wanted in range(length) if positions is None else positions:
         members = wanted if isinstance(wanted, tuple) else (wanted,)
         if not members or not all(_is_position(member, length) for member in members):
-            raise InputError(f"patch: positions must name positions 0..{length - 1}, or tuples of them, got {wanted!r:.60}.")
+            raise InputError(f"{where}: positions must name positions 0..{length - 1}, or tuples of them, got {wanted!r:.60}.")
         resolved = tuple(range(length)[p] for p in members)
         groups.append(resolved if isinstance(wanted, tuple) else resolved[0])
     if not groups:
-        raise InputError("patch: positions is empty. Pass None for every position.")
+        raise InputError(f"{where}: positions is empty. Pass None for every position.")
     return groups
 
 

@@ -156,7 +156,7 @@ def patch(
     base_tokens, donor_tokens = (corrupted_tokens, clean_tokens) if denoising else (clean_tokens, corrupted_tokens)
     names = matching_hooks(model, hooks)
     sites = {name: site_of(name) for name in names}
-    groups = position_groups(positions, base_tokens.shape[1])
+    groups = position_groups(positions, base_tokens.shape[1], "patch")
     runs = Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
 
     base_logits, donor_logits = runs.logits(base_tokens), runs.logits(donor_tokens)

@@ -20,19 +20,6 @@ def changes(base: Any, target: Any) -> Any:
     return differing | {key: None for key in base if key not in target}
 
 
-def merged(base: Any, change: Any) -> Any:
-    """Return `base` with a change made, as the page's script does it."""
-    if not isinstance(change, dict):
-        return change
-    result = dict(base) if isinstance(base, dict) else {}
-    for key, value in change.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
 def packed_axes(layout: dict[str, Any]) -> dict[str, Any]:
     """Return a layout whose numbered axes, xaxis2 and so on, say only how they differ from the first of their letter."""
     packed = dict(layout)
@@ -41,13 +28,3 @@ def packed_axes(layout: dict[str, Any]) -> dict[str, Any]:
         if numbered and numbered[1] in layout:
             packed[key] = changes(layout[numbered[1]], value)
     return packed
-
-
-def unpacked_axes(packed: dict[str, Any]) -> dict[str, Any]:
-    """Return the layout that `packed_axes` was given."""
-    layout = dict(packed)
-    for key, value in packed.items():
-        numbered = NUMBERED.fullmatch(key)
-        if numbered and numbered[1] in packed:
-            layout[key] = merged(packed[numbered[1]], value)
-    return layout

@@ -18,8 +18,6 @@ from mechbp.methods.subspaces import Subspace, at_leaves, mean_subspace, probe_s
 from mechbp.models.compiled_bp import CompiledBP, compile_bp
 from mechbp.processes.tree import FilteredTree
 
-pytestmark = pytest.mark.xdist_group("interchange")  # its fixtures are dear: one worker makes them
-
 DEPTH = 3
 
 

@@ -1,5 +1,6 @@
 """Pages in a real browser: every figure drawn, nothing fetched, a silent console; skipped where no Chromium is installed."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 from demo import demo
 
 from mechbp.report.document import Section
+from mechbp.report.figures import draw
 from mechbp.report.index import render_index
 from mechbp.report.page import render
 from mechbp.report.snapshot import TIMEOUT_MS, chromium, system_chromium, wait_until_drawn
@@ -184,3 +186,22 @@ def test_the_index_needs_nothing(browser, pages):
         assert visit.requests == [(pages / "index.html").as_uri()] and visit.messages == []
         assert visit.page.locator("tbody tr").count() == len(demo().claims)
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_script_unpacks_what_was_packed(browser, pages):
+    """Axes, traces and both layouts are those that were drawn in Python, though the page says only how they differ."""
+    for width, narrow in ((1400, False), (400, True)):
+        with Visit(browser, pages / "demo.html", width=width) as visit:
+            visit.drawn()
+            for figure in demo().figures:
+                if figure.kind != "heatmap" or figure.status != "done":
+                    continue
+                expected = json.loads(draw(figure.kind, figure.data, narrow=narrow).to_json())
+                layout, traces = visit.page.evaluate(
+                    "id => { const plot = document.getElementById(id); return [plot.layout, plot.data]; }", f"plot-{figure.id}"
+                )
+                for axis in (key for key in expected["layout"] if "axis" in key and key != "coloraxis"):
+                    for key in ("domain", "ticktext", "tickvals", "anchor"):
+                        assert layout[axis][key] == expected["layout"][axis][key], (figure.id, axis, key)
+                assert [trace["z"] for trace in traces] == [trace["z"] for trace in expected["data"]]
+                assert [trace["name"] for trace in traces] == [trace["name"] for trace in expected["data"]]

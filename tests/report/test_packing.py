@@ -1,4 +1,4 @@
-"""Packing loses nothing, and the page's script unpacks what Python packed."""
+"""Packing loses nothing: what is unpacked as the page's script does it is what was packed (see also test_browser)."""
 
 import copy
 import json
@@ -7,12 +7,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechbp.report.packing import changes, merged, packed_axes, unpacked_axes
+from mechbp.report.packing import NUMBERED, changes, packed_axes
 
 KEYS = st.sampled_from(["a", "b", "xaxis", "xaxis2", "yaxis", "yaxis12"])
 LEAVES = st.integers() | st.text(max_size=3) | st.lists(st.none() | st.integers(), max_size=3)
 OBJECTS = st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner, max_size=4), max_leaves=12)
 LAYOUTS = st.dictionaries(KEYS, OBJECTS, max_size=6)
+
+
+def merged(base, change):
+    """Return `base` with a change made."""
+    if not isinstance(change, dict):
+        return change
+    result = dict(base) if isinstance(base, dict) else {}
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def unpacked_axes(packed):
+    """Return the layout that `packed_axes` was given."""
+    layout = dict(packed)
+    for key, value in packed.items():
+        numbered = NUMBERED.fullmatch(key)
+        if numbered and numbered[1] in packed:
+            layout[key] = merged(packed[numbered[1]], value)
+    return layout
 
 
 @given(OBJECTS, OBJECTS)
