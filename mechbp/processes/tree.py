@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float64, Int, Integer
 
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.belief_propagation import TreeBeliefs, beliefs_from, run_passes
+from mechbp.processes.drawing import draw
+from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.grammar import TreeGrammar
 from mechbp.processes.leave_one_out import BlockTable, LeafAndRoot, best_height, block_table, leaf_and_root_posteriors
 from mechbp.randomness import checked_generator
@@ -109,13 +111,13 @@ class FilteredTree:
             raise InputError(f"FilteredTree.sample: n must be an integer >= 0, got {n!r}.")
         checked_generator(rng, "FilteredTree.sample")
         q = self.vocab_size
-        root = _draw(self.grammar.root_prior[None], np.zeros((n, 1), np.int64), rng)
+        root = draw(self.grammar.root_prior[None], np.zeros((n, 1), np.int64), rng)
         tops = np.arange(2**self.filter_level)
         nodes = {0: root}
         if self.filter_level:
-            nodes[self.filter_level] = _draw(self.transitions.reshape(-1, q), tops * q + root, rng)
+            nodes[self.filter_level] = draw(self.transitions.reshape(-1, q), tops * q + root, rng)
         for d in range(self.filter_level, self.depth):
-            pair = _draw(self.grammar.rules.reshape(q, q * q), nodes[d], rng)
+            pair = draw(self.grammar.rules.reshape(q, q * q), nodes[d], rng)
             nodes[d + 1] = np.stack([pair // q, pair % q], axis=-1).reshape(n, 2 ** (d + 1))
         return TreeSample(tokens=nodes[self.depth], root=root[:, 0], nodes=nodes)
 
@@ -157,22 +159,15 @@ class FilteredTree:
         self, tokens: object, where: str, observed: Bool[np.ndarray, "n leaves"] | None = None
     ) -> Int[np.ndarray, "n leaves"]:
         """Return `tokens` as int64 [n, leaves], MASK where not observed, or raise InputError in the name of `where`."""
-        array = np.asarray(tokens)
-        if array.dtype.kind not in "iu":
-            raise InputError(f"{where}: tokens must be integers, got dtype {array.dtype}.")
-        if array.ndim != 2 or array.shape[1] != self.n_leaves:
-            raise InputError(
-                f"{where}: tokens must have shape [n, {self.n_leaves}] at depth {self.depth}, got {list(array.shape)}."
-            )
-        if observed is not None:
-            array = np.where(_checked_mask(observed, array.shape, where), array.astype(np.int64), self.mask_token)
-        if array.size and (array.min() < 0 or array.max() > self.mask_token):
-            i, leaf = np.argwhere((array < 0) | (array > self.mask_token))[0]
-            raise InputError(
-                f"{where}: token {array[i, leaf]} of example {i}, leaf {leaf} is out of range; "
-                f"symbols are 0..{self.vocab_size - 1}, MASK is {self.mask_token}."
-            )
-        return array.astype(np.int64, copy=False)
+        return checked_evidence(
+            tokens,
+            where,
+            vocab_size=self.vocab_size,
+            length=self.n_leaves,
+            place="leaf",
+            observed=observed,
+            hint=f" at depth {self.depth}",
+        )
 
     @cached_property
     def _block_table(self) -> BlockTable:
@@ -191,25 +186,3 @@ class FilteredTree:
                 example=example,
             )
         return answers
-
-
-def _checked_mask(observed: object, shape: tuple[int, ...], where: str) -> Bool[np.ndarray, "n leaves"]:
-    """Return `observed` as a boolean array of the tokens' shape, or raise InputError."""
-    mask = np.asarray(observed)
-    if mask.dtype != np.bool_:
-        raise InputError(f"{where}: observed must be boolean, got dtype {mask.dtype}.")
-    if mask.shape != shape:
-        raise InputError(f"{where}: observed must have the shape of tokens, {list(shape)}, got {list(mask.shape)}.")
-    return mask
-
-
-def _draw(laws: Float64[np.ndarray, "law outcome"], which: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw one outcome from laws[which] for every entry of `which`, by inverse CDF on one shared sorted table.
-
-    Law i occupies (i, i + 1]. An outcome of probability 0 repeats its predecessor's boundary, so "right" never returns it;
-    the ceiling keeps i + u below i + 1 where the sum would round up.
-    """
-    cdf = np.cumsum(laws, axis=1)
-    table = (cdf / cdf[:, -1:] + np.arange(len(laws))[:, None]).ravel()
-    point = np.minimum(which + rng.random(which.shape), np.nextafter(which + 1.0, 0.0))
-    return np.searchsorted(table, point, side="right") - which * laws.shape[1]
