@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mechbp.methods.probing import probe
     from mechbp.models.runs import load
     from mechbp.processes.grammar import TreeGrammar
+    from mechbp.processes.hmm import HiddenMarkovModel
+    from mechbp.processes.hmm_families import mess3, rrxor
     from mechbp.processes.tree import FilteredTree
     from mechbp.randomness import rng
 
@@ -22,15 +24,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FilteredTree": "mechbp.processes.tree",
+    "HiddenMarkovModel": "mechbp.processes.hmm",
     "TreeGrammar": "mechbp.processes.grammar",
     "capture": "mechbp.hooks",
     "compare_attention": "mechbp.methods.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
     "load": "mechbp.models.runs",
+    "mess3": "mechbp.processes.hmm_families",
     "patch": "mechbp.methods.patching",
     "probe": "mechbp.methods.probing",
     "rng": "mechbp.randomness",
+    "rrxor": "mechbp.processes.hmm_families",
 }
 
 _MODULES = ("errors", "hooks")
@@ -38,15 +43,18 @@ _MODULES = ("errors", "hooks")
 
 __all__ = [
     "FilteredTree",
+    "HiddenMarkovModel",
     "TreeGrammar",
     "capture",
     "compare_attention",
     "edit",
     "hook_table",
     "load",
+    "mess3",
     "patch",
     "probe",
     "rng",
+    "rrxor",
 ]
 
 

@@ -88,6 +88,11 @@ def beliefs_from(passes: Passes) -> TreeBeliefs:
             f"({impossible.size} of {len(passes.log_evidence)} examples).\nRemove these examples, or mask the offending leaves.",
             example=int(impossible[0]),
         )
+    return public_beliefs(passes)
+
+
+def public_beliefs(passes: Passes) -> TreeBeliefs:
+    """Return messages and marginals with the axes in the public order."""
     marginals = {d: normalise(passes.upward[d] * passes.downward[d])[0] for d in passes.upward}
     return TreeBeliefs(
         upward=_public(passes.upward),

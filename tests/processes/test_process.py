@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mechbp.processes.grammar import TreeGrammar
+from mechbp.processes.hmm_families import mess3, rrxor
 from mechbp.processes.process import Process, Sample
 from mechbp.processes.tree import FilteredTree
 from mechbp.randomness import rng
@@ -12,6 +13,8 @@ PROCESSES = {
     "tree, unfiltered": FilteredTree(TreeGrammar.random(4), 3, 0),
     "tree, level 2": FilteredTree(TreeGrammar.random(3, seed=5), 3, 2),
     "tree, independent leaves": FilteredTree(TreeGrammar.random(2, seed=1), 2, 2),
+    "chain, mess3": mess3(0.15, 0.6, length=6),
+    "chain, rrxor": rrxor(length=12),
 }
 
 
@@ -40,7 +43,7 @@ def test_tokens_are_symbols(process):
 
 def test_is_immutable(process):
     with pytest.raises(AttributeError):
-        process.depth = 5
+        process.vocab_size = 5
 
 
 def test_the_generator_given_is_the_only_randomness(process):
