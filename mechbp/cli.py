@@ -177,7 +177,7 @@ def list_all() -> None:
         process, objective = run.config.process, run.config.objective
         state = f"{len(run.steps)} stored steps, last {run.steps[-1]:,}" if run.steps else "not trained yet"
         print(
-            f"run       {name:<24} {objective.task}, filter level {process.filter_level}, depth {process.depth}, "
+            f"run       {name:<24} {objective.task}, {process.name}, "
             f"trained on {objective.targets}; {state}{'' if run.complete else ' (incomplete)'}"
         )
     for name in analysis_names():

@@ -88,7 +88,10 @@ def recorded_seconds(name: str) -> float:
 
 
 def load_analysis(name: str) -> ModuleType:
-    """Import an analysis script: it offers RUNS, the runs it studies by default (None: it studies none), and analyse(study)."""
+    """Import an analysis script: it offers RUNS, the runs it studies by default (None: it studies none), and analyse(study).
+
+    PROCESS says which runs it can study, those of a "tree" where it says nothing, or of a "chain".
+    """
     path = analysis_file(name)
     spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
     assert spec is not None and spec.loader is not None
@@ -99,9 +102,9 @@ def load_analysis(name: str) -> ModuleType:
 
 
 def chosen_analyses(names: Sequence[str], runs: Sequence[str]) -> list[str]:
-    """Return which analyses to make: those named, else all; where `runs` are named, all that study runs.
+    """Return which analyses to make: those named, else all; where `runs` are named, all that study runs of their kind.
 
-    Raises InputError where there is none, or none of this name, and where one that studies no runs is asked to study some.
+    Raises InputError where there is none, or none of this name, and where one is asked to study runs that it cannot.
     """
     chosen = list(names) or analysis_names()
     if not chosen:
@@ -110,15 +113,26 @@ def chosen_analyses(names: Sequence[str], runs: Sequence[str]) -> list[str]:
         analysis_file(name)
     if not runs:
         return chosen
-    without = [name for name in chosen if load_analysis(name).RUNS is None]
-    if names and without:
+    refused = {name: reason for name in chosen if (reason := _why_not(load_analysis(name), runs))}
+    if refused and (names or len(refused) == len(chosen)):
+        name, reason = next(iter(refused.items()))
         raise InputError(
-            f"report: {without[0]} studies no trained run, so --run does not apply to it.\n"
-            f"Leave --run out, or name other analyses."
+            f"report: {name} {reason}.\nLeave --run out, or name other analyses."
+            if names
+            else f"report: no analysis here studies these runs; {name}, for one, {reason}. Leave --run out."
         )
-    if len(without) == len(chosen):
-        raise InputError("report: no analysis here studies trained runs, so --run applies to none. Leave --run out.")
-    return [name for name in chosen if name not in without]
+    return [name for name in chosen if name not in refused]
+
+
+def _why_not(analysis: ModuleType, runs: Sequence[str]) -> str:
+    """Why an analysis cannot study these runs; empty where it can."""
+    from mechbp.models.runs import load as load_run
+
+    if analysis.RUNS is None:
+        return "studies no trained run, so --run does not apply to it"
+    wanted = getattr(analysis, "PROCESS", "tree")
+    other = [run.name for run in map(load_run, runs) if run.config.process.family != wanted]
+    return f"studies runs trained on a {wanted}, and {other[0]} was not" if other else ""
 
 
 def studied_runs(analysis: ModuleType, runs: Sequence[str]) -> Sequence[str]:
@@ -206,8 +220,7 @@ def _describe(run: Run) -> dict[str, object]:
         "sequences": run.steps[-1] * training.batch_size,
         "task": objective.task,
         "trained_on": objective.targets,
-        "filter_level": run.config.process.filter_level,
-        "grammar": f"{run.config.process.recipe}, seed {run.config.process.seed}",
+        **run.config.process.provenance(),
         "training_seed": training.seed,
     }
 

@@ -268,7 +268,7 @@ def test_an_analysis_that_studies_no_run_is_told_apart(trained, workplace, capsy
     assert titles == {"alone": "[]", "usual": "['own']"}
     (workplace.parent / "analyses" / "usual.py").unlink()
     code, _, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "none")
-    assert code == 2 and "no analysis here studies trained runs" in err and not Path("none").exists()
+    assert code == 2 and "no analysis here studies these runs" in err and not Path("none").exists()
 
 
 @pytest.mark.parametrize(

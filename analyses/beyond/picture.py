@@ -16,6 +16,7 @@ from mechbp.methods.agreement import Agreement, agreement, nearest
 from mechbp.methods.attention import LevelMass, mass_by_level, mean_pattern
 from mechbp.methods.intervals import Interval, bootstrap_mean
 from mechbp.methods.probe_grid import ProbeGrid
+from mechbp.models.process_config import ProcessConfig
 from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers
 from mechbp.processes.tree import FilteredTree
@@ -45,6 +46,7 @@ class Picture:
     def label(self) -> str:
         """What sets the run apart from the paper's setting."""
         process = self.run.config.process
+        assert isinstance(process, ProcessConfig)  # `study.chosen_analyses` refuses other runs
         parts = [f"{process.vocab_size} symbols, depth {process.depth}"]
         if process.ambiguity:
             parts.append(f"ambiguity {process.ambiguity:g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mechbp.models.process_config import ProcessConfig
 from mechbp.models.runs import Run
 from mechbp.models.tasks import Task
 from mechbp.report.document import Claim, FigureData, Section
@@ -53,6 +54,7 @@ def inclusions(run: Run) -> dict[int, float]:
 
 def _described(run: Run) -> str:
     process, seed, objective = run.config.process, run.config.training.seed, run.config.objective
+    assert isinstance(process, ProcessConfig)  # `study.chosen_analyses` refuses other runs
     single = objective.task == "masked" and objective.mask == "single"
     return f"{run.name}: grammar {process.seed}, seed {seed}" + ", one mask per sequence" * single
 

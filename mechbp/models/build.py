@@ -24,7 +24,7 @@ def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: i
         n_layers=config.n_layers,
         n_heads=config.n_heads,
         d_model=config.d_model,
-        d_head=config.d_model // config.n_heads,
+        d_head=config.d_head or config.d_model // config.n_heads,
         d_mlp=config.d_mlp or None,
         attn_only=config.d_mlp == 0,
         act_fn=config.act_fn,

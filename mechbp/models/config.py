@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
-from mechbp.processes.grammar import Recipe, TreeGrammar
-from mechbp.processes.tree import MAX_DEPTH, FilteredTree
+from mechbp.models.process_config import ChainConfig, ProcessConfig
+from mechbp.models.recipe_tables import dataclass_from, in_range, shown
 from mechbp.storage import NAME
 
 MAX_RECIPE_BYTES = 100_000
 MAX_PARAMETERS = 40_000_000
 """Weights and both AdamW moments in float32 then fit one stored step of 512 MB."""
 MAX_BATCH_TOKENS = 2**24
-
-
-@dataclass(frozen=True)
-class ProcessConfig:
-    """The data: a filtered tree over a random grammar."""
-
-    vocab_size: int
-    depth: int
-    filter_level: int = 0
-    sigma: float = 1.0
-    seed: int = 0
-    recipe: Recipe = "paper"
-    ambiguity: float = 0.0
-    """Weight of the pairs that belong to other parents; 0 leaves every pair one parent."""
-
-    def __post_init__(self) -> None:
-        _in_range(
-            "process", self, vocab_size=(2, 128), depth=(1, MAX_DEPTH), filter_level=(0, self.depth), sigma=(0, 100),
-            seed=(0, 2**32 - 1), ambiguity=(0, 1),
-        )  # fmt: skip
-
-    def build(self) -> FilteredTree:
-        """Return the process."""
-        grammar = TreeGrammar.random(self.vocab_size, self.sigma, self.seed, self.recipe, self.ambiguity)
-        return FilteredTree(grammar, self.depth, self.filter_level)
 
 
 @dataclass(frozen=True)
@@ -57,12 +31,17 @@ class ModelConfig:
     act_fn: Literal["relu", "gelu", "relu2"] = "relu"
     normalization: Literal["LN", "none"] = "LN"
     attention: Literal["bidirectional", "causal"] = "bidirectional"
+    d_head: int = 0
+    """Dimensions of a head; 0 means d_model / n_heads."""
 
     def __post_init__(self) -> None:
-        _in_range("model", self, n_layers=(1, 64), n_heads=(1, 64), d_model=(2, 4096), d_mlp=(0, 65536))
-        if self.d_model % self.n_heads:
+        in_range(
+            "model", self, n_layers=(1, 64), n_heads=(1, 64), d_model=(2, 4096), d_mlp=(0, 65536), d_head=(0, 4096)
+        )  # fmt: skip
+        if not self.d_head and self.d_model % self.n_heads:
             raise InputError(f"model: d_model = {self.d_model} must be a multiple of n_heads = {self.n_heads}.")
-        parameters = self.n_layers * self.d_model * (4 * self.d_model + 2 * self.d_mlp)
+        wide = self.n_heads * self.d_head if self.d_head else self.d_model
+        parameters = self.n_layers * self.d_model * (4 * wide + 2 * self.d_mlp)
         if parameters > MAX_PARAMETERS:
             raise LimitExceeded(
                 f"model: about {parameters:,} parameters; at most {MAX_PARAMETERS:,}. Lower n_layers, d_model or d_mlp."
@@ -118,7 +97,7 @@ class TrainingConfig:
     with the lowest cross-entropy on held-out sequences. 0 trains to the last step."""
 
     def __post_init__(self) -> None:
-        _in_range(
+        in_range(
             "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 10), seed=(0, 2**63 - 1),
             warmup_steps=(0, 10**8),
             weight_decay=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
@@ -143,8 +122,8 @@ class StartConfig:
     def __post_init__(self) -> None:
         if bool(self.run) != bool(self.sha256) or (self.run and not NAME.fullmatch(self.run)):
             raise InputError(
-                f"start needs the name of a run beside this one and the sha256 of its last step, got {_shown(self.run)} and "
-                f"{_shown(self.sha256)}.\n`mechbp list` shows the names, `Run.digest` is the digest."
+                f"start needs the name of a run beside this one and the sha256 of its last step, got {shown(self.run)} and "
+                f"{shown(self.sha256)}.\n`mechbp list` shows the names, `Run.digest` is the digest."
             )
 
 
@@ -164,7 +143,7 @@ class RequirementConfig:
 class RunConfig:
     """The whole recipe of a run; equal recipes give equal checkpoints (same torch, device type and thread count)."""
 
-    process: ProcessConfig
+    process: ProcessConfig | ChainConfig
     model: ModelConfig
     objective: ObjectiveConfig
     training: TrainingConfig
@@ -172,10 +151,15 @@ class RunConfig:
     start: StartConfig = StartConfig()
 
     def __post_init__(self) -> None:
-        tokens = self.training.batch_size << self.process.depth
+        tokens = self.training.batch_size * self.process.n_tokens
         if tokens > MAX_BATCH_TOKENS:
             raise LimitExceeded(
-                f"training: a batch of {tokens:,} tokens; at most {MAX_BATCH_TOKENS:,} are allowed. Lower batch_size or depth."
+                f"training: a batch of {tokens:,} tokens; at most {MAX_BATCH_TOKENS:,} are allowed. Lower batch_size or length."
+            )
+        if isinstance(self.process, ChainConfig) and (self.objective.task != "next-token" or self.training.training_set):
+            raise InputError(
+                f"recipe: models of hidden Markov models are asked for the next token of fresh sequences; got task "
+                f'{self.objective.task!r} and training_set {self.training.training_set}. Set task = "next-token".'
             )
         causal = self.model.attention == "causal"
         if causal != (self.objective.task == "next-token"):
@@ -192,7 +176,7 @@ class RunConfig:
     def trained_by(self, stored: str) -> bool:
         """Return whether `stored`, the canonical JSON in a checkpoint, is this recipe; keys it does not have yet are defaults."""
         try:
-            other = _dataclass_from(RunConfig, json.loads(stored), "recipe")
+            other = dataclass_from(RunConfig, json.loads(stored), "recipe")
         except (MechbpError, ValueError, RecursionError):
             return False
         return replace(self, requirement=other.requirement) == other
@@ -211,62 +195,8 @@ def read_recipe(path: Path) -> RunConfig:
     except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
         raise InputError(f"{path} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
     try:
-        config = _dataclass_from(RunConfig, tables, "recipe")
+        config = dataclass_from(RunConfig, tables, "recipe")
         config.process.build()
     except (InputError, LimitExceeded) as error:
         raise type(error)(f"{path}: {error}") from error
     return config
-
-
-def _dataclass_from(cls: type, table: Any, where: str) -> Any:
-    """Build the dataclass `cls` from a TOML table, refusing unknown and missing keys and wrong types."""
-    if not isinstance(table, dict):
-        raise InputError(f"[{where}] must be a table, got {_shown(table)}.")
-    hints, known = get_type_hints(cls), {field.name: field for field in fields(cls)}
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-            raise InputError(f"[{where}] has no key {key!r:.60}; did you mean {near[0]!r}?")
-    missing = [name for name, field in known.items() if name not in table and field.default is MISSING]
-    if missing:
-        raise InputError(f"[{where}] lacks {', '.join(missing)}.")
-    return cls(
-        **{key: _checked(hints[key], value, key if where == "recipe" else f"{where}.{key}") for key, value in table.items()}
-    )
-
-
-def _checked(kind: Any, value: Any, where: str) -> Any:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {_shown(value)}.")
-        return value
-    if kind is str:
-        if not isinstance(value, str):
-            raise InputError(f"{where} must be a text, got {_shown(value)}.")
-        return value
-    if kind is int:
-        if type(value) is not int:
-            raise InputError(f"{where} must be an integer, got {_shown(value)}.")
-        return value
-    if kind is float:
-        if type(value) not in (int, float) or not abs(value) < 1e300:  # a larger integer would not fit a float
-            raise InputError(f"{where} must be a finite number, got {_shown(value)}.")
-        return float(value)
-    return _dataclass_from(kind, value, where)
-
-
-def _shown(value: Any) -> str:
-    """At most 60 characters of `value`; integers are shortened before Python refuses to print them."""
-    if type(value) is int and abs(value) >= 10**30:
-        return f"an integer of {value.bit_length()} bits"
-    try:
-        return f"{value!r:.60}"
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"
-
-
-def _in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            raise InputError(f"{where}.{name} must be in {low}..{high}, got {_shown(value)}.")

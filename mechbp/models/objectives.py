@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.models.config import ObjectiveConfig, RunConfig
-from mechbp.models.tasks import exact_answers, shown
+from mechbp.models.tasks import Source, ask, exact_answers, shown
 from mechbp.models.training_set import training_sequences
+from mechbp.processes.hmm import HiddenMarkovModel
 from mechbp.processes.tree import FilteredTree
 from mechbp.randomness import rng
 
@@ -28,9 +29,11 @@ class Batch:
     """Symbols, or exact posteriors, in the order of `reads`."""
 
 
-def training_batch(config: RunConfig, process: FilteredTree, step: int) -> Batch:
+def training_batch(config: RunConfig, process: Source, step: int) -> Batch:
     """Return the batch of `step`."""
     training, generator = config.training, rng(config.training.seed, "batch", step)
+    if isinstance(process, HiddenMarkovModel):
+        return _chain_batch(process, training.batch_size, config.objective.targets == "posteriors", generator)
     if training.training_set:
         sample = training_sequences(process, training.seed, training.training_set, step, training.batch_size)
     else:
@@ -50,6 +53,14 @@ def training_batch(config: RunConfig, process: FilteredTree, step: int) -> Batch
         answers = exact_answers(process, "next-token", sample.tokens) if exact else None
         targets = sample.tokens[:, 1:].reshape(-1) if answers is None else answers.reshape(-1, process.vocab_size)
     return Batch(torch.from_numpy(inputs), torch.from_numpy(reads.copy()), _target_tensor(targets))
+
+
+def _chain_batch(hmm: HiddenMarkovModel, size: int, exact: bool, generator: np.random.Generator) -> Batch:
+    """Every position is asked for the next token."""
+    asked = ask(hmm, "next-token", size, generator)
+    targets = exact_answers(hmm, "next-token", asked.tokens).reshape(-1, hmm.vocab_size) if exact else asked.truth.reshape(-1)
+    everywhere = torch.ones(asked.tokens.shape, dtype=torch.bool)
+    return Batch(torch.from_numpy(asked.tokens.copy()), everywhere, _target_tensor(targets))
 
 
 def hidden_leaves(

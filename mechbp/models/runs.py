@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.build import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.training import METRICS, has_ended, read_metrics, step_file, untrained_model
-from mechbp.processes.tree import FilteredTree
 from mechbp.storage import NAME, inside
 
 STEP_FILE = re.compile(r"step-(\d{7,9})\.safetensors")
@@ -29,8 +29,8 @@ class Run:
     config: RunConfig
 
     @cached_property
-    def process(self) -> FilteredTree:
-        """The data-generating process of the recipe."""
+    def process(self) -> Any:
+        """The data-generating process of the recipe: a FilteredTree, or a HiddenMarkovModel with its length."""
         return self.config.process.build()
 
     @cached_property
@@ -52,7 +52,7 @@ class Run:
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl: accuracy and KL to every BP_k along training."""
-        return read_metrics(self.folder / METRICS, self.config.process.depth)
+        return read_metrics(self.folder / METRICS, self.config.process.levels)
 
     @property
     def complete(self) -> bool:

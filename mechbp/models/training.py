@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +26,7 @@ from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameter
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
 from mechbp.models.objectives import loss_nats, training_batch
 from mechbp.models.start import start_from
-from mechbp.models.tasks import Task, exact_answers, model_answers, n_positions, true_answers
-from mechbp.processes.tree import FilteredTree
+from mechbp.models.tasks import Source, Task, ask, exact_answers, model_answers, n_input_tokens, n_positions, oracle
 from mechbp.randomness import rng
 from mechbp.storage import atomic_write, exclusive, inside, sweep_temporaries
 
@@ -63,32 +62,31 @@ def step_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:07d}.safetensors"
 
 
-def measure(model: HookedTransformer, process: FilteredTree, task: Task) -> dict[str, float]:
-    """Return accuracy, cross-entropy and the KL to every BP_k, both ways (means, nats), on the curves' held-out sequences."""
-    sample = process.sample(EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
-    answers = model_answers(model, process, task, sample.tokens)
-    truth = true_answers(task, sample)
+def measure(model: HookedTransformer, process: Source, task: Task, levels: Iterable[int]) -> dict[str, float]:
+    """Return accuracy, cross-entropy and the KL to BP_k of every level k, both ways (means, nats), on held-out sequences."""
+    asked = ask(process, task, EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
+    answers, truth = model_answers(model, process, task, asked.tokens), asked.truth
     line = {"accuracy": float((answers.argmax(-1) == truth).mean())}
     line["cross_entropy_nats"] = float(-np.log(np.take_along_axis(answers, truth[..., None], -1)).mean())
-    for level in range(process.depth + 1):
-        exact = exact_answers(FilteredTree(process.grammar, process.depth, level), task, sample.tokens)
+    for level in levels:
+        exact = exact_answers(oracle(process, level), task, asked.tokens)
         line[f"kl_bp{level}_to_model_nats"] = float(kl_nats(exact, answers).mean())
         line[f"kl_model_to_bp{level}_nats"] = float(kl_nats(answers, exact).mean())
     return line
 
 
-def read_metrics(path: Path, depth: int | None = None) -> list[dict[str, float]]:
+def read_metrics(path: Path, levels: Sequence[int] | None = None) -> list[dict[str, float]]:
     """Return the lines of a metrics.jsonl; an absent file has none.
 
-    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, with the `depth` of the tree, any
-    other number that `measure` gives, or holds something else in its place.
+    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, where `levels` are given, any
+    other number that `measure` gives for them, or holds something else in its place.
     """
     if not path.exists():
         return []
     wanted = ["step"]
-    if depth is not None:
+    if levels is not None:
         wanted += ["sequences", "accuracy"]
-        wanted += [name for k in range(depth + 1) for name in (f"kl_bp{k}_to_model_nats", f"kl_model_to_bp{k}_nats")]
+        wanted += [name for k in levels for name in (f"kl_bp{k}_to_model_nats", f"kl_model_to_bp{k}_nats")]
     rows: list[dict[str, float]] = []
     try:
         for text in path.read_text(encoding="utf-8").splitlines():
@@ -130,12 +128,12 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
     return training.learning_rate * warm * shape
 
 
-def untrained_model(config: RunConfig, process: FilteredTree, seed: int | None = None) -> HookedTransformer:
+def untrained_model(config: RunConfig, process: Source, seed: int | None = None) -> HookedTransformer:
     """Return the recipe's model at step 0, or its random twin of another `seed`."""
     seed = int(rng(config.training.seed if seed is None else seed, "weights").integers(2**63))
     return build_model(
         config.model,
-        d_vocab=process.vocab_size + 2,
+        d_vocab=n_input_tokens(process),
         d_vocab_out=process.vocab_size,
         n_ctx=n_positions(process, config.objective.task),
         seed=seed,
@@ -217,7 +215,7 @@ class _Trainer:
     def _measure(self) -> None:
         """Append one line to metrics.jsonl."""
         line = {"step": self.step, "sequences": self.step * self.config.training.batch_size}
-        line |= measure(self.model, self.process, self.config.objective.task)
+        line |= measure(self.model, self.process, self.config.objective.task, self.config.process.levels)
         line["wall_s"] = round(time.monotonic() - self.started, 1)
         self.metrics.append(line)
         if self.config.training.early_stopping:

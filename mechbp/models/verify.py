@@ -11,7 +11,7 @@ import numpy as np
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import CheckpointError
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers, true_answers
+from mechbp.models.tasks import ask, exact_answers, model_answers
 from mechbp.models.training import measure, step_file
 from mechbp.randomness import rng
 
@@ -41,9 +41,9 @@ def verify_run(run: Run) -> Iterator[Check]:
         yield Check("training complete", f"step {run.steps[-1]:,} of {run.config.training.steps:,}", "short")
     yield _check_curve(run)
     task, process, wanted = run.config.objective.task, run.process, run.config.requirement
-    sample = process.sample(VERIFIED_SEQUENCES[task], rng(VERIFY_SEED, "verify"))
-    exact, answers = exact_answers(process, task, sample.tokens), model_answers(run.model, process, task, sample.tokens)
-    truth = true_answers(task, sample)
+    asked = ask(process, task, VERIFIED_SEQUENCES[task], rng(VERIFY_SEED, "verify"))
+    exact, answers = exact_answers(process, task, asked.tokens), model_answers(run.model, process, task, asked.tokens)
+    truth = asked.truth
     kl = _over_sequences(kl_nats(exact, answers))
     hit = _over_sequences(answers.argmax(-1) == truth)
     gap = _over_sequences(expected_hits(exact, exact) - expected_hits(exact, answers))
@@ -77,7 +77,7 @@ def _check_curve(run: Run) -> Check:
         return Check(what, _one_line(error), "FAIL")
     if not stored:
         return Check(what, f"metrics.jsonl has no line for step {run.steps[-1]:,}", "FAIL")
-    found = measure(run.model, run.process, run.config.objective.task)
+    found = measure(run.model, run.process, run.config.objective.task, run.config.process.levels)
     # The reverse KLs hold log of near-zero model probabilities and exact zeros; forward ones are what the claims rest on.
     names = [name for name in found if name.endswith("_to_model_nats")]
     deviation = max(abs(found[name] - stored[-1].get(name, math.inf)) for name in names)

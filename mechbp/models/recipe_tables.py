@@ -1,0 +1,77 @@
+"""Turn the tables of a recipe into frozen dataclasses, refusing every key and value that does not fit."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import MISSING, fields
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mechbp.errors import InputError
+
+
+def dataclass_from(cls: type, table: Any, where: str) -> Any:
+    """Build the dataclass `cls` from a TOML table, refusing unknown and missing keys and wrong types."""
+    if not isinstance(table, dict):
+        raise InputError(f"[{where}] must be a table, got {shown(table)}.")
+    hints, known = get_type_hints(cls), {field.name: field for field in fields(cls)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
+            raise InputError(f"[{where}] has no key {key!r:.60}; did you mean {near[0]!r}?")
+    missing = [name for name, field in known.items() if name not in table and field.default is MISSING]
+    if missing:
+        raise InputError(f"[{where}] lacks {', '.join(missing)}.")
+    return cls(
+        **{key: _checked(hints[key], value, key if where == "recipe" else f"{where}.{key}") for key, value in table.items()}
+    )
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {shown(value)}.")
+        return value
+    if kind is str:
+        if not isinstance(value, str):
+            raise InputError(f"{where} must be a text, got {shown(value)}.")
+        return value
+    if kind is int:
+        if type(value) is not int:
+            raise InputError(f"{where} must be an integer, got {shown(value)}.")
+        return value
+    if kind is float:
+        if type(value) not in (int, float) or not abs(value) < 1e300:  # a larger integer would not fit a float
+            raise InputError(f"{where} must be a finite number, got {shown(value)}.")
+        return float(value)
+    if get_origin(kind) is UnionType:
+        kind = _member(get_args(kind), value, where)
+    return dataclass_from(kind, value, where)
+
+
+def _member(kinds: tuple[type, ...], table: Any, where: str) -> type:
+    """The dataclass among `kinds` whose `kind` the table names; the first is meant where it names none."""
+    named = {name: cls for cls in kinds for name in get_args(get_type_hints(cls)["kind"])}
+    wanted = table.get("kind") if isinstance(table, dict) else None
+    if wanted is None:
+        return kinds[0]
+    if wanted not in named:
+        raise InputError(f"{where}.kind must be one of {', '.join(map(repr, named))}, got {shown(wanted)}.")
+    return named[wanted]
+
+
+def shown(value: Any) -> str:
+    """At most 60 characters of `value`; integers are shortened before Python refuses to print them."""
+    if type(value) is int and abs(value) >= 10**30:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        return f"{value!r:.60}"
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
+
+
+def in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise InputError(f"{where}.{name} must be in {low}..{high}, got {shown(value)}.")
