@@ -7,6 +7,7 @@ model cannot tell words with one prefix apart there, so these numbers say which 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -34,10 +35,24 @@ class Words:
         """Number of distinct prefixes, the words themselves included and the empty one not."""
         return int(self.prefix[-1, -1]) + 1
 
-    @property
+    @cached_property
     def first_of_prefix(self) -> Int[np.ndarray, " prefix"]:
-        """Return, for every prefix, where it first stands in the flattened [word, position]."""
+        """For every prefix, where it first stands in the flattened [word, position]."""
         return np.unique(self.prefix.ravel(), return_index=True)[1]
+
+    @cached_property
+    def last_position(self) -> Int[np.ndarray, " prefix"]:
+        """For every prefix the position of its last token."""
+        return self.first_of_prefix % self.tokens.shape[1]
+
+    @cached_property
+    def prefix_probability(self) -> Float64[np.ndarray, " prefix"]:
+        """P(the first tokens are this prefix); they sum to 1 over the prefixes of one length."""
+        return np.bincount(self.prefix.ravel(), np.repeat(self.probability, self.tokens.shape[1]))
+
+    def of_prefixes(self, values: Float64[np.ndarray, "word length last"]) -> Float64[np.ndarray, "prefix last"]:
+        """Return, once per prefix, values that depend on nothing but the prefix, such as beliefs[:, 1:]."""
+        return values.reshape(-1, values.shape[-1])[self.first_of_prefix]
 
 
 @dataclass(frozen=True, eq=False)
