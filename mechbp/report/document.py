@@ -57,7 +57,7 @@ class FigureData(_Part):
     id: str
     """`fig-...`, unique on the page and stable: links point at it."""
     kind: str
-    """`lines`, `bars`, `heatmap`, `scatter` or `dots`."""
+    """`lines`, `bars`, `heatmap`, `scatter`, `dots` or `clouds`."""
     title: str
     caption: str
     alt: str

@@ -143,12 +143,35 @@ def _scatter(data: dict[str, Any], where: str) -> None:
                 raise InputError(f"{here}.counts[{row}]: counts must be numbers >= 0.")
 
 
+def _clouds(data: dict[str, Any], where: str) -> None:
+    framed = "frames" in data
+    check_keys(data, {"colors", "x_range", "y_range", "frames" if framed else "panels"}, {"outline", "frame_title"}, where)
+    _ranges(data, where, "x_range", "y_range")
+    colors = _list(data["colors"], f"{where}.colors", least=1)
+    for key in ("colors", "outline"):
+        for index, row in enumerate(_list(data.get(key, []), f"{where}.{key}")):
+            if None in _numbers(row, f"{where}.{key}[{index}]", 3 if key == "colors" else 2):
+                raise InputError(f"{where}.{key}[{index}]: a number is missing.")
+    titles = set()
+    for name, panels in _frames(data, "panels", where):
+        for index, panel in enumerate(_list(panels, f"{name}.panels", least=1)):
+            here = f"{name}.panels[{index}]"
+            check_keys(panel, {"title", "x", "y"}, (), here)
+            _text(panel["title"], here + ".title")
+            for axis in ("x", "y"):
+                _numbers(panel[axis], f"{here}.{axis}", len(colors))
+        titles.add(tuple(_labels([panel["title"] for panel in panels], f"{name}.panels")))
+    if len(titles) > 1:
+        raise InputError(f"{where}: every frame needs the same panel titles, in the same order.")
+
+
 _CHECKS: dict[str, Callable[[dict[str, Any], str], None]] = {
     "lines": _lines,
     "bars": _bars,
     "heatmap": _heatmap,
     "scatter": _scatter,
     "dots": _dots,
+    "clouds": _clouds,
 }
 KINDS = tuple(_CHECKS)
 

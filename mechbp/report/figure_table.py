@@ -27,7 +27,7 @@ def format_cell(value: Cell) -> str:
 
 def table_of(kind: str, data: dict[str, Any]) -> Table:
     """Return the table of a figure of this kind; columns that no row fills are left out."""
-    content = {"heatmap": "panels"}.get(kind, "series")
+    content = "panels" if kind in ("heatmap", "clouds") else "series"
     rows: list[dict[str, Cell]] = []
     for frame in data.get("frames", [{content: data.get(content, [])}]):
         named = {data.get("frame_title", "frame"): frame["name"]} if "name" in frame else {}
@@ -90,6 +90,12 @@ def _cells(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[dict[str,
     return rows
 
 
+def _clouds(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[dict[str, Cell]]:
+    columns = {f"{panel['title']}: {axis}": panel[axis] for panel in panels for axis in ("x", "y")}
+    rows = zip(*columns.values(), strict=True)
+    return [{"point": f"{number}", **dict(zip(columns, row, strict=True))} for number, row in enumerate(rows, 1)]
+
+
 def _distinct(*titles: str) -> tuple[str, ...]:
     """Return the titles with a prime added where one would collide with a later one."""
     found: list[str] = []
@@ -100,4 +106,4 @@ def _distinct(*titles: str) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-_ROWS = {"lines": _points, "scatter": _points, "bars": _categories, "dots": _categories, "heatmap": _cells}
+_ROWS = {"lines": _points, "scatter": _points, "bars": _categories, "dots": _categories, "heatmap": _cells, "clouds": _clouds}

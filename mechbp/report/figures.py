@@ -33,6 +33,10 @@ dots     {x_title, x_log?: bool, x_range?, categories: [c],
           series: [{name, x: [c], low?: [c], high?: [c], color?, control?}],
           references?: [{name, x: number}]}
          Estimates with intervals, one row per category, series side by side in it; references are vertical lines.
+
+clouds   {panels: [{title, x: [n], y: [n]}], colors: [n][3], x_range, y_range, outline?: [[x, y], ...]}
+         Small multiples of one set of points, each with its own colour (red, green, blue, from 0 to 1) in every panel; `outline`
+         is a polygon drawn in each. With a slider: frames: [{name, panels}] in place of panels, and frame_title?.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mechbp.report import figures_bars, figures_heatmap, figures_lines
+from mechbp.report import figures_bars, figures_clouds, figures_heatmap, figures_lines
 from mechbp.report.figure_table import Table, table_of
 
 DRAW: dict[str, Callable[[dict[str, Any], bool], go.Figure]] = {
@@ -51,6 +55,7 @@ DRAW: dict[str, Callable[[dict[str, Any], bool], go.Figure]] = {
     "bars": figures_bars.bars,
     "dots": figures_bars.dots,
     "heatmap": figures_heatmap.heatmap,
+    "clouds": figures_clouds.clouds,
 }
 
 

@@ -234,6 +234,30 @@ def effects() -> FigureData:
     )
 
 
+def simplex(rng: np.random.Generator) -> FigureData:
+    beliefs = rng.dirichlet(np.ones(3), size=60)
+    x, y = beliefs @ np.array([0, 1, 0.5]), beliefs[:, 2] * np.sqrt(3) / 2
+    frames = []
+    for step, noise in ((0, 0.3), (100, 0.05)):
+        moved = [{"title": name, "x": x + noise * rng.normal(size=60), "y": y} for name in ("Layer 1", "Layer 2")]
+        frames.append({"name": f"{step}", "panels": [{"title": "Exact", "x": x, "y": y}, *moved]})
+    return FigureData(
+        "fig-simplex",
+        "clouds",
+        "Beliefs in the residual stream",
+        "Each point is one prefix, coloured by its exact belief.",
+        "Clouds of points: the later step looks like the exact simplex.",
+        {
+            "colors": beliefs,
+            "x_range": [-0.05, 1.05],
+            "y_range": [-0.05, 0.92],
+            "outline": [[0, 0], [1, 0], [0.5, 0.866]],
+            "frames": frames,
+            "frame_title": "training step",
+        },
+    )
+
+
 def demo() -> Document:
     rng = np.random.default_rng(0)
     return Document(
@@ -287,7 +311,7 @@ def demo() -> Document:
                 "mechanism",
                 "Mechanism",
                 ("Probes, patching and attention.",),
-                (probes(rng), patching(rng), attention(rng), effects()),
+                (probes(rng), patching(rng), attention(rng), effects(), simplex(rng)),
             ),
             Section(
                 "missing",

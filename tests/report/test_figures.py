@@ -18,7 +18,7 @@ def numbers(value, key=""):
     """Every measured number in a figure's data, without what only says how to draw it."""
     if isinstance(value, dict):
         for name, item in value.items():
-            if name not in ("range", "x_range", "y_range", "panel_columns", "color"):
+            if name not in ("range", "x_range", "y_range", "panel_columns", "color", "colors", "outline"):
                 yield from numbers(item, name)
     elif isinstance(value, list):
         for item in value:

@@ -77,6 +77,13 @@ def hostile_document(text: str) -> Document:
             "columns": [text],
             "panels": [{"title": text, "values": [[1]]}],
         },
+        "clouds": {
+            "colors": [[1, 0, 0]],
+            "x_range": [0, 1],
+            "y_range": [0, 1],
+            "frame_title": text,
+            "frames": [{"name": text, "panels": [{"title": text, "x": [1], "y": [1]}]}],
+        },
     }
     figures = [FigureData(f"fig-{kind}", kind, text, text, text, content) for kind, content in data.items()]
     figures.append(FigureData("fig-none", "lines", text, text, text, {}, "failed", text or "-"))
