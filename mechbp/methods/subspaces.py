@@ -19,7 +19,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.methods.leaves import leaf_count
 from mechbp.methods.ridge import Spectrum, fit_ridge
 
 VALIDATION = 0.25
@@ -29,7 +28,7 @@ FLAT = 1e-9
 
 Activations = Float[np.ndarray, "n position d"]
 Messages = Float64[np.ndarray, "n leaf q"]
-"""The message that each leaf position is tested for; a ROOT query after the leaves has none."""
+"""The message that each position is tested for, a leaf or a token of a chain; a ROOT query after the leaves has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +93,13 @@ def slot_subspace(name: str, d: int, dims: slice) -> Subspace:
 def by_leaf(
     activations: Activations, messages: Messages, dims: int = 1
 ) -> Iterator[tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "n q"]]]:
-    """Yield float64 features and messages of every leaf position; raise InputError where shapes do not fit."""
-    n_leaves = leaf_count(activations.shape[1], "subspace")
-    if messages.shape[:2] != (len(activations), n_leaves) or not 1 <= dims <= activations.shape[2] or len(activations) < 8:
+    """Yield float64 features and messages of every position that has one; raise InputError where shapes do not fit."""
+    n_leaves = messages.shape[1]
+    fits = messages.shape[0] == len(activations) >= 8 and n_leaves >= 1 and activations.shape[1] - n_leaves in (0, 1)
+    if not fits or not 1 <= dims <= activations.shape[2]:
         raise InputError(
-            f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, {n_leaves} leaves, q], "
-            f"got {list(activations.shape)}, {list(messages.shape)} and dims {dims}."
+            f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may have "
+            f"none; got {list(activations.shape)}, {list(messages.shape)} and dims {dims}."
         )
     for position in range(n_leaves):
         yield activations[:, position].astype(np.float64), messages[:, position]

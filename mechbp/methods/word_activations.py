@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64, Int
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, to_tokens
+from mechbp.methods.continuation import Continuation
 from mechbp.processes.words import Words
 
 BATCH = 1024
@@ -43,6 +44,27 @@ def prefix_answers(model: HookedModel, words: Words) -> Float64[np.ndarray, "pre
         run(to_tokens(model, words.tokens[start : start + BATCH])).double().softmax(dim=-1).cpu().numpy()  # type: ignore[operator]
         for start in range(0, len(words.tokens), BATCH)
     ]
+    return words.of_prefixes(np.concatenate(parts))
+
+
+@torch.no_grad()
+def rewritten_answers(
+    model: HookedModel,
+    words: Words,
+    hook: str,
+    stream: Callable[[Int[np.ndarray, "word length"]], Float[np.ndarray, "word length d"]],
+) -> Float64[np.ndarray, "prefix token"]:
+    """Return the probabilities after every prefix in runs that hold `stream(tokens)` at a hook instead of their own activation.
+
+    Raises HookError for a hook that is not [n, position, d].
+    """
+    _check_causal(model)
+    place, parts = Continuation.at(model, hook), []
+    for start in range(0, len(words.tokens), BATCH):
+        tokens = words.tokens[start : start + BATCH]
+        like = place.activation(tokens)
+        logits = place.logits(tokens, torch.from_numpy(np.ascontiguousarray(stream(tokens))).to(like))
+        parts.append(logits.double().softmax(dim=-1).cpu().numpy())
     return words.of_prefixes(np.concatenate(parts))
 
 
