@@ -1,8 +1,8 @@
 """Change what a one-block model writes and where it looks, and read off what its answers lose.
 
-The stream after the first attention is a sum of table entries, so that a changed table or pattern gives a changed stream in closed
-form; the rest of the model runs on it. Every part of the theory of attention becomes a causal test: put the predicted pattern or
-the predicted values in place of the model's own, and see what the exact loss says.
+The stream after the first attention is a sum of table entries, so that a changed table or pattern gives a changed stream in
+closed form; the rest of the model runs on it. Every part of the theory of attention becomes a causal test: put the predicted
+pattern or the predicted values in place of the model's own, and see what the exact loss says.
 (Source: Piotrowski et al. 2025, Eqs. 3-4, for the sum.)
 """
 
@@ -51,7 +51,7 @@ def profile(written: Float64[np.ndarray, "position token d"]) -> Profile:
 
 
 def predicted_lengths(found: Profile, predicted: Float64[np.ndarray, " known"]) -> Float64[np.ndarray, " position"]:
-    """Return factors in the predicted proportions, scaled to the measured ones by least squares; positions beyond keep their own."""
+    """Return factors in the predicted proportions, scaled by least squares; positions beyond keep their own."""
     known = len(predicted)
     if not 1 <= known <= len(found.factor):
         raise InputError(f"predicted_lengths: need 1..{len(found.factor)} predictions, got {known}.")
@@ -63,7 +63,9 @@ def predicted_lengths(found: Profile, predicted: Float64[np.ndarray, " known"]) 
 def with_values(block: OneBlock, written: Sequence[Float64[np.ndarray, "position token d"]]) -> OneBlock:
     """Return the tables with what every head writes replaced."""
     if np.shape(written) != block.written.shape:
-        raise InputError(f"with_values: need {list(block.written.shape)} [head, position, token, d], got {list(np.shape(written))}.")
+        raise InputError(
+            f"with_values: need {list(block.written.shape)} [head, position, token, d], got {list(np.shape(written))}."
+        )
     return replace(block, written=np.stack(list(written)))
 
 

@@ -18,10 +18,11 @@ from jaxtyping import Float, Float64
 from mechbp.errors import InputError
 from mechbp.processes.words import Words
 
-Weighting = Literal["count", "probability"]
+Weighting = Literal["count", "probability", "prefix"]
 Split = Literal["sequence", "prefix"]
 
 TRAIN_SHARE = 0.2
+"""Of the words, as Shai et al. split them."""
 BLOCKS = 50
 WIDE = 256
 WIDE_BLOCKS = 20
@@ -53,7 +54,7 @@ class WordScore:
     mse: float
     """On the words fitted: mean over rows and coordinates."""
     held_out_r2: float
-    """Mean over splits, fitted on `TRAIN_SHARE` of the words or prefixes, scored on the others; NaN without splits."""
+    """Mean over splits, fitted on `train_share` of the words or prefixes, scored on the others; NaN without splits."""
     held_out_low: float
     """The central 95 % of the splits; they share words, so this is no confidence interval."""
     held_out_high: float
@@ -76,14 +77,21 @@ def word_probe(
     weighting: Weighting = "count",
     split: Split = "sequence",
     repeats: int = 100,
+    train_share: float = TRAIN_SHARE,
 ) -> dict[str, WordScore]:
     """Fit every target on the features by least squares with an intercept, and score it in and out of sample.
 
-    `weighting` counts every word once, or by its probability. Fits use the least-norm solution where features are redundant.
+    `weighting` counts every word once, every word by its probability, or every prefix once; the last needs split="prefix", for
+    short prefixes stand in many words. Each of `repeats` splits fits `train_share` of the words or prefixes. Fits use the
+    least-norm solution where features are redundant.
     Raises InputError for rows that are not the prefixes of `words`, or an unknown weighting or split.
     """
     if weighting not in get_args(Weighting) or split not in get_args(Split):
         raise InputError(f"word_probe: no weighting {weighting!r:.40} and split {split!r:.40}; see Weighting and Split.")
+    if not 0 < train_share < 1:
+        raise InputError(f"word_probe: train_share must be between 0 and 1, got {train_share!r:.40}.")
+    if weighting == "prefix" and split != "prefix":
+        raise InputError('word_probe: weighting "prefix" counts prefixes once, whatever words hold them; pass split="prefix".')
     for name, values in {"features": features, **targets}.items():
         if len(values) != words.n_prefixes or not np.isfinite(values).all():
             raise InputError(f"word_probe: {name!r:.60} must be finite, one row for each of {words.n_prefixes:,} prefixes.")
@@ -98,13 +106,13 @@ def word_probe(
     coefficients, rank = whole.fit()
     errors, totals = whole.errors(coefficients[:, :k], slice(0, k))
     noise_errors, _ = whole.errors(coefficients[:, k:], slice(0, k))
-    held = np.array([_held_out(moments, rng, k) for _ in range(repeats)]).reshape(repeats, 2, k)
+    held = np.array([_held_out(moments, rng, k, train_share) for _ in range(repeats)]).reshape(repeats, 2, k)
     where, scores = 0, {}
     for name, values in targets.items():
         part = slice(where, where := where + values.shape[1])
         fitted = AffineMap(*design.original(coefficients[:, part]), rank)
         out = 1 - held[:, 0, part].sum(axis=1) / held[:, 1, part].sum(axis=1) if repeats else np.full(1, np.nan)
-        held_mass = whole.mass * (1 - TRAIN_SHARE)
+        held_mass = whole.mass * (1 - train_share)
         scores[name] = WordScore(
             r2=float(1 - errors[part].sum() / totals[part].sum()),
             mse=float(errors[part].mean() / whole.mass),
@@ -122,22 +130,31 @@ def word_probe(
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """Centred and scaled features behind a column of ones, so that second moments are well conditioned."""
+    """Centred and scaled features behind a column of ones, so that second moments are well conditioned.
+
+    Many features are rotated to the directions in which any row differs: least-norm fits are the same in them, and cheaper.
+    """
 
     rows: Float64[np.ndarray, "prefix column"]
     mean: Float64[np.ndarray, " d"]
     scale: float
+    basis: Float64[np.ndarray, "d direction"] | None
 
     @classmethod
     def of(cls, features: np.ndarray) -> _Design:
         mean = features.mean(axis=0, dtype=np.float64)
         centred = features - mean
         scale = float(np.sqrt(np.square(centred).mean())) or 1.0
-        return cls(np.hstack([np.ones((len(features), 1)), centred / scale]), mean, scale)
+        columns, basis = centred / scale, None
+        if features.shape[1] > WIDE:
+            values, vectors = np.linalg.eigh(columns.T @ columns)
+            basis = vectors[:, values > FLAT * values[-1]]
+            columns = columns @ basis
+        return cls(np.hstack([np.ones((len(features), 1)), columns]), mean, scale, basis)
 
     def original(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights and offset for the features as they were given."""
-        weights = coefficients[1:] / self.scale
+        weights = (coefficients[1:] if self.basis is None else self.basis @ coefficients[1:]) / self.scale
         return weights, coefficients[0] - self.mean @ weights
 
 
@@ -167,10 +184,10 @@ class _Moments:
         )
 
     def fit(self) -> tuple[Float64[np.ndarray, "p column"], int]:
-        """Least-norm coefficients and the rank used."""
+        """Least-norm coefficients, and the directions used beside the intercept."""
         values, basis = np.linalg.eigh(self.gram)
         kept = values > FLAT * values[-1]
-        return basis[:, kept] @ ((basis[:, kept].T @ self.cross) / values[kept, None]), int(kept.sum())
+        return basis[:, kept] @ ((basis[:, kept].T @ self.cross) / values[kept, None]), int(kept.sum()) - 1
 
     def errors(self, coefficients: np.ndarray, columns: slice) -> tuple[np.ndarray, np.ndarray]:
         """Sums of squared errors and of squared distances from the mean, per column."""
@@ -197,6 +214,8 @@ def _parts(
 
 def _shuffled(targets: np.ndarray, words: Words, weighting: Weighting, rng: np.random.Generator) -> np.ndarray:
     """Targets permuted over (word, position), and their mean over the words that share a prefix: what a fit can see of them."""
+    if weighting == "prefix":
+        return targets[rng.permutation(len(targets))]
     owner, length = words.prefix.ravel(), words.tokens.shape[1]
     weight = np.repeat(words.probability, length) if weighting == "probability" else np.ones(len(owner))
     taken = targets[owner[rng.permutation(len(owner))]]
@@ -207,13 +226,15 @@ def _shuffled(targets: np.ndarray, words: Words, weighting: Weighting, rng: np.r
 def _whole(words: Words, weighting: Weighting) -> Float64[np.ndarray, " prefix"]:
     if weighting == "probability":
         return words.prefix_probability
+    if weighting == "prefix":
+        return np.ones(words.n_prefixes)
     return np.bincount(words.prefix.ravel()).astype(np.float64)
 
 
-def _held_out(moments: list[_Moments], rng: np.random.Generator, k: int) -> Float64[np.ndarray, "2 column"]:
+def _held_out(moments: list[_Moments], rng: np.random.Generator, k: int, train_share: float) -> Float64[np.ndarray, "2 column"]:
     """Errors and totals on the blocks not fitted, for one random choice of blocks."""
     order = rng.permutation(len(moments))
-    cut = max(1, round(TRAIN_SHARE * len(moments)))
+    cut = max(1, min(round(train_share * len(moments)), len(moments) - 1))
     train, test = (_Moments.sum([moments[i] for i in part]) for part in (order[:cut], order[cut:]))
     coefficients, _ = train.fit()
     return np.stack(test.errors(coefficients[:, :k], slice(0, k)))
