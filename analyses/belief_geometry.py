@@ -8,16 +8,26 @@ into another's run says whether it is used. Expectations are over all words, not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from analyses.beliefs.corpus import Corpus
 from analyses.beliefs.distances import distance_claim, distance_section, distances
 from analyses.beliefs.emergence import emergence, emergence_claims, emergence_section
 from analyses.beliefs.reading import read, reading_claims, reading_section
+from analyses.beliefs.thresholds import thresholds_of
 from analyses.beliefs.writing import study_writing
+from mechbp.models.verify import Check
 from mechbp.study import Study
 
 RUNS = ("mess3-s24", "rrxor-s24")
 PROCESS = "chain"
 LENGTH, QUICK_LENGTH = 10, 7
+
+
+def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
+    """Yield the numbers that the page is held to."""
+    for run in study.runs:
+        yield from thresholds_of(study, Corpus.of(run, LENGTH))
 
 
 def analyse(study: Study) -> dict[str, object]:

@@ -148,7 +148,10 @@ def verify(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.")] = None,
     threads: Threads = 1,
 ) -> None:
-    """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement."""
+    """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
+
+    Without runs also print the thresholds of the analyses that have some: short ones are findings, and leave the exit code alone.
+    """
     _set_threads(threads)
     from mechbp.models.runs import load, run_names
     from mechbp.models.verify import verify_run
@@ -159,7 +162,27 @@ def verify(
         for check in verify_run(run):
             print(f"{run.name:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
             failed |= check.verdict != "pass"
+    if not runs:
+        _print_thresholds()
     raise typer.Exit(1 if failed else 0)
+
+
+def _print_thresholds() -> None:
+    """Print what the analyses are held to; those whose runs are not all here are left out, and said so."""
+    from mechbp.models.runs import load, run_names
+    from mechbp.study import Study, analysis_names, load_analysis, thresholds
+
+    here = set(run_names())
+    for name in analysis_names():
+        analysis = load_analysis(name)
+        if not hasattr(analysis, "thresholds"):
+            continue
+        if absent := [run for run in analysis.RUNS if run not in here]:
+            print(f"{name:<24} left out: no run {', '.join(absent)}")
+            continue
+        study = Study(tuple(load(run) for run in analysis.RUNS), quick=False, stage=lambda _: None)
+        for run, check in thresholds(analysis, study):
+            print(f"{run:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
 
 
 @app.command("list")

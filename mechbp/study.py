@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mechbp.models.runs import Run
+    from mechbp.models.verify import Check
 
 SEED = 0
 SOURCES = ("--", ":/", ":(top,exclude)reports")
@@ -133,6 +134,14 @@ def _why_not(analysis: ModuleType, runs: Sequence[str]) -> str:
     wanted = getattr(analysis, "PROCESS", "tree")
     other = [run.name for run in map(load_run, runs) if run.config.process.family != wanted]
     return f"studies runs trained on a {wanted}, and {other[0]} was not" if other else ""
+
+
+def thresholds(analysis: ModuleType, study: Study) -> Iterator[tuple[str, Check]]:
+    """Yield what an analysis is held to, (run, check) by (run, check): nothing where it offers no `thresholds(study)`.
+
+    They are computed as the page's numbers are, without its controls. "short" is a finding and no damage.
+    """
+    yield from getattr(analysis, "thresholds", lambda study: ())(study)
 
 
 def studied_runs(analysis: ModuleType, runs: Sequence[str]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from mechbp.study import Study
 
 MOST_ROWS = 4000
 """Rows drawn where there are more: pairs grow as their square."""
-DRAWN = 700
+DRAWN = 400
 """Pairs in the picture."""
 MOST_FITTED = 12_000
 """Rows of one ridge regression."""

@@ -15,7 +15,7 @@ from mechbp.methods.word_probe import word_probe
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
 
-POINTS = 260
+POINTS = 200
 """Prefixes in a picture."""
 FRAMES = 5
 """Stored steps under the slider."""
@@ -91,7 +91,7 @@ def emergence_section(found: Emergence) -> Section:
         f"`{run.name}` at {len(found.steps)} stored steps. Losses are expectations over all words, not samples: the least "
         f"possible cross-entropy is {last.entropy_nats.mean():.6f} nats per token, and a uniform guess costs "
         f"{last.kl_uniform_nats.mean():.2e} nats more.",
-        f"At the last step the model costs {last.mean_nats:.2e} nats more than exact inference: {last.relative:.2%} of what "
+        f"At the last step the model costs {last.mean_nats:.2e} nats more than exact inference: {last.relative:.1e} of what "
         f"there is "
         f"to learn, {last.normalised:.6f} of the least loss.",
     )
@@ -172,7 +172,7 @@ def emergence_claims(found: Emergence) -> list[Claim]:
             f"least one.",
             reference=f"{paper.NAME}: 1.00 (two decimals)" if paper.is_theirs(run) else "no published number",
             measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "
-            f"{last.relative:.2%} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
+            f"{last.relative:.1e} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
             control=f"uniform guess: {1 + last.kl_uniform_nats.mean() / last.entropy_nats.mean():.4f}\n"
             f"random weights: {first.normalised:.4f}",
             verdict="holds" if last.normalised <= NORMALISED else "fails",

@@ -62,11 +62,17 @@ def cloud_figure(
     exact: Float64[np.ndarray, "row state"],
     frames: dict[str, dict[str, Float64[np.ndarray, "row state"]]],
     frame_title: str = "",
+    *,
+    whole: bool = False,
 ) -> FigureData:
-    """Return clouds of the same rows, {frame: {panel: beliefs}}, coloured by the exact belief; one frame needs no slider."""
+    """Return clouds of the same rows, {frame: {panel: beliefs}}, coloured by the exact belief; one frame needs no slider.
+
+    The picture shows the simplex, or the exact beliefs, and what lies near; `whole`: all that there is.
+    """
     plane = Projection.of(exact)
     places = {name: {panel: plane.points(values) for panel, values in panels.items()} for name, panels in frames.items()}
-    every = np.concatenate([plane.points(exact), *[np.array(plane.outline).reshape(-1, 2)]])
+    drawn_points = [xy for panels in places.values() for xy in panels.values()] if whole else []
+    every = np.concatenate([plane.points(exact), np.array(plane.outline).reshape(-1, 2), *drawn_points])
     low, high = every.min(axis=0) - MARGIN, every.max(axis=0) + MARGIN
     drawn = [
         {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
+from scipy import stats
 
 from mechbp.errors import InputError
 
@@ -44,6 +45,21 @@ class Interval:
         """Return plain numbers and nested lists for JSON; what is undefined becomes None."""
         ends = {name: _jsonable(getattr(self, name)) for name in ("mean", "low", "high")}
         return {**ends, "n": self.n, "level": self.level}
+
+
+def seed_mean(values: Float64[np.ndarray, "n *cells"], *, level: float = 0.95) -> Interval:
+    """Return the mean over few independent repetitions, such as training seeds, with Student's t interval; NaN ends if n = 1.
+
+    The bootstrap would be far too narrow here. Raises InputError unless there is at least one value.
+    """
+    n = len(values)
+    if n < 1 or not 0 < level < 1:
+        raise InputError(f"seed_mean: need at least one value and 0 < level < 1, got {n} and {level}.")
+    mean = np.asarray(values.mean(axis=0))
+    if n == 1:
+        return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan), n, level)
+    half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    return Interval(mean, np.asarray(mean - half), np.asarray(mean + half), n, level)
 
 
 def bootstrap_mean(

@@ -89,7 +89,7 @@ def value_fits(
         measured = (block.written[head] + block.bias) @ weights + offset
         if len(lags) > 1:
             measured = measured - measured.mean(axis=1, keepdims=True)
-        scale = _value_factor(pattern[head], zeta, reach, last)
+        scale = value_factor(pattern[head], zeta, reach, last)
         fits.append(VectorFit(scale[:, None, None] * shift, measured[:last]))
     return tuple(fits)
 
@@ -107,10 +107,28 @@ def embedding_fit(
     last = pattern.shape[1] - max(reach.first for reach in lags)
     factor = np.ones(last)
     for head, reach in enumerate(lags):
-        factor -= np.diagonal(pattern[head])[:last] * _value_factor(pattern[head], zeta, reach, last)
+        factor -= np.diagonal(pattern[head])[:last] * value_factor(pattern[head], zeta, reach, last)
     measured = block.embedded[:last] @ read[0]
     measured = measured - measured.mean(axis=1, keepdims=True)
     return VectorFit(factor[:, None, None] * shift, measured)
+
+
+def loose_fit(vectors: Float64[np.ndarray, "position token d"], predicted: Vectors, components: int = 3) -> tuple[float, float]:
+    """Return R² of a new affine map from the vectors' leading components to their predictions, as fitted and leave-one-out.
+
+    Weaker than `value_fits`, which reads all vectors by one map that has not seen the predictions: this one may turn and scale.
+    """
+    flat, truth = vectors.reshape(-1, vectors.shape[-1]), predicted.reshape(-1, predicted.shape[-1])
+    centred = flat - flat.mean(axis=0)
+    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    design = np.hstack([np.ones((len(flat), 1)), centred @ right[:components].T])
+    left, values, _ = np.linalg.svd(design, full_matrices=False)
+    left = left[:, values > 1e-9 * values[0]]
+    residual = truth - left @ (left.T @ truth)
+    leverage = np.square(left).sum(axis=1)
+    total = np.square(truth - truth.mean(axis=0)).sum()
+    out = residual / np.maximum(1 - leverage, 1e-9)[:, None]
+    return float(1 - np.square(residual).sum() / total), float(1 - np.square(out).sum() / total)
 
 
 def parallel_cosine(vectors: Float64[np.ndarray, "position token d"]) -> float:
@@ -127,7 +145,7 @@ def head_cosine(first: Float64[np.ndarray, "position token d"], second: Float64[
     return float(_cosines(*(v - v.mean(axis=1, keepdims=True) for v in (first, second))).mean())
 
 
-def _value_factor(pattern: np.ndarray, zeta: float, lags: Lags, last: int) -> Float64[np.ndarray, " position"]:
+def value_factor(pattern: np.ndarray, zeta: float, lags: Lags, last: int) -> Float64[np.ndarray, " position"]:
     """zeta^first / A[m + first, m]: the sign of zeta^first is that of the head."""
     place = np.arange(last)
     return zeta**lags.first / pattern[place + lags.first, place]

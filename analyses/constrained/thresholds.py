@@ -1,0 +1,104 @@
+"""The numbers that constrained updates are held to, from the same fits as the page, printed by `mechbp verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analyses.beliefs.corpus import CONSTRAINED, FULL
+from analyses.constrained import attention, heads, paper, stages, vectors
+from analyses.constrained.race import race
+from analyses.constrained.settings import MID, POST, Group, Setting
+from mechbp.hooks import capture
+from mechbp.methods.attention_theory import decay_prediction, pattern_fit
+from mechbp.methods.one_block import PATTERN, one_block
+from mechbp.methods.word_activations import prefix_activations
+from mechbp.methods.word_probe import word_probe
+from mechbp.models.runs import Run
+from mechbp.models.verify import Check
+from mechbp.randomness import rng
+from mechbp.study import Study
+
+REBUILT = 1e-5
+"""Largest deviation of the stream after attention from what the tables give."""
+
+
+def group_thresholds(group: Group, runs: list[Run], length: int) -> Iterator[tuple[str, Check]]:
+    """Yield the thresholds of a group of one-block runs, seed by seed; those of its process alone."""
+    setting = paper.setting_of(group.runs[0])
+    yield group.name, _rebuilt(group, length)
+    exact = heads.losses(list(group.runs), length)
+    for run in group.runs:
+        loss = exact[run.name]
+        shown = f"{loss.mean_nats:.2e} nats, {loss.relative:.2%} of the learnable"
+        yield run.name, Check("KL(exact || model), over all words", shown, "pass" if loss.mean_nats <= 1e-3 else "short")
+    if setting == (0.15, 0.6):
+        for run in group.runs:
+            yield from ((run.name, check) for check in _one_head(Setting.of(run, length)))
+    elif setting == (0.5, 0.6) and group.runs[0].config.model.n_heads == 2:
+        single = heads.twin(group.runs[0], runs)
+        for run in group.runs:
+            yield from ((run.name, check) for check in _two_heads(Setting.of(run, length)))
+            if single is not None:
+                ratio = heads.losses([single], length)[single.name].mean_nats / exact[run.name].mean_nats
+                shown = f"{ratio:.1f} ({single.name})"
+                yield run.name, _check(f"one head's KL / two heads' >= {heads.RATIO:g}", shown, ratio >= heads.RATIO)
+
+
+def deep_thresholds(study: Study, run: Run, length: int) -> Iterator[tuple[str, Check]]:
+    """Yield whether the constrained belief leads at the first Mid, and the exact one from the first or second block on."""
+    found = race(study, run, length)
+    first = (found.at("layer 1 mid", CONSTRAINED), found.at("layer 1 mid", FULL))
+    shown = f"1 - R² {first[0]:.4f} constrained, {first[1]:.4f} exact"
+    yield run.name, _check("first Mid prefers the constrained", shown, first[0] < first[1])
+    later = [(stage, found.at(stage, CONSTRAINED), found.at(stage, FULL)) for stage in ("layer 1", "layer 2")]
+    shown = "; ".join(f"{stage} {constrained:.4f}, {full:.4f}" for stage, constrained, full in later)
+    yield run.name, _check("layer 1 or 2 prefers the exact", shown, any(full < constrained for _, constrained, full in later))
+
+
+def _one_head(setting: Setting) -> Iterator[Check]:
+    pattern, reach = setting.pattern.mean[0], setting.lags[0]
+    fit = pattern_fit(pattern, decay_prediction(pattern, setting.zeta, reach), reach)
+    shown = f"{fit.r2:.4f} (squared correlation {fit.squared_correlation:.4f}, {fit.n} entries)"
+    yield _check(f"attention R² >= {attention.R2}", shown, fit.r2 >= attention.R2)
+    written = float(vectors.vectors(Group((setting.run,)), [setting]).r2()[0])
+    yield _check(f"values R² >= {vectors.R2}", f"{written:.4f}", written >= vectors.R2)
+    words, targets = setting.corpus.words, setting.corpus.targets
+    found = prefix_activations(setting.run.model, words, (MID, POST))
+    for hook, target, bound in ((MID, CONSTRAINED, stages.MID_R2), (POST, FULL, stages.POST_R2)):
+        score = word_probe(found[hook], {target: targets[target]}, words, rng=rng(0, "thresholds"), repeats=20)[target]
+        name = "Mid" if hook == MID else "Post"
+        shown = f"{score.r2:.4f} ({score.held_out_r2:.4f} on other words, {score.n_features} columns)"
+        yield _check(f"{name} -> {target} R² >= {bound}", shown, score.r2 >= bound)
+    counts = np.bincount(words.prefix.ravel()).astype(np.float64)
+    for name, hook in (("Mid", MID), ("Final", POST)):
+        ours = float(stages.cumulative_variance(found[hook], counts)[stages.TOP - 1])
+        theirs = paper.VARIANCE[name, (0.15, 0.6)][stages.TOP - 1]
+        what = f"{name} top-{stages.TOP} variance ± {stages.TOLERANCE}"
+        yield _check(what, f"{ours:.4f} (published {theirs})", abs(ours - theirs) <= stages.TOLERANCE)
+
+
+def _two_heads(setting: Setting) -> Iterator[Check]:
+    split = heads.Split.of(setting)
+    shown = ", ".join(f"{share:.3f}" for share in split.parity)
+    yield _check(f"heads' own parity >= {heads.PARITY:.0%}", shown, min(split.parity) >= heads.PARITY)
+    shown = f"{split.stream_cosine:.3f} (in belief space {split.belief_cosine:.4f})"
+    yield _check(f"cosine between heads < {heads.OPPOSED}", shown, split.stream_cosine < heads.OPPOSED)
+
+
+def _rebuilt(group: Group, length: int) -> Check:
+    """The tables of random weights and their own pattern give the stream after attention again."""
+    model, hmm = group.runs[0].untrained(1), group.runs[0].process
+    length = min(length, hmm.length)
+    tokens = hmm.sample(500, rng(0, "thresholds"), length).tokens
+    found = capture(model, tokens, [PATTERN, MID])
+    block = one_block(model, hmm.vocab_size, length)
+    rebuilt = block.after_attention(tokens, found[PATTERN].double().numpy())
+    deviation = float(np.abs(rebuilt - found[MID].double().numpy()).max())
+    shown = f"{deviation:.1e} (random weights, 500 words)"
+    return _check(f"tables rebuild Mid to {REBUILT:g}", shown, deviation <= REBUILT)
+
+
+def _check(what: str, measured: str, reached: bool) -> Check:
+    return Check(what, measured, "pass" if reached else "short")
