@@ -81,10 +81,10 @@ class Group:
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """Return the runs grouped by process and architecture, in the order in which they came."""
-    found: dict[tuple[object, object], list[Run]] = {}
+    """Return the runs grouped by process, architecture and objective, in the order in which they came."""
+    found: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
-        found.setdefault((run.config.process, run.config.model), []).append(run)
+        found.setdefault((run.config.process, run.config.model, run.config.objective), []).append(run)
     return [Group(tuple(members)) for members in found.values()]
 
 

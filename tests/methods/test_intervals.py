@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.methods.intervals import bootstrap_mean, bootstrap_ratio
+from mechbp.methods.intervals import bootstrap_mean, bootstrap_ratio, seed_mean
 from mechbp.randomness import rng
 
 
@@ -69,3 +69,14 @@ def test_bad_levels_and_counts_are_refused(arguments):
 def test_empty_or_unequal_arguments_are_refused(n):
     with pytest.raises(InputError, match="same number >= 1 of examples"):
         bootstrap_ratio(np.ones(n[0]), np.ones(n[1]), rng(0))
+
+
+def test_intervals_over_few_seeds_cover():
+    values = rng(0, "seeds").normal(3.0, size=(3, 4000))  # 4,000 experiments of three seeds
+    interval = seed_mean(values)
+    assert abs(coverage(interval, 3.0) - 0.95) < 0.02 and interval.n == 3
+    assert coverage(bootstrap_mean(values, rng(1, "boot")), 3.0) < 0.85  # too narrow, which is why
+    single = seed_mean(np.array([0.5]))
+    assert single.mean == 0.5 and np.isnan(single.low) and np.isnan(single.high)
+    with pytest.raises(InputError, match="at least one value"):
+        seed_mean(np.zeros(0))

@@ -70,6 +70,31 @@ def test_splitting_words_leaks_prefixes_and_splitting_prefixes_does_not():
     assert sequence.held_out_r2 > prefix.held_out_r2 + 0.2 and prefix.held_out_r2 < -0.2
 
 
+def test_prefixes_counted_once_are_ordinary_least_squares():
+    words = enumerate_words(rrxor(), 6)
+    target = {"b": words.of_prefixes(words.beliefs[:, 1:])}
+    draw = np.random.default_rng(0).normal(size=(words.n_prefixes, 6))
+    found = word_probe(draw, target, words, rng=mechbp.rng(0), weighting="prefix", split="prefix", repeats=10, train_share=0.8)[
+        "b"
+    ]
+    peer = LinearRegression().fit(draw, target["b"])
+    assert found.mse == pytest.approx(np.square(peer.predict(draw) - target["b"]).mean(), rel=1e-9) and found.map.rank == 6
+    assert found.held_out_r2 < found.r2 < 0.3
+
+
+def test_many_features_are_read_by_the_least_norm_fit():
+    """300 columns that mix 10 factors: more columns than rows, and most of them redundant."""
+    words = enumerate_words(rrxor(), 6)
+    target = {"b": words.of_prefixes(words.beliefs[:, 1:])}
+    draw = np.random.default_rng(0)
+    wide = draw.normal(size=(words.n_prefixes, 10)) @ draw.normal(size=(10, 300)) + 7
+    found = word_probe(wide, target, words, rng=mechbp.rng(0), weighting="prefix", split="prefix", repeats=0)["b"]
+    centred = wide - wide.mean(axis=0)
+    weights = np.linalg.lstsq(centred, target["b"] - target["b"].mean(axis=0), rcond=1e-9)[0]
+    assert found.map.rank == 10
+    np.testing.assert_allclose(found.map.weights, weights, rtol=0, atol=1e-9)
+
+
 def test_published_constants_of_token_and_position():
     """A regression on the last token and its position alone leaves an error of .03094 on Mess3(.05, .85)."""
     words = enumerate_words(mess3(0.05, 0.85), 10)
@@ -97,6 +122,10 @@ def test_nonsense_is_refused(features, tiny_encoder):
         word_probe(features[:-1], {"b": BELIEFS}, WORDS, rng=mechbp.rng(0))
     with pytest.raises(InputError, match="no weighting 'mass'"):
         word_probe(features, {"b": BELIEFS}, WORDS, rng=mechbp.rng(0), weighting="mass")
+    with pytest.raises(InputError, match='pass split="prefix"'):
+        word_probe(features, {"b": BELIEFS}, WORDS, rng=mechbp.rng(0), weighting="prefix")
+    with pytest.raises(InputError, match="train_share must be between 0 and 1"):
+        word_probe(features, {"b": BELIEFS}, WORDS, rng=mechbp.rng(0), train_share=1.0)
     with pytest.raises(InputError, match="looks ahead"):
         prefix_answers(tiny_encoder, WORDS)
     with pytest.raises(InputError, match="one answer for each"):
