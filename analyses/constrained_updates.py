@@ -28,7 +28,7 @@ from mechbp.study import Study
 
 SETTINGS = ("mess3-x15-a60", "mess3-x15-a20", "mess3-x50-a60", "mess3-x50-a20")
 RUNS = (
-    *SETTINGS, *(f"{name}-{seed}" for name in (SETTINGS[0], SETTINGS[2]) for seed in ("s1", "s2")), "mess3-x50-a60-h1",
+    *SETTINGS, *(f"{name}-{seed}" for name in (SETTINGS[0], SETTINGS[2]) for seed in ("s1", "s2")), "mess3-x50-a60-h1", "mess3-x50-a60-exact",
     *(f"{name}-l4" for name in SETTINGS),
 )  # fmt: skip
 PROCESS = "chain"
@@ -108,7 +108,7 @@ def _theory(study: Study, fits: list[tuple[Group, list[Setting]]]) -> tuple[list
     seen, written, costs = [], [], []
     for group, settings in fits:
         study.stage(f"{group.name}: theory, and edits of attention and values")
-        seen.append(attention(group, settings))
+        seen.append(attention(study, group, settings))
         written.append(vectors(group, settings))
         costs.append(worth(group, settings[0]))
     claims = []

@@ -112,7 +112,7 @@ def test_a_belief_is_used_if_writing_and_erasing_it_move_the_answer(means, place
 def test_the_law_of_attention_has_to_describe_every_seed(r2, verdict):
     setting = SimpleNamespace(zeta=0.55, lags=(Lags(1, 1),), pattern=SimpleNamespace(spread=np.zeros((1, 2, 2))))
     fits = [[PatternFit(value, 0.99, 28)] for value in r2]
-    found = Attention(Group((RUN, RUN)), [setting] * 2, fits, fits, fits[0])
+    found = Attention(Group((RUN, RUN)), [setting] * 2, fits, fits, fits[0], [])
     assert attention_claim(found).verdict == verdict
 
 

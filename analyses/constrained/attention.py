@@ -8,11 +8,19 @@ import numpy as np
 
 from analyses.constrained import paper
 from analyses.constrained.settings import Group, Setting
-from mechbp.methods.attention_theory import PatternFit, decay_prediction, parity_mass, pattern_fit, softmax_warp
+from mechbp.methods.attention_theory import (
+    PatternFit,
+    decay_prediction,
+    lags_of_heads,
+    parity_mass,
+    pattern_fit,
+    softmax_warp,
+)
 from mechbp.methods.intervals import Interval, seed_mean
 from mechbp.methods.one_block import mean_pattern_over
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, points
+from mechbp.study import Study
 
 R2 = 0.95
 """Of the decay law, from the paper's inset."""
@@ -31,6 +39,8 @@ class Attention:
     warp: list[list[PatternFit]]
     untrained: list[PatternFit]
     """Eq. 13 or 19 on the pattern of random weights, per head."""
+    course: list[tuple[int, float, float]]
+    """Step, R² of the law and least share of a head's own parity, along the first seed's training."""
 
     @property
     def heads(self) -> list[str]:
@@ -48,8 +58,9 @@ class Attention:
         return np.array([np.mean([fit.r2 for fit in fits]) for fits in getattr(self, which)])
 
 
-def attention(group: Group, settings: list[Setting]) -> Attention:
-    """Fit the decay law and the softmax warp to every seed, and the law to random weights."""
+def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
+    """Fit the decay law and the softmax warp to every seed, the law to random weights, and both to the first seed's stored "
+    "steps."""
     decayed, warped = [], []
     for setting in settings:
         heads = list(zip(setting.pattern.mean, setting.lags, strict=True))
@@ -60,7 +71,14 @@ def attention(group: Group, settings: list[Setting]) -> Attention:
     untrained = [
         pattern_fit(p, decay_prediction(p, first.zeta, reach), reach) for p, reach in zip(random, first.lags, strict=True)
     ]
-    return Attention(group, settings, decayed, warped, untrained)
+    steps = first.run.steps[1:] if not study.quick else first.run.steps[-2:]
+    course = []
+    for step in steps:
+        pattern = mean_pattern_over(first.run.at(step), first.corpus.words).mean
+        heads = list(zip(pattern, lags_of_heads(pattern, first.zeta), strict=True))
+        laws = [pattern_fit(p, decay_prediction(p, first.zeta, reach), reach).r2 for p, reach in heads]
+        course.append((step, float(np.mean(laws)), min(parity_mass(p, reach.first % 2) for p, reach in heads)))
+    return Attention(group, settings, decayed, warped, untrained, course)
 
 
 def attention_section(found: list[Attention]) -> Section:
@@ -75,7 +93,10 @@ def attention_section(found: list[Attention]) -> Section:
         "still resembles it, so it stands beside it. First entries of the columns are taken from the measurement and not scored.",
     )
     return Section(
-        "attention", "Attention decays as the process forgets", text, (*map(_maps, found), _lags(found), _scores(found))
+        "attention",
+        "Attention decays as the process forgets",
+        text,
+        (*maps, _lags(found), _scores(found), _course(found)),
     )
 
 
@@ -154,6 +175,25 @@ def _scores(found: list[Attention]) -> FigureData:
             "references": [{"name": paper.NAME, "x": paper.ATTENTION_R2}],
         },
     )  # fmt: skip
+
+
+def _course(found: list[Attention]) -> FigureData:
+    series = []
+    for color, item in enumerate(found):
+        steps, laws, parity = zip(*item.course, strict=True)
+        series.append({"name": item.group.title, "x": steps, "y": np.maximum(laws, -1), "markers": True, "color": color})
+        if item.settings[0].n_heads > 1:
+            series.append({"name": f"{item.group.title}: parity", "x": steps, "y": parity, "dash": "dot", "color": color})
+    return FigureData(
+        id="fig-attention-course",
+        kind="lines",
+        title="The law of attention along training",
+        caption="R² of the decay law at stored steps, mean over heads, first seed; values below -1 are raised to it. Dotted: the "
+        "lesser share of a head's off-diagonal attention on its own parity. Steps of different runs see different numbers of "
+        "sequences.",
+        alt="R² rises during training where the law holds in the end.",
+        data={"x_title": "training step", "y_title": "R², or share", "x_log": True, "series": series},
+    )
 
 
 def attention_claim(found: Attention) -> Claim:

@@ -74,10 +74,10 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Parameters and heads in words."""
+        """Parameters, heads and, where it was not tokens, what it was trained on."""
         config = self.runs[0].config
-        heads = config.model.n_heads
-        return f"{config.process.name.rpartition(', ')[0]}, {heads} head{'s' * (heads > 1)}"
+        heads, exact = config.model.n_heads, config.objective.targets == "posteriors"
+        return f"{config.process.name.rpartition(', ')[0]}, {heads} head{'s' * (heads > 1)}{', on exact answers' * exact}"
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:

@@ -258,7 +258,7 @@ def within_table(found: Stages) -> dict[str, tuple[float, float]]:
     """Return {Mid or Final: measured and published variance of the first TOP components} where there is a published one."""
     run = found.group.runs[0]
     setting = paper.setting_of(run)
-    if setting is None or run.config.model.n_heads != _heads(setting):
+    if setting is None or run.config.model.n_heads != _heads(setting) or run.config.objective.targets != "tokens":
         return {}
     named = {part: paper.VARIANCE.get((part, setting)) for part in found.variance}
     return {part: (float(found.variance[part][TOP - 1]), theirs[TOP - 1]) for part, theirs in named.items() if theirs}

@@ -26,7 +26,7 @@ REBUILT = 1e-5
 
 def group_thresholds(group: Group, runs: list[Run], length: int) -> Iterator[tuple[str, Check]]:
     """Yield the thresholds of a group of one-block runs, seed by seed; those of its process alone."""
-    setting = paper.setting_of(group.runs[0])
+    setting = paper.setting_of(group.runs[0]) if group.runs[0].config.objective.targets == "tokens" else None
     yield group.name, _rebuilt(group, length)
     exact = heads.losses(list(group.runs), length)
     for run in group.runs:
