@@ -44,9 +44,8 @@ def analyse(study: Study) -> dict[str, object]:
         "slug": "belief_geometry",
         "title": "Does the model hold the exact belief, and answer from it?",
         "lead": f"{held} of {len(claims)} claims hold. Transformers trained on hidden Markov models are held against the "
-        f"exact filter: "
-        "what can be read from them, how much of that needs training, and whether writing one word's belief into another's run "
-        "moves the answer as exact inference says.",
+        "exact filter: what can be read from them, how much of that needs training, and whether writing one word's belief into "
+        "another's run moves the answer as exact inference says.",
         "claims": tuple(claims),
         "sections": tuple(sections),
     }

@@ -68,11 +68,10 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
     figure = cloud_figure(
         f"fig-{run.name}-simplex",
         f"{run.name}: beliefs, exact and as read from every stage, along training",
-        f"The same {len(at)} prefixes in every panel, coloured by their exact belief"
-        f"{'' if exact.shape[1] == 3 else ' and projected to the two widest directions of exact beliefs'}. Panels after the "
-        f"second "
-        "show where an affine regression on that stage puts them, fitted on all words at that step. Some shortcuts leave the "
-        "simplex. Step 0 has random weights.",
+        f"The same {len(at)} prefixes in every panel, coloured by their exact "
+        f"belief{'' if exact.shape[1] == 3 else ' and projected to the two widest directions of exact beliefs'}. Panels after "
+        "the second show where an affine regression on that stage puts them, fitted on all words at that step. Some shortcuts "
+        "leave the simplex. Step 0 has random weights.",
         "At the last step the clouds of the later layers look like the exact beliefs; at step 0 they do not.",
         exact[at],
         frames,
@@ -92,8 +91,7 @@ def emergence_section(found: Emergence) -> Section:
         f"possible cross-entropy is {last.entropy_nats.mean():.6f} nats per token, and a uniform guess costs "
         f"{last.kl_uniform_nats.mean():.2e} nats more.",
         f"At the last step the model costs {last.mean_nats:.2e} nats more than exact inference: {last.relative:.1e} of what "
-        f"there is "
-        f"to learn, {last.normalised:.6f} of the least loss.",
+        f"there is to learn, {last.normalised:.6f} of the least loss.",
     )
     return Section(
         f"{run.name}-emergence", f"{run.name}: how the geometry comes about", text,
@@ -122,8 +120,7 @@ def _curve(found: Emergence, tokens: list[int], relative: list[float]) -> Figure
         kind="lines",
         title=f"{run.name}: belief geometry and loss along training",
         caption=f"MSE on the fitted words, every word once; at step 0 it is {start}. The published run used plain gradient "
-        f"descent "
-        "and saw many times the tokens.",
+        "descent and saw many times the tokens.",
         alt="Both the error of the belief and the loss fall by orders of magnitude during training.",
         data={
             "x_title": "tokens seen in training",
@@ -144,8 +141,7 @@ def _positions(found: Emergence) -> FigureData:
         kind="lines",
         title=f"{run.name}: exact loss by position",
         caption="Expectation over all words by their probability. Uniform is what guessing without a model costs: all there "
-        "is to "
-        "learn.",
+        "is to learn.",
         alt="The model's divergence lies orders of magnitude below that of a uniform guess at every position.",
         data={
             "x_title": "tokens read", "y_title": "KL (nats)", "y_log": True,
@@ -181,12 +177,10 @@ def emergence_claims(found: Emergence) -> list[Claim]:
         Claim(
             id=f"{run.name}-emergence",
             statement=f"In {run.name} belief geometry emerges as the loss falls: their ranks along training agree (Spearman "
-            f"at least "
-            "0.9), and the error ends well below that of random weights.",
+            "at least 0.9), and the error ends well below that of random weights.",
             reference=f"{paper.NAME}: MSE falls with the loss (Figs. 6, S2)",
             measured=f"Spearman {ranks:.3f} over {len(found.steps)} steps\n{stage}: MSE {values[0]:.3g} at step 0, "
-            f"{values[learnt]:.3g} "
-            f"when {relative[learnt]:.1%} of the nats are missing, {values[-1]:.2e} at the end",
+            f"{values[learnt]:.3g} when {relative[learnt]:.1%} of the nats are missing, {values[-1]:.2e} at the end",
             control=f"random weights are {drop:.1f} times the last MSE",
             verdict="holds" if ranks >= 0.9 and drop >= 2 else "partly" if ranks >= 0.5 else "fails",
             figure=f"fig-{run.name}-emergence",

@@ -110,8 +110,8 @@ def reading_section(reading: Reading) -> Section:
         f"only {words.n_prefixes:,} rows are distinct: splitting by word leaves prefixes that both parts share, splitting by "
         "prefix does not.",
         f"`{corpus.run.config.process.name}`. Rivals: the constrained belief adds up what each token says on its own, naive "
-        "Bayes multiplies it; `other process` is the exact belief under another parameter, "
-        "a probe's answer to a question that the model was never asked.",
+        "Bayes multiplies it; `other process` is the exact belief under another parameter, a probe's answer to a question that "
+        "the model was never asked.",
     )
     return Section(
         f"{run.name}-reading", f"{run.name}: what can be read", text, (_table(reading), _mse(reading), _controls(reading))
@@ -136,10 +136,9 @@ def _table(reading: Reading) -> FigureData:
         kind="heatmap",
         title=f"{name}: R² of every observer at every stage",
         caption=f"R² = 1 - SSE/SST, pooled over coordinates. Fitted on {TRAIN_SHARE:.0%} of the words, or "
-        f"{PREFIX_SHARE:.0%} of the prefixes, and scored on the others, mean of {reading.repeats} splits (a twentieth of "
-        f"them for all stages together); hover for the central 95 %. Words count once, but for `{WEIGHTED}`; `{PREFIXES}` "
-        f"counts every "
-        "prefix once.",
+        f"{PREFIX_SHARE:.0%} of the prefixes, and scored on the others, mean of {reading.repeats} splits (a twentieth of them "
+        f"for all stages together); hover for the central 95 %. Words count once, but for `{WEIGHTED}`; `{PREFIXES}` counts "
+        "every prefix once.",
         alt="R² rises from the embedding to the last layers, highest for the exact belief and the next token.",
         data={
             "rows": reading.stages, "columns": targets, "row_title": "read from", "column_title": "regressed on",

@@ -128,8 +128,8 @@ def writing_claims(study: Study, found: Writing) -> list[Claim]:
         Claim(
             id=f"{run.name}-belief-used",
             statement=f"{run.name} answers from a belief held in {found.dims} dimensions of its last layer: with another "
-            f"word's written "
-            f"in, the answer goes {CARRIED:.0%} of the way to that word's exact predictive; erased, it goes to the prior's.",
+            f"word's written in, the answer goes {CARRIED:.0%} of the way to that word's exact predictive; erased, it goes to "
+            "the prior's.",
             reference="no published test writes a belief",
             measured=f"{last}: written {estimate(at[MEANS], 3)}, erased {estimate(at[LEACE], 3)}\n{n}",
             control=f"placebos: {estimate(at[MEANS + PLACEBO], 2)} and {estimate(at[LEACE + PLACEBO], 2)}\n"
@@ -140,8 +140,7 @@ def writing_claims(study: Study, found: Writing) -> list[Claim]:
         Claim(
             id=f"{run.name}-probe-used",
             statement=f"The directions from which a probe reads {run.name}'s belief are those that carry it: writing along "
-            f"them moves the "
-            f"answer {CARRIED / 2:.0%} of the way or more.",
+            f"them moves the answer {CARRIED / 2:.0%} of the way or more.",
             reference="what reading belief geometry is taken to show",
             measured=f"{last}: {estimate(at[PROBE], 3)}\n{n}",
             control=f"placebo: {estimate(at[PROBE + PLACEBO], 3)}\nconditional means: {estimate(at[MEANS], 3)}",

@@ -86,18 +86,14 @@ def attention_section(found: list[Attention]) -> Section:
     text = (
         "If attention carries out the constrained belief update, a head with the process's eigenvalue ζ > 0 must look back as "
         "`A[s + 1 + m, s] = ζ^m A[s + 1, s]`: every column falls by ζ per step. With ζ < 0 one head cannot do it, for "
-        "attention is "
-        "positive; two heads share the lags, one even and one odd, and fall by ζ² in steps of two. The diagonal is free.",
+        "attention is positive; two heads share the lags, one even and one odd, and fall by ζ² in steps of two. The diagonal "
+        "is free.",
         "A softmax of scores that fall linearly with the lag gives `ζ^lag / Z_d` instead. It breaks the law by its normaliser "
-        "and "
-        "still resembles it, so it stands beside it. First entries of the columns are taken from the measurement and not scored.",
+        "and still resembles it, so it stands beside it. First entries of the columns are taken from the measurement and not "
+        "scored.",
     )
-    return Section(
-        "attention",
-        "Attention decays as the process forgets",
-        text,
-        (*maps, _lags(found), _scores(found), _course(found)),
-    )
+    figures = (*map(_maps, found), _lags(found), _scores(found), _course(found))
+    return Section("attention", "Attention decays as the process forgets", text, figures)
 
 
 def _maps(found: Attention) -> FigureData:
@@ -116,8 +112,7 @@ def _maps(found: Attention) -> FigureData:
         kind="heatmap",
         title=f"{found.group.title}: attention, measured and predicted",
         caption=f"`{found.group.name}`, mean over all {setting.pattern.n:,} words of {setting.corpus.length} tokens; its "
-        f"standard "
-        f"deviation over words is at most {setting.pattern.spread.max():.3f}. Predictions leave the diagonal open.",
+        f"standard deviation over words is at most {setting.pattern.spread.max():.3f}. Predictions leave the diagonal open.",
         alt="Attention is highest at small lags; the predicted pattern looks like the measured one.",
         data={
             "rows": labels, "columns": labels, "row_title": "destination", "column_title": "source", "value_title": "attention",
@@ -159,10 +154,8 @@ def _scores(found: list[Attention]) -> FigureData:
         kind="dots",
         title="How well the law describes attention",
         caption="R² over off-diagonal entries that are not taken from the measurement, mean over heads. Intervals: Student's "
-        "t over "
-        "training seeds where there are several. Values below -0.5 are cut off in the picture. Random weights: the same law "
-        "on the "
-        "pattern of a network that was not trained.",
+        "t over training seeds where there are several. Values below -0.5 are cut off in the picture. Random weights: the same "
+        "law on the pattern of a network that was not trained.",
         alt="R² is high for the strong settings; the softmax warp comes close.",
         data={
             "x_title": "R²", "x_range": [-0.5, 1.02], "categories": [item.group.title for item in found],

@@ -75,15 +75,13 @@ def worth(group: Group, setting: Setting) -> Worth:
 def worth_section(found: list[Worth]) -> Section:
     """Return the section with its figure."""
     text = (
-        "A description may fit and not matter. Before the first attention a one-block model knows token and position alone, "
-        "so a few "
-        "tables hold all that it embeds and writes, and the stream after attention under any other pattern or other values is a "
-        "sum in closed form; the rest of the model runs on it.",
-        "Patterns: the mean over words (attention may not depend on tokens), the decay law from its first entries, the "
-        "softmax warp. "
-        "Values: one direction per token with lengths by position, measured or predicted from attention. Controls: uniform "
-        "attention, the own token alone, equal lengths, tokens swapped; without one head, its values are replaced by their "
-        "mean over tokens.",
+        "A description may fit and not matter. Before the first attention a one-block model knows token and position alone, so "
+        "a few tables hold all that it embeds and writes, and the stream after attention under any other pattern or other "
+        "values is a sum in closed form; the rest of the model runs on it.",
+        "Patterns: the mean over words (attention may not depend on tokens), the decay law from its first entries, the softmax "
+        "warp. Values: one direction per token with lengths by position, measured or predicted from attention. Controls: "
+        "uniform attention, the own token alone, equal lengths, tokens swapped; without one head, its values are replaced by "
+        "their mean over tokens.",
         "Values in one direction per token hold " + "; ".join(
             f"{', '.join(f'{share:.4f}' for share in item.shares)} of their variance in `{item.group.name}`" for item in found
         ) + ".",
@@ -113,8 +111,7 @@ def worth_claim(found: Worth) -> Claim:
     return Claim(
         id=f"{name}-worth",
         statement=f"In {name} predicted attention and predicted values can stand in for the model's own: no more than "
-        f"{WORTH:.0%} of "
-        "what there is to learn is missed.",
+        f"{WORTH:.0%} of what there is to learn is missed.",
         reference="no published causal test",
         measured="missed: " + ", ".join(f"{edit} {missed[edit]:.2%}" for edit in (OWN, MEAN, DECAY, WARP, PROFILE, LENGTHS, BOTH))
         + f"\nexpectation over all {found.n_words:,} words",

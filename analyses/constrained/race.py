@@ -51,10 +51,9 @@ def race(study: Study, run: Run, length: int) -> Race:
 def race_section(found: list[Race]) -> Section:
     """Return the section with its figures."""
     text = (
-        "Every stage of a deeper model is regressed on every observer: the exact belief, the constrained one, naive Bayes, "
-        "and exact "
-        "observers who remember the last 1, 2 or 3 tokens. Scores are 1 - R² on other words, for raw errors favour targets "
-        "of small variance.",
+        "Every stage of a deeper model is regressed on every observer: the exact belief, the constrained one, naive Bayes, and "
+        "exact observers who remember the last 1, 2 or 3 tokens. Scores are 1 - R² on other words, for raw errors favour "
+        "targets of small variance.",
     )
     return Section("race", "Deeper models: from the constrained to the exact belief", text, tuple(map(_figure, found)))
 
@@ -70,8 +69,7 @@ def _figure(found: Race) -> FigureData:
         kind="dots",
         title=f"{run.name}: which observer describes each stage",
         caption=f"1 - R² on words that were not fitted, {found.corpus.words.n_prefixes:,} prefixes; the observer farthest to "
-        f"the left "
-        f"describes the stage best; values below {FLOOR:g} are raised to it. {run.config.process.name}.",
+        f"the left describes the stage best; values below {FLOOR:g} are raised to it. {run.config.process.name}.",
         alt="The constrained belief leads after the first attention, the exact belief from then on.",
         data={"x_title": "1 - R²", "x_log": True, "categories": found.stages, "series": series},
     )  # fmt: skip

@@ -89,13 +89,11 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
 def stages_section(found: list[Stages]) -> Section:
     """Return the section with its figures."""
     text = (
-        "After attention (Mid) the stream can hold no more than a sum over tokens; the constrained belief is the sum that "
-        "adds up "
-        "what each token says on its own. The MLP can bend it into the exact belief (Post). Both are regressed on all "
+        "After attention (Mid) the stream can hold no more than a sum over tokens; the constrained belief is the sum that adds "
+        "up what each token says on its own. The MLP can bend it into the exact belief (Post). Both are regressed on all "
         "components of the stream, over all words.",
         "R² of both depends on scale alone where beliefs are nearly linear in the tokens: the token history, a free sum of "
-        "tokens, "
-        "is the bound for what no MLP has touched.",
+        "tokens, is the bound for what no MLP has touched.",
     )
     return Section(
         "stages",
@@ -142,8 +140,7 @@ def _scores(found: list[Stages]) -> FigureData:
         kind="dots",
         title="What Mid and Post hold",
         caption="R² on words that were not fitted. Student's t over training seeds where there are several. Random: weights "
-        "that were "
-        "not trained.",
+        "that were not trained.",
         alt="Mid holds the constrained belief better than the exact one, Post the exact one.",
         data={
             "x_title": "R²", "categories": [item.group.title for item in found],
@@ -178,8 +175,7 @@ def _variance(found: list[Stages]) -> FigureData:
         kind="heatmap",
         title="Share of variance in the leading components",
         caption="Cumulative, over all words and positions. Mid: after attention; Final: after the block, before the final "
-        "LayerNorm. "
-        f"The second panel holds what {paper.NAME} print (Table 1).",
+        f"LayerNorm. The second panel holds what {paper.NAME} print (Table 1).",
         alt="Three components hold nearly all of the variance after attention where one head serves.",
         data={
             "rows": rows, "columns": [str(k + 1) for k in range(TABLE)], "column_title": "components",
@@ -214,9 +210,8 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"exact one.",
             reference=f"{paper.NAME}: MSE {printed[0]:g} (R² {printed[1]}) at Mid" if printed[0] else "no published number",
             measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: R² "
-            f"{first['Mid'][NAIVE].held_out_r2:.4f}\n"
-            f"MSE of the row-normalised form {found.row[0]:.2e}\nother prefixes, each once: R² "
-            f"{found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
+            f"{first['Mid'][NAIVE].held_out_r2:.4f}\nMSE of the row-normalised form {found.row[0]:.2e}\nother prefixes, each "
+            f"once: R² {found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
             control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}, MSE {found.row[1]:.2e}\n"
             f"token and position: R² {found.baselines['token and position'][CONSTRAINED].held_out_r2:.3f}",
             verdict=_graded(mid >= MID_R2, mid > mid_full),
@@ -227,12 +222,10 @@ def stage_claims(found: Stages) -> list[Claim]:
             statement=f"After the MLP {name} holds the exact belief (R² at least {POST_R2}), better than any sum over tokens.",
             reference=f"{paper.NAME}: MSE {printed[2]:g} (R² {printed[3]}) at Post" if printed[2] else "no published number",
             measured=f"exact: {seeds(post, 4)}, MSE {first['Post'][FULL].mse:.2e}\nafter the final LayerNorm: R² "
-            f"{first['final LN'][FULL].held_out_r2:.4f}\nconstrained: {seeds(post_constrained, 4)}\nother prefixes, each "
-            f"once: R² "
-            f"{found.by_prefix['Post'][FULL].held_out_r2:.4f}",
+            f"{first['final LN'][FULL].held_out_r2:.4f}\nconstrained: {seeds(post_constrained, 4)}\nother prefixes, each once: "
+            f"R² {found.by_prefix['Post'][FULL].held_out_r2:.4f}",
             control=f"token history: R² {history[FULL].held_out_r2:.4f}\nrandom weights: R² "
-            f"{random['Post'][FULL].held_out_r2:.3f}, "
-            f"MSE {random['Post'][FULL].mse:.2e}",
+            f"{random['Post'][FULL].held_out_r2:.3f}, MSE {random['Post'][FULL].mse:.2e}",
             verdict=_graded(post >= POST_R2, post > history[FULL].held_out_r2),
             figure="fig-stages-r2",
         ),

@@ -68,8 +68,7 @@ def courses_section(found: list[Course]) -> Section:
     ]
     text = (
         "MSE of the constrained belief at Mid, and of the exact belief at Post, over that of the same network before training "
-        "(step "
-        f"0, one draw of random weights). {paper.NAME}, Fig. A3, plot the same ratio; their optimiser and steps differ.",
+        f"(step 0, one draw of random weights). {paper.NAME}, Fig. A3, plot the same ratio; their optimiser and steps differ.",
         *lines,
     )
     figure = FigureData(

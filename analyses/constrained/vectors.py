@@ -63,9 +63,8 @@ def vectors_section(found: list[Vectors]) -> Section:
     """Return the section with its figures."""
     text = (
         "Whatever the position, a head must write the same direction for a token: `k(z)`, what the token says about the state "
-        "less the "
-        "prior, in belief space. Its length must make up for the attention that it gets: `ζ / A[m + 1, m]`. Embeddings must "
-        "add what is missing for the token itself, `1 - ζ A[m, m] / A[m + 1, m]` times the same direction.",
+        "less the prior, in belief space. Its length must make up for the attention that it gets: `ζ / A[m + 1, m]`. "
+        "Embeddings must add what is missing for the token itself, `1 - ζ A[m, m] / A[m + 1, m]` times the same direction.",
         "Belief space is read by one affine map from the three leading components of the stream after attention, fitted to the "
         "constrained belief on all words; it has not seen the predictions.",
         "The embedding of a HookedTransformer is the sum of a token's and a position's vector, so that its token part cannot "
@@ -117,8 +116,7 @@ def _lengths(found: Vectors) -> FigureData:
         kind="lines",
         title=f"{found.group.title}: lengths along k(z), predicted from attention and measured",
         caption=f"`{found.group.name}`, mean over tokens of the component along k(z) in belief space, in units of k(z); "
-        f"negative: "
-        f"against it. Cut off at ±{CLIP:g}. ζ = {setting.zeta:.2f}.",
+        f"negative: against it. Cut off at ±{CLIP:g}. ζ = {setting.zeta:.2f}.",
         alt="Measured lengths of the values follow the predicted ones; embeddings stay constant.",
         data={"x_title": "position", "y_title": "length (in units of k)", "series": series},
     )
@@ -132,9 +130,8 @@ def _scores(found: list[Vectors]) -> FigureData:
         kind="dots",
         title="How well the theory describes values and embeddings",
         caption="R² in belief space, mean over heads; Student's t over training seeds where there are several. Late: after "
-        "position "
-        f"{EARLY}. The looser test fits a new affine map from the vectors' three leading components to their predictions, scored "
-        "leaving one out. Values below -1 are cut off in the picture.",
+        f"position {EARLY}. The looser test fits a new affine map from the vectors' three leading components to their "
+        "predictions, scored leaving one out. Values below -1 are cut off in the picture.",
         alt="Values are described well in the strong settings, embeddings are not.",
         data={
             "x_title": "R²", "x_range": [-1, 1.02], "categories": titles,
@@ -175,8 +172,7 @@ def _reads(found: list[Vectors]) -> FigureData:
         kind="dots",
         title="Values, read from more or fewer components",
         caption="R² of the values' prediction, first seed, mean over heads. Values need not lie in the span of the stream's "
-        "leading "
-        "components, so the number of those read is a choice. Values below -1 are cut off in the picture.",
+        "leading components, so the number of those read is a choice. Values below -1 are cut off in the picture.",
         alt="The strong settings depend little on the number of components.",
         data={"x_title": "R²", "x_range": [-1, 1.02], "categories": [item.group.title for item in found], "series": series},
     )
@@ -213,8 +209,7 @@ def vector_claims(found: Vectors) -> list[Claim]:
             + ", ".join(f"{value:+.2f}" for value in factors[0])
             + "\nlengths found: " + ", ".join(f"{value:+.2f}" for value in factors[1]),
             control=f"looser test, leaving one out: {loose[1]:.3f}\na token's part is the same everywhere: cosine "
-            f"{untrained:.3f} of its "
-            "vectors at different positions",
+            f"{untrained:.3f} of its vectors at different positions",
             verdict="holds" if (late_embedding >= 0.8).all() else "partly" if cosine >= 0.9 else "fails",
             figure=f"fig-{name}-lengths",
         ),
