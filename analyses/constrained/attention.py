@@ -71,9 +71,9 @@ def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
     untrained = [
         pattern_fit(p, decay_prediction(p, first.zeta, reach), reach) for p, reach in zip(random, first.lags, strict=True)
     ]
-    steps = first.run.steps[1:] if not study.quick else first.run.steps[-2:]
+    steps = [step for step in first.run.steps if step]
     course = []
-    for step in steps:
+    for step in steps[-2:] if study.quick else steps:
         pattern = mean_pattern_over(first.run.at(step), first.corpus.words).mean
         heads = list(zip(pattern, lags_of_heads(pattern, first.zeta), strict=True))
         laws = [pattern_fit(p, decay_prediction(p, first.zeta, reach), reach).r2 for p, reach in heads]
