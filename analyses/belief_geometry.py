@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from analyses.beliefs.corpus import Corpus
 from analyses.beliefs.distances import distance_claim, distance_section, distances
 from analyses.beliefs.emergence import emergence, emergence_claims, emergence_section
+from analyses.beliefs.machines import study_machines
 from analyses.beliefs.reading import read, reading_claims, reading_section
 from analyses.beliefs.thresholds import thresholds_of
 from analyses.beliefs.writing import study_writing
@@ -32,7 +33,8 @@ def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
 
 def analyse(study: Study) -> dict[str, object]:
     """Return the content of the page."""
-    sections, claims = [], []
+    claim, machines = study_machines()
+    claims, sections = [claim], [machines]
     for run in study.runs:
         corpus = Corpus.of(run, study.size(LENGTH, QUICK_LENGTH))
         grown, reading, apart = emergence(study, corpus), read(study, corpus), distances(study, corpus)

@@ -16,7 +16,7 @@ from analyses.constrained.heads import Split, head_claims, heads_section, losses
 from analyses.constrained.race import race, race_claim, race_section
 from analyses.constrained.settings import Group, Setting, groups, theory_applies
 from analyses.constrained.stages import stage_claims, stages_of, stages_section
-from analyses.constrained.thresholds import deep_thresholds, group_thresholds
+from analyses.constrained.thresholds import deep_thresholds, loss_thresholds, theory_thresholds
 from analyses.constrained.training import courses, courses_section
 from analyses.constrained.vectors import vector_claims, vectors, vectors_section
 from mechbp.errors import InputError
@@ -38,12 +38,13 @@ LENGTH, QUICK_LENGTH = 9, 6
 
 def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
     """Yield the numbers that the page is held to."""
-    shallow = [run for run in study.runs if run.config.model.n_layers == 1]
-    for group in groups(shallow):
-        yield from group_thresholds(group, shallow, LENGTH)
-    for run in study.runs:
-        if run.config.model.n_layers > 1:
-            yield from deep_thresholds(study, run, LENGTH)
+    for group in groups(study.runs):
+        yield from loss_thresholds(group, LENGTH)
+        if group.runs[0].config.model.n_layers == 1:
+            yield from theory_thresholds(group, list(study.runs), LENGTH)
+        else:
+            for run in group.runs:
+                yield from deep_thresholds(study, run, LENGTH)
 
 
 def analyse(study: Study) -> dict[str, object]:
