@@ -59,7 +59,8 @@ def twin(run: Run, runs: list[Run]) -> Run | None:
     wanted = run.config.model
     for other in runs:
         model = other.config.model
-        same = other.config.process == run.config.process and (model.n_layers, model.d_model) == (wanted.n_layers, wanted.d_model)
+        same = (other.config.process, other.config.objective) == (run.config.process, run.config.objective)
+        same &= (model.n_layers, model.d_model) == (wanted.n_layers, wanted.d_model)
         if same and model.n_heads == wanted.n_heads - 1:
             return other
     return None
