@@ -28,8 +28,8 @@ from mechbp.study import Study
 
 SETTINGS = ("mess3-x15-a60", "mess3-x15-a20", "mess3-x50-a60", "mess3-x50-a20")
 SEEDS = tuple(f"{name}-{seed}" for name in (SETTINGS[0], SETTINGS[2]) for seed in ("s1", "s2"))
-CONTROLS = ("mess3-x50-a60-h1", "mess3-x50-a60-exact")
-"""One head where the theory asks for two, and the same model brought nearer to the optimum by training on exact answers."""
+CONTROLS = ("mess3-x50-a60-h1", "mess3-x50-a60-exact", "mess3-x15-a20-tokens", "mess3-x50-a20-tokens")
+"""One head where the theory asks for two; and settings trained on exact answers as well as on tokens, which end elsewhere."""
 RUNS = (*SETTINGS, *SEEDS, *CONTROLS, *(f"{name}-l4" for name in SETTINGS))
 PROCESS = "chain"
 LENGTH, QUICK_LENGTH = 9, 6

@@ -18,7 +18,7 @@ from analyses.constrained.settings import Group, groups
 from mechbp.methods.attention_theory import Lags, PatternFit
 from mechbp.methods.interchange import NOTHING, WHOLE, MessageTest
 from mechbp.methods.word_probe import AffineMap, WordScore
-from mechbp.models.config import ModelConfig
+from mechbp.models.config import ModelConfig, ObjectiveConfig
 from mechbp.models.process_config import ChainConfig
 
 RECIPE = ChainConfig("mess3", length=10, x=0.5, alpha=0.6)
@@ -27,7 +27,7 @@ MODEL = ModelConfig(n_layers=1, n_heads=2, d_model=64, d_mlp=256, attention="cau
 
 def named(name, n_heads=2, **others):
     """A run of this name, as far as judging needs one."""
-    config = SimpleNamespace(process=RECIPE, model=replace(MODEL, n_heads=n_heads), objective="next-token")
+    config = SimpleNamespace(process=RECIPE, model=replace(MODEL, n_heads=n_heads), objective=ObjectiveConfig("next-token"))
     return SimpleNamespace(name=name, config=config, **others)
 
 
