@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyses.beliefs.corpus import CONSTRAINED, FULL
-from analyses.constrained import attention, heads, paper, stages, vectors
+from analyses.constrained import attention, components, heads, paper, stages, vectors
 from analyses.constrained.race import race
 from analyses.constrained.settings import MID, POST, Group, Setting
 from mechbp.hooks import capture
@@ -78,12 +78,11 @@ def _one_head(setting: Setting) -> Iterator[Check]:
         name = "Mid" if hook == MID else "Post"
         shown = f"{score.r2:.4f} ({score.held_out_r2:.4f} on other words, {score.n_features} columns)"
         yield _check(f"{name} -> {target} R² >= {bound}", shown, score.r2 >= bound)
-    counts = np.bincount(words.prefix.ravel()).astype(np.float64)
     for name, hook in (("Mid", MID), ("Final", POST)):
-        ours = float(stages.cumulative_variance(found[hook], counts)[stages.TOP - 1])
-        theirs = paper.VARIANCE[name, (0.15, 0.6)][stages.TOP - 1]
-        what = f"{name} top-{stages.TOP} variance ± {stages.TOLERANCE}"
-        yield _check(what, f"{ours:.4f} (published {theirs})", abs(ours - theirs) <= stages.TOLERANCE)
+        ours = float(components.cumulative_variance(found[hook], setting.corpus)[components.TOP - 1])
+        theirs = paper.VARIANCE[name, (0.15, 0.6)][components.TOP - 1]
+        what = f"{name} top-{components.TOP} variance ± {components.TOLERANCE}"
+        yield _check(what, f"{ours:.4f} (published {theirs})", abs(ours - theirs) <= components.TOLERANCE)
 
 
 def _two_heads(setting: Setting) -> Iterator[Check]:
