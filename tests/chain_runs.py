@@ -12,6 +12,7 @@ ARCHITECTURES = {
     "one-head-again": ({"kind": "mess3", "x": 0.15, "alpha": 0.6}, {"n_heads": 1}),
     "two-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
     "one-head-less": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 1}),
+    "two-heads-exact": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
     "deep": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
     "parity": ({"kind": "rrxor"}, {"n_heads": 1}),
 }
@@ -23,6 +24,7 @@ def chain_run(root: Path, name: str, length: int = 5, steps: int = 12) -> Run:
     tables = recipe(
         objective__task="next-token", model__attention="causal", training__steps=steps, training__warmup_steps=2,
         training__seed=1 if name.endswith("again") else 0,
+        objective__targets="posteriors" if name.endswith("exact") else "tokens",
         **{f"model__{key}": value for key, value in model.items()},
     )  # fmt: skip
     tables["process"] = {"length": length, **process}

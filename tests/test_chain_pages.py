@@ -16,7 +16,7 @@ CLAIMS = {
 }
 STUDIED = {
     "belief_geometry": ("deep", "parity"),
-    "constrained_updates": ("one-head", "one-head-again", "two-heads", "one-head-less", "deep", "parity"),
+    "constrained_updates": ("one-head", "one-head-again", "two-heads", "one-head-less", "two-heads-exact", "deep", "parity"),
 }
 
 
@@ -53,12 +53,13 @@ def test_every_run_is_studied_as_its_architecture_allows(document):
         assert claims == {"machines"} | {f"{name}-{part}" for name in STUDIED[document.slug] for part in CLAIMS[document.slug]}
         return
     expected = {f"{name}-{part}" for name in ("one-head", "two-heads") for part in CLAIMS[document.slug]}
-    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads")} | {"deep-handover"}
+    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads")}
+    expected |= {"deep-handover", "two-heads-exact-optimum"}
     # The published table of variance is of these two settings.
     expected |= {f"{name}-variance" for name in ("one-head", "two-heads")}
     assert claims == expected
     figures = {figure.id: figure.data for figure in document.figures}
-    assert len(figures["fig-loss"]["categories"]) == 4  # two seeds of one group, and both of those that differ in heads
+    assert len(figures["fig-loss"]["categories"]) == 5  # all of one block: two seeds, and three that differ in heads or answers
     skipped = {section.id: section.reason for section in document.sections if section.status != "done"}
     assert list(skipped) == ["skipped-parity"] and "one real eigenvalue besides 1" in skipped["skipped-parity"]
 

@@ -85,7 +85,9 @@ def writing_section(study: Study, found: Writing) -> Section:
         f"Two words of {found.corpus.length} tokens, base and source. At the last token of the base, and nowhere else, "
         f"`{run.name}`'s activation gets the source's component in a subspace of {found.dims} dimensions: the span of the "
         "conditional means E[activation | state], along which activations move with the belief, or the directions of a ridge "
-        "probe, from which it is read. Exact inference says what must follow: the predictive of the source's belief.",
+        "probe, from which it is read. Exact inference says what must follow: the predictive of the source's belief. After "
+        "either "
+        "edit of the right size a probe would read the source's belief; only the answer tells which one the model uses.",
         "Erasure takes away all that an affine probe could find of the belief; then the predictive of the prior must follow. "
         "Placebos change the activation as far in a random direction.",
     )

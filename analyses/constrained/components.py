@@ -16,7 +16,7 @@ from mechbp.models.runs import Run
 from mechbp.report.document import Claim, FigureData
 from mechbp.study import Study
 
-SHOWN = 400
+SHOWN = 300
 """Prefixes in a picture."""
 TABLE = 7
 """Components of the table of explained variance."""

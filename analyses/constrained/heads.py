@@ -98,32 +98,9 @@ def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list
         "The signal of these processes is tiny, so losses are exact expectations over words. With ζ < 0 the influence of a token "
         "changes its sign from step to step, and attention cannot be negative: two heads have to share the lags, and write "
         "opposite vectors.",
-        *_nearer_optimum(splits, exact),
         *lines,
     )
     return Section("heads", "One head or two", text, (loss_figure(groups, exact),))
-
-
-def _nearer_optimum(splits: list[Split], exact: dict[str, ExactLoss]) -> list[str]:
-    """What becomes of the split in a run of the same shape and process that was trained on exact answers, where there is one."""
-    lines = []
-    for other in splits:
-        if other.setting.run.config.objective.targets != "posteriors":
-            continue
-        config = other.setting.run.config
-        for split in splits:
-            run = split.setting.run
-            same = (run.config.process, run.config.model) == (config.process, config.model)
-            if same and run.config.objective.targets == "tokens":
-                better = exact[run.name].mean_nats / exact[other.setting.run.name].mean_nats
-                lines.append(
-                    f"`{other.setting.run.name}` has the shape and the process of `{run.name}` and was trained on exact "
-                    f"answers rather than sampled tokens. It misses {better:.1f} times less, and {min(other.parity):.2f} of "
-                    f"the attention of its heads lies on their own parity, at least, against {min(split.parity):.2f}: what the "
-                    f"theory predicts is {'found' if min(other.parity) >= PARITY else 'not found'} nearer to the optimum."
-                )
-                break
-    return lines
 
 
 def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], runs: list[Run]) -> list[Claim]:

@@ -71,12 +71,9 @@ def vectors_section(found: list[Vectors]) -> Section:
         "change with the position, whatever the theory asks for: early positions, where the factor changes its sign, cannot "
         "be right.",
     )
-    return Section(
-        "vectors",
-        "What heads write and tokens embed",
-        text,
-        (*map(_picture, found), *map(_lengths, found), _scores(found), _reads(found)),
-    )
+    shown = [item for item in found if item.group.runs[0].config.objective.targets == "tokens"] or found
+    figures = (*map(_picture, shown), *map(_lengths, shown), _scores(found), _reads(found))
+    return Section("vectors", "What heads write and tokens embed", text, figures)
 
 
 def _picture(found: Vectors) -> FigureData:
