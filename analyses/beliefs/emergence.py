@@ -15,9 +15,9 @@ from mechbp.methods.word_probe import word_probe
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
 
-POINTS = 200
+POINTS = 260
 """Prefixes in a picture."""
-FRAMES = 5
+FRAMES = 4
 """Stored steps under the slider."""
 NORMALISED = 1.002
 """Loss over the least possible loss that counts as optimal."""

@@ -10,14 +10,14 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import listed
 
 DEPTH = 10
-PROCESSES = {"golden mean": golden_mean(), "even": even(), "Z1R": z1r(), "RRXOR": rrxor(), "Mess3 to depth 5": mess3(0.05, 0.85)}
+PROCESSES = {"golden mean": golden_mean(), "even": even(), "Z1R": z1r(), "RRXOR": rrxor(), "Mess3 to depth 3": mess3(0.05, 0.85)}
 PUBLISHED = {"golden mean": 3, "even": 4, "Z1R": 7, "RRXOR": 36}
 """Distinct beliefs, the one before the first token included."""
 
 
 def study_machines() -> tuple[Claim, Section]:
     """Return the claim and the section."""
-    found = {name: mixed_states(hmm, 5 if "depth" in name else DEPTH) for name, hmm in PROCESSES.items()}
+    found = {name: mixed_states(hmm, 3 if "depth" in name else DEPTH) for name, hmm in PROCESSES.items()}
     beliefs = {name: len(states.beliefs) for name, states in found.items()}
     predictives = {name: _distinct(hmm.predictive(found[name].beliefs)) for name, hmm in PROCESSES.items()}
     closed = [name for name, states in found.items() if states.closed]
