@@ -69,14 +69,16 @@ def test_layers_have_to_improve_and_hold_the_belief_together(last, together, rea
     [
         ((0.95, 0.3), (0.7, 0.4), 0.3, "holds"),
         ((0.95, 0.3), (0.5, 0.4), 0.3, "partly"),  # on other prefixes no more than the next token's
-        ((0.4, 0.3), (0.2, 0.1), 0.3, "fails"),
+        ((0.95, 0.3), (0.1, 0.0), 0.3, "fails"),  # however well the fitted ones do
         ((1.0, 1.0), (0.99, 0.99), 1.0, "holds"),  # beliefs and predictives are one
         ((1.0, 1.0), (0.5, 0.5), 1.0, "fails"),
     ],
 )
 def test_distances_have_to_follow_beliefs_on_prefixes_that_were_not_fitted(fitted, held_out, exact, verdict):
     names = (FITTED, HELD_OUT, "every prefix once, as fitted", RANDOM + FITTED, RANDOM + HELD_OUT)
-    belief, following = ({name: pair[i] for name, pair in zip(names, (fitted, held_out) * 3, strict=False)} for i in (0, 1))
+    belief, following = (
+        {name: pair[i] for name, pair in zip(names, (fitted, held_out, fitted, fitted, (0.01, 0.0)), strict=True)} for i in (0, 1)
+    )
     corpus = SimpleNamespace(run=RUN)
     found = Distances(corpus, belief, following, dict.fromkeys(names, 100), np.zeros((3, 2)), exact)
     assert distance_claim(found).verdict == verdict
@@ -94,6 +96,7 @@ def message_test(**left):
         (0.01, 0.6, 0.05, 0.99, ("holds", "fails")),
         (0.01, 0.6, 0.05, 0.05, ("holds", "holds")),
         (0.2, 0.6, 0.05, 0.99, ("partly", "fails")),  # the subspace carries four fifths
+        (0.01, 0.6, 0.3, 0.99, ("partly", "fails")),  # erasing goes seven tenths of the way
         (0.01, 0.6, 0.9, 0.99, ("partly", "fails")),  # erasing does no more than its placebo
         (0.7, 0.6, 0.9, 0.99, ("fails", "fails")),
     ],
@@ -128,12 +131,13 @@ def test_numbers_over_seeds_say_how_many():
         ({}, "holds"),
         ({causal.DECAY: 0.2, causal.BOTH: 0.2}, "partly"),
         ({causal.DECAY: 0.2, causal.BOTH: 0.2, causal.LENGTHS: 0.3}, "fails"),
+        ({causal.EQUAL: 0.005}, "fails"),  # nor do predicted lengths prove anything if equal ones do as well
         ({causal.UNIFORM: 0.06}, "fails"),  # if no pattern matters, the right one proves nothing
     ],
 )
 def test_a_stand_in_counts_where_a_wrong_one_would_cost(changes, verdict):
     names = (causal.OWN, causal.MEAN, causal.DECAY, causal.WARP, causal.PROFILE, causal.LENGTHS, causal.BOTH, causal.EQUAL)
-    missed = dict.fromkeys(names, 0.01) | {causal.UNIFORM: 0.4, causal.NO_ATTENTION: 0.8, causal.SWAPPED: 2.0}
+    missed = dict.fromkeys(names, 0.01) | {causal.UNIFORM: 0.4, causal.NO_ATTENTION: 0.8, causal.SWAPPED: 2.0, causal.EQUAL: 0.03}
     found = causal.Worth(Group((RUN,)), None, missed | changes, [0.99], 9)
     assert causal.worth_claim(found).verdict == verdict
 

@@ -72,7 +72,8 @@ class Corpus:
         recipe = self.run.config.process
         name = PARAMETERS[recipe.kind][0]
         value = getattr(recipe, name)
-        changed: Any = replace(recipe, **{name: value / 3 if value > 0.25 else value * 3})
+        other = 0.25 if value == 0 else value / 3 if value > 1 / 6 else value * 3
+        changed: Any = replace(recipe, **{name: other})
         return changed.build()
 
     def of_words(self, values: Float64[np.ndarray, "word length_1 last"]) -> Prefixes:
@@ -95,6 +96,11 @@ def stages(run: Run, *, mid: bool = True) -> dict[str, str]:
     wanted |= {LN: "ln_final.hook_normalized"}
     firing = firing_hooks(run.model, wanted.values(), np.zeros((1, 1), np.int64))
     return {name: hook for name, hook in wanted.items() if hook in firing}
+
+
+def trained_on(run: Run) -> str:
+    """Return what a run's answers were during training, in words."""
+    return "exact answers" if run.config.objective.targets == "posteriors" else "sampled tokens"
 
 
 def joined(activations: dict[str, Float32[np.ndarray, "prefix d"]]) -> Float32[np.ndarray, "prefix d"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.beliefs import paper
-from analyses.beliefs.corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages
+from analyses.beliefs.corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
 from analyses.beliefs.pictures import chosen_prefixes, cloud_figure
 from mechbp.methods.exact_loss import ExactLoss, exact_loss
 from mechbp.methods.word_activations import prefix_answers
@@ -87,9 +87,9 @@ def emergence_section(found: Emergence) -> Section:
     tokens = [n * found.corpus.run.process.length for n in found.sequences]
     relative = [loss.relative for loss in found.losses]
     text = (
-        f"`{run.name}` at {len(found.steps)} stored steps. Losses are expectations over all words, not samples: the least "
-        f"possible cross-entropy is {last.entropy_nats.mean():.6f} nats per token, and a uniform guess costs "
-        f"{last.kl_uniform_nats.mean():.2e} nats more.",
+        f"`{run.name}`, trained on {trained_on(run)}, at {len(found.steps)} stored steps. Losses are expectations over all "
+        f"words, not samples: the least possible cross-entropy is {last.entropy_nats.mean():.6f} nats per token, and a uniform "
+        f"guess costs {last.kl_uniform_nats.mean():.2e} nats more.",
         f"At the last step the model costs {last.mean_nats:.2e} nats more than exact inference: {last.relative:.1e} of what "
         f"there is to learn, {last.normalised:.6f} of the least loss.",
     )
@@ -119,8 +119,9 @@ def _curve(found: Emergence, tokens: list[int], relative: list[float]) -> Figure
         id=f"fig-{run.name}-emergence",
         kind="lines",
         title=f"{run.name}: belief geometry and loss along training",
-        caption=f"MSE on the fitted words, every word once; at step 0 it is {start}. The published run used plain gradient "
-        "descent and saw many times the tokens.",
+        caption=f"MSE on the fitted words, every word once; at step 0 it is {start}. The published run learnt from tokens by "
+        f"plain "
+        "gradient descent and saw many times the tokens.",
         alt="Both the error of the belief and the loss fall by orders of magnitude during training.",
         data={
             "x_title": "tokens seen in training",

@@ -22,7 +22,7 @@ from mechbp.study import Study
 
 MEANS, PROBE, LEACE, PLACEBO = "conditional means", "probe", "LEACE", ", placebo"
 CARRIED = 0.9
-"""Share of the answer's change that the belief's subspace has to carry."""
+"""Share of the way to the exact answer that writing, and erasing, has to go."""
 FEWEST = 100
 """With fewer pairs than this there is no verdict."""
 
@@ -86,8 +86,7 @@ def writing_section(study: Study, found: Writing) -> Section:
         f"`{run.name}`'s activation gets the source's component in a subspace of {found.dims} dimensions: the span of the "
         "conditional means E[activation | state], along which activations move with the belief, or the directions of a ridge "
         "probe, from which it is read. Exact inference says what must follow: the predictive of the source's belief. After "
-        "either "
-        "edit of the right size a probe would read the source's belief; only the answer tells which one the model uses.",
+        "either edit of the right size a probe would read the source's belief; only the answer tells which one the model uses.",
         "Erasure takes away all that an affine probe could find of the belief; then the predictive of the prior must follow. "
         "Placebos change the activation as far in a random direction.",
     )
@@ -119,7 +118,7 @@ def writing_claims(study: Study, found: Writing) -> list[Claim]:
     }
     random = found.untrained.explained(MEANS, study.rng(run.name, "writing", "untrained"))
     n = f"{len(found.pairs)} pairs of words"
-    used = float(at[MEANS].low) >= CARRIED and float(at[LEACE].low) > float(at[LEACE + PLACEBO].high)
+    used = min(float(at[MEANS].low), float(at[LEACE].low)) >= CARRIED
     carried, gone = (
         float(at[MEANS].mean) > float(at[MEANS + PLACEBO].high),
         float(at[LEACE].low) > float(at[LEACE + PLACEBO].high),

@@ -74,7 +74,7 @@ def loss_figure(groups: list[Group], exact: dict[str, ExactLoss]) -> FigureData:
         kind="dots",
         title="What every model misses of the exact answer",
         caption="KL(exact || model), expectation over all words and positions; relative: divided by what a uniform guess misses.",
-        alt="All but the one-headed model of the swinging process miss well below one percent.",
+        alt="What every model misses, far below what a uniform guess misses.",
         data={
             "x_title": "KL per token (nats), or share of all nats", "x_log": True, "categories": list(rows),
             "series": [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyses.beliefs.corpus import CONSTRAINED, FULL, Corpus, stages
+from analyses.beliefs.corpus import CONSTRAINED, FULL, Corpus, stages, trained_on
 from analyses.constrained import paper
 from mechbp.methods.word_probe import word_probe
 from mechbp.models.runs import Run
@@ -69,7 +69,8 @@ def _figure(found: Race) -> FigureData:
         kind="dots",
         title=f"{run.name}: which observer describes each stage",
         caption=f"1 - R² on words that were not fitted, {found.corpus.words.n_prefixes:,} prefixes; the observer farthest to "
-        f"the left describes the stage best; values below {FLOOR:g} are raised to it. {run.config.process.name}.",
+        f"the left describes the stage best; values below {FLOOR:g} are raised to it. {run.config.process.name}, trained on "
+        f"{trained_on(run)}.",
         alt="The constrained belief leads after the first attention, the exact belief from then on.",
         data={"x_title": "1 - R²", "x_log": True, "categories": found.stages, "series": series},
     )  # fmt: skip
@@ -93,7 +94,7 @@ def race_claim(found: Race) -> Claim:
         id=f"{run.name}-handover",
         statement=f"{run.name} holds the constrained belief after its first attention, and the exact one after the first or "
         f"second block.",
-        reference=f"{paper.NAME}: MSE {printed[0]:g} constrained, {printed[1]:g} exact at the first Mid (Fig. A6)"
+        reference=f"{paper.NAME}: MSE {printed[0]:g} constrained, {printed[1]:g} exact at the first Mid (Fig. A6, on tokens)"
         if printed
         else "none",
         measured=f"{first}: 1 - R² {found.at(first, CONSTRAINED):.4f} constrained, {found.at(first, FULL):.4f} exact\n"

@@ -151,7 +151,7 @@ def stage_claims(found: Stages) -> list[Claim]:
             id=f"{name}-mid",
             statement=f"After attention {name} holds the constrained belief (R² at least {MID_R2}), and it rather than the "
             f"exact one.",
-            reference=f"{paper.NAME}: MSE {printed[0]:g} (R² {printed[1]}) at Mid" if printed[0] else "no published number",
+            reference=_reference("Mid", printed[0], printed[1]),
             measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: R² "
             f"{first['Mid'][NAIVE].held_out_r2:.4f}\nMSE of the row-normalised form {found.row[0]:.2e}\nfrom {COMPONENTS} "
             f"components: R² {found.leading['Mid'].r2:.4f}\nother prefixes, each once: R² "
@@ -164,7 +164,7 @@ def stage_claims(found: Stages) -> list[Claim]:
         Claim(
             id=f"{name}-post",
             statement=f"After the MLP {name} holds the exact belief (R² at least {POST_R2}), better than any sum over tokens.",
-            reference=f"{paper.NAME}: MSE {printed[2]:g} (R² {printed[3]}) at Post" if printed[2] else "no published number",
+            reference=_reference("Post", printed[2], printed[3]),
             measured=f"exact: {seeds(post, 4)}, MSE {first['Post'][FULL].mse:.2e}\nafter the final LayerNorm: R² "
             f"{first['final LN'][FULL].held_out_r2:.4f}, from {COMPONENTS} components "
             f"{found.leading['final LN'].r2:.4f}\nconstrained: {seeds(post_constrained, 4)}\nother prefixes, each once: R² "
@@ -177,6 +177,10 @@ def stage_claims(found: Stages) -> list[Claim]:
     ]
     variance = variance_claim(found.group, found.variance, _graded)
     return claims if variance is None else [*claims, variance]
+
+
+def _reference(hook: str, mse: float | None, r2: float | None) -> str:
+    return f"{paper.NAME}: MSE {mse:g} at {hook} (R² {r2} by the variance of its target)" if mse else "no published number"
 
 
 def _graded(*conditions: np.ndarray) -> str:

@@ -17,8 +17,8 @@ from mechbp.report.parts import points
 
 R2 = 0.99
 """Of the values, from the paper's Fig. A2."""
-PARALLEL = 0.99
-"""Cosine of one token's vectors at different positions."""
+PARTLY = 0.9
+"""Of the values, to count for something."""
 READS = (2, 3, 5, None)
 """Principal components from which belief space is read; None: all of them."""
 CLIP = 4.0
@@ -112,9 +112,9 @@ def _lengths(found: Vectors) -> FigureData:
         id=f"fig-{found.group.name}-lengths",
         kind="lines",
         title=f"{found.group.title}: lengths along k(z), predicted from attention and measured",
-        caption=f"`{found.group.name}`, mean over tokens of the component along k(z) in belief space, in units of k(z); "
-        f"negative: against it. Cut off at ±{CLIP:g}. ζ = {setting.zeta:.2f}.",
-        alt="Measured lengths of the values follow the predicted ones; embeddings stay constant.",
+        caption=f"`{found.group.name}`, least-squares multiple of k(z) over tokens, in belief space; negative: against it. "
+        f"Cut off at ±{CLIP:g}. ζ = {setting.zeta:.2f}.",
+        alt="Lengths of values and embeddings by position, predicted and measured; those of embeddings do not change.",
         data={"x_title": "position", "y_title": "length (in units of k)", "series": series},
     )
 
@@ -139,7 +139,7 @@ def _scores(found: list[Vectors]) -> FigureData:
                 {"name": "embeddings, late", **points([seed_mean(item.embedding_r2("late")) for item in found], "x")},
                 {"name": "embeddings, looser", "x": [value for _, value in loose]},
             ],
-            "references": [{"name": f"{paper.NAME}, values", "x": paper.VALUES_R2["all"]}],
+            "references": [{"name": f"{paper.NAME}, values, x 0.15, alpha 0.6", "x": paper.VALUES_R2["all"]}],
         },
     )  # fmt: skip
 
@@ -193,7 +193,7 @@ def vector_claims(found: Vectors) -> list[Claim]:
             measured=f"{seeds(r2)}\nlate positions: {seeds(late)}\ncosine of a token's vectors at different positions: "
             + ", ".join(f"{value:.4f}" for value in found.parallel),
             control=f"looser test, leaving one out: {loose[0]:.3f}\nequal lengths at all positions: {seeds(_equal(found))}",
-            verdict="holds" if reached.all() else "partly" if reached.any() or min(found.parallel) >= PARALLEL else "fails",
+            verdict="holds" if reached.all() else "partly" if (r2 >= PARTLY).any() else "fails",
             figure="fig-vectors-r2",
         ),
         Claim(
@@ -207,7 +207,7 @@ def vector_claims(found: Vectors) -> list[Claim]:
             + "\nlengths found: " + ", ".join(f"{value:+.2f}" for value in factors[1]),
             control=f"looser test, leaving one out: {loose[1]:.3f}\na token's part is the same everywhere: cosine "
             f"{untrained:.3f} of its vectors at different positions",
-            verdict="holds" if (late_embedding >= 0.8).all() else "partly" if cosine >= 0.9 else "fails",
+            verdict="holds" if (late_embedding >= 0.8).all() else "partly" if (late_embedding >= 0.5).any() else "fails",
             figure=f"fig-{name}-lengths",
         ),
     ]  # fmt: skip
@@ -217,6 +217,9 @@ def _equal(found: Vectors) -> np.ndarray:
     """R² of a rival: the right directions, all of the mean length that attention predicts."""
     rivals = []
     for fits in found.values:
-        flat = [VectorFit(np.broadcast_to(fit.predicted.mean(axis=0), fit.predicted.shape).copy(), fit.measured) for fit in fits]
+        flat = [
+            VectorFit(np.broadcast_to(fit.predicted.mean(axis=0), fit.predicted.shape).copy(), fit.measured, fit.shift)
+            for fit in fits
+        ]
         rivals.append(np.mean([fit.r2() for fit in flat]))
     return np.array(rivals)

@@ -52,11 +52,17 @@ class PatternFit:
 
 
 def lags_of_heads(pattern: Float64[np.ndarray, "head destination source"], zeta: float) -> tuple[Lags, ...]:
-    """Return the lags of every head: all of them for zeta > 0; for zeta < 0 those of the parity it looks at more."""
+    """Return the lags of every head: all of them for zeta > 0; for zeta < 0 those of the parity it looks at more.
+
+    Of two heads the one that looks more at odd lags has them, and the other the even ones.
+    """
     if not -1 < zeta < 1 or zeta == 0:
         raise InputError(f"attention theory: zeta must be between -1 and 1 and not 0, got {zeta!r:.40}.")
     if zeta > 0:
         return (Lags(1, 1),) * len(pattern)
+    if len(pattern) == 2:
+        odd = int(parity_mass(pattern[1], 1) > parity_mass(pattern[0], 1))
+        return (Lags(2, 2), Lags(1, 2)) if odd else (Lags(1, 2), Lags(2, 2))
     return tuple(Lags(1, 2) if parity_mass(head, 1) > parity_mass(head, 0) else Lags(2, 2) for head in pattern)
 
 
@@ -88,7 +94,7 @@ def softmax_warp(length: int, zeta: float, lags: Lags) -> Pattern:
 def whole_pattern(pattern: Pattern, zeta: float, lags: Lags) -> Pattern:
     """Return a pattern that could be put in the model's place: the decay prediction, the diagonal takes what is left.
 
-    Rows in which the prediction exceeds 1 are scaled down; a row without any lag keeps what was measured.
+    Rows in which the prediction exceeds 1 are scaled down; a row without any lag of the head attends to itself.
     """
     predicted = decay_prediction(pattern, zeta, lags)
     sums = predicted.sum(axis=1)

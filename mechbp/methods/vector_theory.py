@@ -6,7 +6,8 @@ sources carry it: f(v) = W v + c, f(x_pre) = W x_pre, for the weights of a row o
 - one head:   f(v_m) = zeta / A[m+1, m] k          f(x_pre_m) = (1 - zeta A[m, m] / A[m+1, m]) k                    (Eqs. 14, 15)
 - two heads:  even  zeta^2 / A[m+2, m] k           odd  -|zeta| / A[m+1, m] k                                       (Eqs. 16-20)
 
-With two heads c cannot be attributed, so that the mean over tokens is taken off at every position first.
+With two heads c cannot be attributed, so that the mean over tokens is taken off at every position first; off embeddings always,
+where an offset that all tokens share says nothing.
 (Source: Piotrowski et al. 2025.)
 """
 
@@ -34,6 +35,8 @@ class VectorFit:
 
     predicted: Vectors
     measured: Vectors
+    shift: Float64[np.ndarray, "token state"]
+    """k(z), along which all of them should lie."""
 
     def r2(self, positions: slice = slice(None)) -> float:
         """Return 1 - SSE / SST, SST about the mean vector; negative where the mean would do better."""
@@ -47,10 +50,9 @@ class VectorFit:
 
     @property
     def factors(self) -> tuple[Float64[np.ndarray, " position"], Float64[np.ndarray, " position"]]:
-        """Lengths with sign along k, position by position: predicted and measured."""
-        unit = self.predicted / np.maximum(np.linalg.norm(self.predicted, axis=-1, keepdims=True), 1e-300)
-        sign = np.sign((self.predicted * self.predicted[-1:]).sum(axis=-1).mean(axis=1))
-        along = [(vectors * unit).sum(axis=-1).mean(axis=1) * sign for vectors in (self.predicted, self.measured)]
+        """Least-squares multiples of k, position by position: predicted and measured."""
+        square = np.square(self.shift).sum()
+        along = [(vectors * self.shift).sum(axis=(1, 2)) / square for vectors in (self.predicted, self.measured)]
         return along[0], along[1]
 
 
@@ -90,7 +92,7 @@ def value_fits(
         if len(lags) > 1:
             measured = measured - measured.mean(axis=1, keepdims=True)
         scale = value_factor(pattern[head], zeta, reach, last)
-        fits.append(VectorFit(scale[:, None, None] * shift, measured[:last]))
+        fits.append(VectorFit(scale[:, None, None] * shift, measured[:last], shift))
     return tuple(fits)
 
 
@@ -110,7 +112,7 @@ def embedding_fit(
         factor -= np.diagonal(pattern[head])[:last] * value_factor(pattern[head], zeta, reach, last)
     measured = block.embedded[:last] @ read[0]
     measured = measured - measured.mean(axis=1, keepdims=True)
-    return VectorFit(factor[:, None, None] * shift, measured)
+    return VectorFit(factor[:, None, None] * shift, measured, shift)
 
 
 def loose_fit(vectors: Float64[np.ndarray, "position token d"], predicted: Vectors, components: int = 3) -> tuple[float, float]:
