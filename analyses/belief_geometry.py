@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyses.beliefs.corpus import Corpus
+from analyses.beliefs.corpus import Corpus, unsuitable
 from analyses.beliefs.distances import distance_claim, distance_section, distances
 from analyses.beliefs.emergence import emergence, emergence_claims, emergence_section
 from analyses.beliefs.machines import study_machines
@@ -18,6 +18,7 @@ from analyses.beliefs.reading import read, reading_claims, reading_section
 from analyses.beliefs.thresholds import thresholds_of
 from analyses.beliefs.writing import study_writing
 from mechbp.models.verify import Check
+from mechbp.report.document import Section
 from mechbp.study import Study
 
 RUNS = ("mess3-s24", "rrxor-s24")
@@ -36,6 +37,9 @@ def analyse(study: Study) -> dict[str, object]:
     claim, machines = study_machines()
     claims, sections = [claim], [machines]
     for run in study.runs:
+        if reason := unsuitable(run):
+            sections.append(Section(f"skipped-{run.name}", run.name, (), (), "skipped", reason))
+            continue
         corpus = Corpus.of(run, study.size(LENGTH, QUICK_LENGTH))
         grown, reading, apart = emergence(study, corpus), read(study, corpus), distances(study, corpus)
         used, writing = study_writing(study, corpus)

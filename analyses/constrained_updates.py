@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyses.beliefs.corpus import unsuitable
 from analyses.constrained.attention import attention, attention_claim, attention_section
 from analyses.constrained.causal import worth, worth_claim, worth_section
 from analyses.constrained.heads import Split, head_claims, heads_section, losses
@@ -34,6 +35,7 @@ CONTROLS = ("mess3-x50-a60-h1", "mess3-x15-a20-exact", "mess3-x50-a20-exact", "m
 """One head where the theory asks for two; and settings brought nearer to the optimum by training on exact answers."""
 RUNS = (*SETTINGS, *SEEDS, *CONTROLS, *(f"{name}-l4" for name in SETTINGS))
 PROCESS = "chain"
+NO_MLP = "its blocks have no MLP, which the theory speaks of"
 LENGTH, QUICK_LENGTH = 9, 6
 """Tokens per word; the paper's analysis takes 9 of the 10 that its models read."""
 
@@ -52,8 +54,10 @@ def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
 def analyse(study: Study) -> dict[str, object]:
     """Return the content of the page."""
     length, claims, sections = study.size(LENGTH, QUICK_LENGTH), [], []
-    shallow = [run for run in study.runs if run.config.model.n_layers == 1 and run.config.model.d_mlp]
-    deep = [run for run in study.runs if run.config.model.n_layers > 1]
+    why = {run.name: unsuitable(run) for run in study.runs}
+    why |= {run.name: NO_MLP for run in study.runs if run.config.model.n_layers == 1 and not run.config.model.d_mlp}
+    shallow = [run for run in study.runs if not why[run.name] and run.config.model.n_layers == 1]
+    deep = [run for run in study.runs if not why[run.name] and run.config.model.n_layers > 1]
     if shallow:
         part_claims, part_sections = _one_block(study, shallow, length)
         claims += part_claims
@@ -62,6 +66,7 @@ def analyse(study: Study) -> dict[str, object]:
         races = [race(study, run, length) for run in deep]
         claims += [race_claim(found) for found in races if "layer 1 mid" in found.stages]
         sections.append(race_section(races))
+    sections += [Section(f"skipped-{name}", name, (), (), "skipped", text) for name, text in why.items() if text]
     held = sum(claim.verdict == "holds" for claim in claims)
     return {
         "slug": "constrained_updates",

@@ -13,6 +13,12 @@ ARCHITECTURES = {
     "two-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
     "one-head-less": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 1}),
     "two-heads-exact": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
+    "golden-mean": ({"kind": "golden-mean"}, {"n_heads": 1}),
+    "even": ({"kind": "even"}, {"n_heads": 1}),
+    "silent": ({"kind": "mess3", "x": 0.2, "alpha": 1 / 3}, {"n_heads": 1}),
+    "attention-only": ({"kind": "mess3", "x": 0.2, "alpha": 0.6}, {"n_heads": 1, "d_mlp": 0}),
+    "many-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 4}),
+    "short": ({"kind": "mess3", "x": 0.2, "alpha": 0.6}, {"n_heads": 1}),
     "deep": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
     "parity": ({"kind": "rrxor"}, {"n_heads": 1}),
 }

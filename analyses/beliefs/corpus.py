@@ -23,6 +23,11 @@ FULL, CONSTRAINED, NAIVE, NEXT, OTHER = "belief", "constrained", "naive Bayes", 
 MOST_WORDS = 70_000
 """Words longer than gives this many are cut short: their number grows as tokens ** length."""
 
+SHORTEST = 4
+"""Tokens of a word with which patterns of attention can be judged."""
+NOTHING = 1e-6
+"""If no two predictives differ by more, there is nothing to learn."""
+
 Prefixes = Float64[np.ndarray, "prefix last"]
 
 
@@ -96,6 +101,17 @@ def stages(run: Run, *, mid: bool = True) -> dict[str, str]:
     wanted |= {LN: "ln_final.hook_normalized"}
     firing = firing_hooks(run.model, wanted.values(), np.zeros((1, 1), np.int64))
     return {name: hook for name, hook in wanted.items() if hook in firing}
+
+
+def unsuitable(run: Run) -> str:
+    """Return why a run cannot be studied; empty where it can."""
+    if run.process.length < SHORTEST:
+        return f"{run.name} reads {run.process.length} tokens; words of at least {SHORTEST} are needed"
+    corpus = Corpus.of(run, SHORTEST)
+    predictives = corpus.targets[NEXT]
+    if np.ptp(predictives, axis=0).max() < NOTHING:
+        return f"whatever {run.name} has read, the exact answer is the same: there is nothing to learn"
+    return ""
 
 
 def trained_on(run: Run) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from analyses.beliefs import paper
 from analyses.beliefs.corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
 from analyses.beliefs.pictures import chosen_prefixes, cloud_figure
+from analyses.beliefs.reading import LEAST_MSE
 from mechbp.methods.exact_loss import ExactLoss, exact_loss
 from mechbp.methods.word_activations import prefix_answers
 from mechbp.methods.word_probe import word_probe
@@ -57,7 +58,7 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
         found = corpus.activations(model, where)
         scores = {name: word_probe(found[name], {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL] for name in found}
         for name in watched:
-            mse[name].append(scores[name].mse)
+            mse[name].append(max(scores[name].mse, LEAST_MSE))
         losses.append(exact_loss(prefix_answers(model, corpus.words), corpus.words, corpus.hmm))
         if step in shown:
             together = joined(found)

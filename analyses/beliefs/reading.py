@@ -20,6 +20,8 @@ SEEDS = 3
 """Networks with random weights."""
 LINEAR_MSE, LINEAR_R2 = 5e-4, 0.995
 TOGETHER_MSE = 5e-3
+LEAST_MSE = 1e-12
+"""What float32 activations can tell; smaller errors are drawn here."""
 HELD_OUT_LOSS = 0.05
 """Held-out MSE may exceed the fitted one by this share."""
 PRESENT = 0.7
@@ -154,10 +156,10 @@ def _mse(reading: Reading) -> FigureData:
     published = paper.theirs(paper.MSE, reading.corpus.run, {})
     assert isinstance(published, dict)
     series = [
-        {"name": "fitted words", "x": [cell.mse for cell in cells]},
-        {"name": "other words", "x": [cell.held_out_mse for cell in cells]},
+        {"name": "fitted words", "x": np.maximum([cell.mse for cell in cells], LEAST_MSE)},
+        {"name": "other words", "x": np.maximum([cell.held_out_mse for cell in cells], LEAST_MSE)},
         {"name": "random weights, fitted", "control": True,
-         "x": [float(np.mean([s[stage][FULL].mse for s in reading.untrained_fitted])) for stage in reading.stages]},
+         "x": np.maximum([np.mean([s[stage][FULL].mse for s in reading.untrained_fitted]) for stage in reading.stages], LEAST_MSE)},
         {"name": "shuffled beliefs", "x": [cell.shuffled_mse for cell in cells], "control": True},
     ]  # fmt: skip
     if published:

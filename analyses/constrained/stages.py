@@ -44,8 +44,8 @@ class Stages:
     """First seed, prefixes split and counted once."""
     untrained: dict[str, dict[str, WordScore]]
     baselines: dict[str, dict[str, WordScore]]
-    row: tuple[float, float]
-    """MSE of the row-normalised constrained belief at Mid: trained, and random weights; the paper's target."""
+    row: tuple[float, ...] | None
+    """MSE of the row-normalised constrained belief at Mid, the paper's target: trained, and random weights."""
     leading: dict[str, WordScore]
     """From the leading components alone: Mid on the constrained belief, the final LayerNorm on the exact one."""
     variance: Variance
@@ -78,13 +78,15 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
     }  # fmt: skip
     features = {"token and position": token_and_position(words), "token history": token_history(words)}
     baselines = {name: word_probe(values, targets, words, rng=rng, repeats=repeats) for name, values in features.items()}
-    row = {"row": corpus.of_words(corpus.hmm.constrained_beliefs(words.tokens, "row"))}
-    mses = [word_probe(c["Mid"], row, words, rng=rng, repeats=0)["row"].mse for c in (columns, random[0])]
+    mses = None
+    if corpus.hmm.emissions.all():  # else the form is undefined
+        row = {"row": corpus.of_words(corpus.hmm.constrained_beliefs(words.tokens, "row"))}
+        mses = tuple(word_probe(c["Mid"], row, words, rng=rng, repeats=0)["row"].mse for c in (columns, random[0]))
     variance = {"Mid": cumulative_variance(columns["Mid"], corpus), "Final": cumulative_variance(columns["Post"], corpus)}
     leading = leading_scores(columns, corpus, rng)
     picture = simplex_figure(study, group, corpus, columns, leading)
     scores = [found for _, found in trained]
-    return Stages(group, settings, scores, by_prefix, random[1], baselines, (mses[0], mses[1]), leading, variance, picture)
+    return Stages(group, settings, scores, by_prefix, random[1], baselines, mses, leading, variance, picture)
 
 
 def stages_section(found: list[Stages]) -> Section:
@@ -146,6 +148,9 @@ def stage_claims(found: Stages) -> list[Claim]:
         if setting
         else (None,) * 4
     )
+    row = ("", "")
+    if found.row is not None:
+        row = (f"MSE of the row-normalised form {found.row[0]:.2e}\n", f", MSE {found.row[1]:.2e}")
     claims = [
         Claim(
             id=f"{name}-mid",
@@ -153,10 +158,10 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"exact one.",
             reference=_reference("Mid", printed[0], printed[1]),
             measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: R² "
-            f"{first['Mid'][NAIVE].held_out_r2:.4f}\nMSE of the row-normalised form {found.row[0]:.2e}\nfrom {COMPONENTS} "
+            f"{first['Mid'][NAIVE].held_out_r2:.4f}\n{row[0]}from {COMPONENTS} "
             f"components: R² {found.leading['Mid'].r2:.4f}\nother prefixes, each once: R² "
             f"{found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
-            control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}, MSE {found.row[1]:.2e}\n"
+            control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}{row[1]}\n"
             f"token and position: R² {found.baselines['token and position'][CONSTRAINED].held_out_r2:.3f}",
             verdict=_graded(mid >= MID_R2, mid > mid_full),
             figure="fig-stages-r2",

@@ -27,6 +27,8 @@ BLOCKS = 50
 WIDE = 256
 WIDE_BLOCKS = 20
 """Features so many, and the blocks they get, to bound memory."""
+CONSTANT = 1e-12
+"""Variance of a target, entries of a probability vector, below which it does not vary."""
 FLAT = 1e-12
 """Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
 
@@ -50,11 +52,13 @@ class WordScore:
     """How well one target can be read, over words and positions."""
 
     r2: float
-    """On the words fitted: 1 - SSE / SST, pooled over coordinates."""
+    """On the words fitted: 1 - SSE / SST, pooled over coordinates; NaN where the target does not vary."""
     mse: float
     """On the words fitted: mean over rows and coordinates."""
     held_out_r2: float
-    """Mean over splits, fitted on `train_share` of the words or prefixes, scored on the others; NaN without splits."""
+    """Mean over splits, fitted on `train_share` of the words or prefixes, scored on the others.
+
+    NaN without splits in which the target varies."""
     held_out_low: float
     """The central 95 % of the splits; they share words, so this is no confidence interval."""
     held_out_high: float
@@ -111,10 +115,11 @@ def word_probe(
     for name, values in targets.items():
         part = slice(where, where := where + values.shape[1])
         fitted = AffineMap(*design.original(coefficients[:, part]), rank)
-        out = 1 - held[:, 0, part].sum(axis=1) / held[:, 1, part].sum(axis=1) if repeats else np.full(1, np.nan)
+        out = np.array([_r2(*held[split][:, part].sum(axis=1), whole.mass) for split in range(repeats)])
+        out = out[np.isfinite(out)] if np.isfinite(out).any() else np.full(1, np.nan)
         held_mass = whole.mass * (1 - train_share)
         scores[name] = WordScore(
-            r2=float(1 - errors[part].sum() / totals[part].sum()),
+            r2=_r2(errors[part].sum(), totals[part].sum(), whole.mass),
             mse=float(errors[part].mean() / whole.mass),
             held_out_r2=float(out.mean()),
             held_out_low=float(np.quantile(out, 0.025)),
@@ -194,6 +199,10 @@ class _Moments:
         cross, squares = self.cross[:, columns], self.squares[columns]
         explained = 2 * (coefficients * cross).sum(axis=0) - (coefficients * (self.gram @ coefficients)).sum(axis=0)
         return np.maximum(squares - explained, 0.0), squares - np.square(cross[0]) / self.mass
+
+
+def _r2(error: float, total: float, mass: float) -> float:
+    return float(1 - error / total) if total > CONSTANT * mass else float("nan")
 
 
 def _parts(
