@@ -155,11 +155,12 @@ def _mse(reading: Reading) -> FigureData:
     name, cells = reading.corpus.run.name, [reading.by_word[stage][FULL] for stage in reading.stages]
     published = paper.theirs(paper.MSE, reading.corpus.run, {})
     assert isinstance(published, dict)
+    random = [[scores[stage][FULL].mse for stage in reading.stages] for scores in reading.untrained_fitted]
     series = [
         {"name": "fitted words", "x": np.maximum([cell.mse for cell in cells], LEAST_MSE)},
         {"name": "other words", "x": np.maximum([cell.held_out_mse for cell in cells], LEAST_MSE)},
         {"name": "random weights, fitted", "control": True,
-         "x": np.maximum([np.mean([s[stage][FULL].mse for s in reading.untrained_fitted]) for stage in reading.stages], LEAST_MSE)},
+         "x": np.maximum(np.mean(random, axis=0), LEAST_MSE)},
         {"name": "shuffled beliefs", "x": [cell.shuffled_mse for cell in cells], "control": True},
     ]  # fmt: skip
     if published:
