@@ -14,7 +14,8 @@ from analyses.beliefs.corpus import Corpus, unsuitable
 from analyses.beliefs.distances import distance_claim, distance_section, distances
 from analyses.beliefs.emergence import emergence, emergence_claims, emergence_section
 from analyses.beliefs.machines import study_machines
-from analyses.beliefs.reading import read, reading_claims, reading_section
+from analyses.beliefs.reading import read, reading_section
+from analyses.beliefs.reading_claims import reading_claims
 from analyses.beliefs.thresholds import thresholds_of
 from analyses.beliefs.writing import study_writing
 from mechbp.models.verify import Check

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyses.beliefs.corpus import unsuitable
+from analyses.beliefs.corpus import trained_on_exact, unsuitable
 from analyses.constrained.attention import attention, attention_claim, attention_section
 from analyses.constrained.causal import worth, worth_claim, worth_section
 from analyses.constrained.heads import Split, head_claims, heads_section, losses
-from analyses.constrained.optimum import optimum_claim, token_twin, trained_on_exact
+from analyses.constrained.optimum import optimum_claim, token_twin
 from analyses.constrained.race import race, race_claim, race_section
 from analyses.constrained.settings import Group, Setting, groups, theory_applies
 from analyses.constrained.stages import stage_claims, stages_of, stages_section

@@ -170,7 +170,7 @@ def verify(
 def _print_thresholds() -> None:
     """Print what the analyses are held to; those whose runs are not all here are left out, and said so."""
     from mechbp.models.runs import load, run_names
-    from mechbp.study import Study, analysis_names, load_analysis, thresholds
+    from mechbp.study import Study, analysis_names, load_analysis
 
     here = set(run_names())
     for name in analysis_names():
@@ -181,7 +181,7 @@ def _print_thresholds() -> None:
             print(f"{name:<24} left out: no run {', '.join(absent)}")
             continue
         study = Study(tuple(load(run) for run in analysis.RUNS), quick=False, stage=lambda _: None)
-        for run, check in thresholds(analysis, study):
+        for run, check in analysis.thresholds(study):
             print(f"{run:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
 
 

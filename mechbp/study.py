@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mechbp.models.runs import Run
-    from mechbp.models.verify import Check
 
 SEED = 0
 SOURCES = ("--", ":/", ":(top,exclude)reports")
@@ -91,7 +90,8 @@ def recorded_seconds(name: str) -> float:
 def load_analysis(name: str) -> ModuleType:
     """Import an analysis script: it offers RUNS, the runs it studies by default (None: it studies none), and analyse(study).
 
-    PROCESS says which runs it can study, those of a "tree" where it says nothing, or of a "chain".
+    PROCESS says which runs it can study, those of a "tree" where it says nothing, or of a "chain". One that is held to numbers
+    also offers thresholds(study), which yields (run, Check) computed as the page's numbers are; "short" is a finding, no damage.
     """
     path = analysis_file(name)
     spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
@@ -134,14 +134,6 @@ def _why_not(analysis: ModuleType, runs: Sequence[str]) -> str:
     wanted = getattr(analysis, "PROCESS", "tree")
     other = [run.name for run in map(load_run, runs) if run.config.process.family != wanted]
     return f"studies runs trained on a {wanted}, and {other[0]} was not" if other else ""
-
-
-def thresholds(analysis: ModuleType, study: Study) -> Iterator[tuple[str, Check]]:
-    """Yield what an analysis is held to, (run, check) by (run, check): nothing where it offers no `thresholds(study)`.
-
-    They are computed as the page's numbers are, without its controls. "short" is a finding and no damage.
-    """
-    yield from getattr(analysis, "thresholds", lambda study: ())(study)
 
 
 def studied_runs(analysis: ModuleType, runs: Sequence[str]) -> Sequence[str]:

@@ -9,10 +9,12 @@ import pytest
 import mechbp
 from analyses.beliefs.corpus import CONSTRAINED, FULL
 from analyses.beliefs.distances import FITTED, HELD_OUT, RANDOM, Distances, distance_claim
-from analyses.beliefs.reading import HELD_OUT_LOSS, LINEAR_MSE, Reading, falls, is_linear
+from analyses.beliefs.reading import Reading
+from analyses.beliefs.reading_claims import HELD_OUT_LOSS, LINEAR_MSE, falls, is_linear
 from analyses.beliefs.writing import LEACE, MEANS, PLACEBO, PROBE, Writing, writing_claims
 from analyses.constrained import causal, heads
-from analyses.constrained.attention import Attention, attention_claim, seeds
+from analyses.constrained.attention import Attention, attention_claim
+from analyses.constrained.over_seeds import seeds
 from analyses.constrained.race import Race, race_claim
 from analyses.constrained.settings import Group, groups
 from mechbp.methods.attention_theory import Lags, PatternFit
@@ -122,7 +124,7 @@ def test_the_law_of_attention_has_to_describe_every_seed(r2, verdict):
 def test_numbers_over_seeds_say_how_many():
     assert seeds(np.array([0.9])) == "R² 0.900 (one seed)"
     assert seeds(np.array([0.9, 0.92, 0.91])) == "R² 0.910 [0.885, 0.935] over 3 seeds (0.900, 0.920, 0.910)"
-    assert seeds(np.array([-500.0])) == "R² below -10 (1 seed)"
+    assert seeds(np.array([-500.0])) == "R² below -10 (one seed)"
 
 
 @pytest.mark.parametrize(

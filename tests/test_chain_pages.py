@@ -1,11 +1,15 @@
 """The pages about beliefs, end to end on tiny runs: documents that validate, a control beside every claim, thresholds that "
 "print."""
 
+from types import SimpleNamespace
+
 import pytest
+import typer
 from chain_runs import ARCHITECTURES, chain_run
 from document_checks import claims_have_evidence, figures_can_be_drawn, survives_the_round_trip
 
-from mechbp import study
+from mechbp import cli, study
+from mechbp.models.verify import Check
 from mechbp.report.page import render
 
 CLAIMS = {
@@ -87,7 +91,7 @@ def test_thresholds_are_printed_for_every_run_on_the_published_settings(analysis
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 64))
     module = study.load_analysis(analysis)
     chosen = tuple(runs[name] for name in names if name != "parity" or analysis == "belief_geometry")
-    found = list(study.thresholds(module, study.Study(chosen, True, lambda text: None)))
+    found = list(module.thresholds(study.Study(chosen, True, lambda text: None)))
     assert {run for run, _ in found} == {run.name for run in chosen}
     verdicts = {(run, check.what): check.verdict for run, check in found}
     assert set(verdicts.values()) == {"pass", "short"}  # some lie in the process or the architecture, others need training
@@ -99,9 +103,19 @@ def test_thresholds_are_printed_for_every_run_on_the_published_settings(analysis
         assert verdicts["one-head", "values R² >= 0.99"] == "short"
 
 
-def test_an_analysis_without_thresholds_prints_none(runs):
-    module = study.load_analysis("tree_inference")
-    assert list(study.thresholds(module, study.Study((), True, lambda text: None))) == []
+def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, capsys):
+    held = SimpleNamespace(RUNS=("one",), thresholds=lambda study: [(study.runs[0].name, Check.of("R² >= 1", "0.5", False))])
+    analyses = {"held": held, "absent": SimpleNamespace(RUNS=("two",), thresholds=None), "free": SimpleNamespace(RUNS=())}
+    monkeypatch.setattr("mechbp.study.analysis_names", lambda: list(analyses))
+    monkeypatch.setattr("mechbp.study.load_analysis", analyses.get)
+    monkeypatch.setattr("mechbp.models.runs.run_names", lambda: ["one"])
+    monkeypatch.setattr("mechbp.models.runs.load", lambda name: SimpleNamespace(name=name, folder=None))
+    monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
+    with pytest.raises(typer.Exit) as end:
+        cli.verify()
+    assert end.value.exit_code == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:3] for line in lines] == [["one", "pass", "files"], ["one", "short", "R²"], ["absent", "left", "out:"]]
 
 
 @pytest.mark.parametrize("name", ODD)

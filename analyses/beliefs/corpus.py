@@ -114,9 +114,14 @@ def unsuitable(run: Run) -> str:
     return ""
 
 
+def trained_on_exact(run: Run) -> bool:
+    """Return whether a run saw exact answers rather than sampled tokens."""
+    return run.config.objective.targets == "posteriors"
+
+
 def trained_on(run: Run) -> str:
     """Return what a run's answers were during training, in words."""
-    return "exact answers" if run.config.objective.targets == "posteriors" else "sampled tokens"
+    return "exact answers" if trained_on_exact(run) else "sampled tokens"
 
 
 def joined(activations: dict[str, Float32[np.ndarray, "prefix d"]]) -> Float32[np.ndarray, "prefix d"]:

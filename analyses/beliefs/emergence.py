@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from analyses.beliefs import paper
 from analyses.beliefs.corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
@@ -14,6 +15,7 @@ from mechbp.methods.exact_loss import ExactLoss, exact_loss
 from mechbp.methods.word_activations import prefix_answers
 from mechbp.methods.word_probe import word_probe
 from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import spread
 from mechbp.study import Study
 
 POINTS = 260
@@ -24,8 +26,6 @@ NORMALISED = 1.002
 """Loss over the least possible loss that counts as optimal."""
 EARLY = 0.1
 """Share of the learnable nats still missing when learning counts as begun."""
-NEAR = 1.5
-"""MSE within this factor of its last value counts as landed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,8 @@ class Emergence:
 def emergence(study: Study, corpus: Corpus) -> Emergence:
     """Read the belief at every stored step, few of them in quick studies; pictures of some."""
     run, where = corpus.run, stages(corpus.run, mid=False)
-    steps = run.steps if not study.quick else _spread(run.steps, 4)
-    shown = _spread(steps, FRAMES)
+    steps = run.steps if not study.quick else spread(run.steps, 4)
+    shown = spread(steps, FRAMES)
     rng = study.rng(run.name, "emergence")
     at = chosen_prefixes(corpus, study.size(POINTS, 80), rng)
     exact = corpus.targets[FULL]
@@ -160,7 +160,7 @@ def emergence_claims(found: Emergence) -> list[Claim]:
     run, last, first = found.corpus.run, found.losses[-1], found.losses[0]
     stage, values = next(iter(found.mse.items()))
     relative = np.array([loss.relative for loss in found.losses])
-    ranks = np.corrcoef(_ranks(np.array(values)), _ranks(relative))[0, 1]
+    ranks = float(np.asarray(stats.spearmanr(values, relative))[0])
     learnt = next((i for i, value in enumerate(relative) if value <= EARLY), len(relative) - 1)
     drop = values[0] / values[-1]
     return [
@@ -188,13 +188,3 @@ def emergence_claims(found: Emergence) -> list[Claim]:
             figure=f"fig-{run.name}-emergence",
         ),
     ]
-
-
-def _spread(steps: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """The first, the last, and n - 2 between them."""
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(n, len(steps))).round().astype(int))
-    return tuple(steps[i] for i in chosen)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return values.argsort().argsort().astype(float)

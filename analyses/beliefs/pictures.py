@@ -9,12 +9,12 @@ from jaxtyping import Float64, Int
 
 from analyses.beliefs.corpus import Corpus
 from mechbp.report.document import FigureData
+from mechbp.report.parts import DECIMALS
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
 ANCHORS = np.array([[0.85, 0.25, 0.2], [0.15, 0.6, 0.3], [0.2, 0.35, 0.85], [0.9, 0.65, 0.1], [0.6, 0.3, 0.7], [0.2, 0.7, 0.7]])
 """A colour for each of up to six states; a belief mixes them."""
 MARGIN = 0.06
-DECIMALS = 3
 
 
 @dataclass(frozen=True, eq=False)

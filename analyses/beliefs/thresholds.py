@@ -11,7 +11,7 @@ from analyses.beliefs.baselines import PREFIX_SHARE, noise, token_and_position
 from analyses.beliefs.corpus import FULL, LN, Corpus, joined, stages
 from analyses.beliefs.distances import FITTED, HELD_OUT, RANDOM, distances
 from analyses.beliefs.emergence import NORMALISED
-from analyses.beliefs.reading import HELD_OUT_LOSS, LINEAR_MSE, LINEAR_R2, TOGETHER_MSE
+from analyses.beliefs.reading_claims import HELD_OUT_LOSS, LINEAR_MSE, LINEAR_R2, TOGETHER_MSE
 from mechbp.methods.exact_loss import exact_loss
 from mechbp.methods.word_activations import prefix_answers
 from mechbp.methods.word_probe import word_probe
@@ -40,26 +40,26 @@ def thresholds_of(study: Study, corpus: Corpus) -> Iterator[tuple[str, Check]]:
 def _mess3(study: Study, corpus: Corpus) -> Iterator[Check]:
     words, target, rng = corpus.words, {FULL: corpus.targets[FULL]}, study.rng(corpus.run.name, "thresholds")
     base = word_probe(token_and_position(words), target, words, rng=rng, repeats=0)[FULL]
-    yield _check("token + position MSE = .03094 ± 1e-5", f"{base.mse:.6f}", abs(base.mse - TOKEN_AND_POSITION) <= 1e-5)
+    yield Check.of("token + position MSE = .03094 ± 1e-5", f"{base.mse:.6f}", abs(base.mse - TOKEN_AND_POSITION) <= 1e-5)
     near = abs(base.shuffled_mse - SHUFFLED) <= 5e-4
-    yield _check("shuffled MSE = .1112 ± 5e-4", f"{base.shuffled_mse:.4f}", near)
+    yield Check.of("shuffled MSE = .1112 ± 5e-4", f"{base.shuffled_mse:.4f}", near)
     yield _loss(corpus)
     where = stages(corpus.run)
     last = [stage for stage in where if stage != LN][-1]
     found = corpus.activations(corpus.run.model, {last: where[last]})[last]
     score = word_probe(found, target, words, rng=rng, repeats=100)[FULL]
     size = f"({score.n_features} columns, {score.n_rows:,} prefixes)"
-    yield _check(f"{last} MSE <= {LINEAR_MSE:g}", f"{score.mse:.2e} {size}", score.mse <= LINEAR_MSE)
-    yield _check(f"{last} R² >= {LINEAR_R2}", f"{score.r2:.4f}", score.r2 >= LINEAR_R2)
+    yield Check.of(f"{last} MSE <= {LINEAR_MSE:g}", f"{score.mse:.2e} {size}", score.mse <= LINEAR_MSE)
+    yield Check.of(f"{last} R² >= {LINEAR_R2}", f"{score.r2:.4f}", score.r2 >= LINEAR_R2)
     excess = score.held_out_mse / score.mse - 1
-    yield _check(f"held-out MSE within {HELD_OUT_LOSS:.0%}", f"{excess:+.2%} (100 splits by word)", excess <= HELD_OUT_LOSS)
+    yield Check.of(f"held-out MSE within {HELD_OUT_LOSS:.0%}", f"{excess:+.2%} (100 splits by word)", excess <= HELD_OUT_LOSS)
 
 
 def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
     words, target, rng = corpus.words, {FULL: corpus.targets[FULL]}, study.rng(corpus.run.name, "thresholds")
     counted = len(words.tokens), words.n_prefixes, len(mixed_states(corpus.hmm, corpus.length).beliefs)
     listed = ", ".join(f"{count:,}" for count in counted)
-    yield _check("words, prefixes, beliefs", listed, counted == COUNTS["rrxor"])
+    yield Check.of("words, prefixes, beliefs", listed, counted == COUNTS["rrxor"])
     yield _loss(corpus)
     where = stages(corpus.run, mid=False)
     found = corpus.activations(corpus.run.model, where)
@@ -67,7 +67,7 @@ def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
     errors = [word_probe(found[stage], target, words, rng=rng, repeats=0)[FULL].mse for stage in layers]
     published = [paper.MSE["rrxor"].get(stage) for stage in layers]
     shown = ", ".join(f"{error:.4f}" for error in errors) + f" (published {', '.join(map(str, published))})"
-    yield _check("MSE falls from layer to layer", shown, bool((np.diff(errors) < 0).all()))
+    yield Check.of("MSE falls from layer to layer", shown, bool((np.diff(errors) < 0).all()))
     columns = joined(found)
     together = word_probe(
         columns, target, words, rng=rng, weighting="prefix", split="prefix", repeats=5, train_share=PREFIX_SHARE
@@ -80,20 +80,16 @@ def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
     ]  # fmt: skip
     rivals = f"random weights {controls[0]:.1e}, noise {controls[1]:.1e}"
     shown = f"{fitted:.1e} ({columns.shape[1]} columns); {rivals}; R² {together.held_out_r2:.2f} on other prefixes"
-    yield _check(f"all stages MSE <= {TOGETHER_MSE:g}", shown, fitted <= TOGETHER_MSE < min(controls))
+    yield Check.of(f"all stages MSE <= {TOGETHER_MSE:g}", shown, fitted <= TOGETHER_MSE < min(controls))
     apart = distances(study, corpus)
     belief, following = apart.belief[FITTED], apart.next_token[FITTED]
     others = f"{apart.belief[HELD_OUT]:.3f} and {apart.next_token[HELD_OUT]:.3f} on other prefixes"
     random = f"random weights {apart.belief[RANDOM + FITTED]:.3f} and {apart.belief[RANDOM + HELD_OUT]:.3f}"
     shown = f"{belief:.3f} and {following:.3f}; {others}; {random}"
-    yield _check("distance R² ~ .95 and ~ .31", shown, belief >= BELIEF_SHARE and following <= NEXT_SHARE)
+    yield Check.of("distance R² ~ .95 and ~ .31", shown, belief >= BELIEF_SHARE and following <= NEXT_SHARE)
 
 
 def _loss(corpus: Corpus) -> Check:
     loss = exact_loss(prefix_answers(corpus.run.model, corpus.words), corpus.words, corpus.hmm)
     shown = f"{loss.normalised:.6f}; KL {loss.mean_nats:.2e} nats, {loss.relative:.1e} of the learnable"
-    return _check(f"exact loss / optimum <= {NORMALISED}", shown, loss.normalised <= NORMALISED)
-
-
-def _check(what: str, measured: str, reached: bool) -> Check:
-    return Check(what, measured, "pass" if reached else "short")
+    return Check.of(f"exact loss / optimum <= {NORMALISED}", shown, loss.normalised <= NORMALISED)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.constrained import paper
+from analyses.constrained.over_seeds import seeds
 from analyses.constrained.settings import Group, Setting
 from mechbp.methods.attention_theory import (
     PatternFit,
@@ -16,16 +17,14 @@ from mechbp.methods.attention_theory import (
     pattern_fit,
     softmax_warp,
 )
-from mechbp.methods.intervals import Interval, seed_mean
+from mechbp.methods.intervals import seed_mean
 from mechbp.methods.one_block import mean_pattern_over
 from mechbp.report.document import Claim, FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, points
+from mechbp.report.parts import DECIMALS, points
 from mechbp.study import Study
 
 R2 = 0.95
 """Of the decay law, from the paper's inset."""
-LOWEST = -10.0
-"""An R² below this says that the law does not apply; how far below says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,17 +209,6 @@ def attention_claim(found: Attention) -> Claim:
         verdict="holds" if reached.all() else "partly" if reached.any() or values.min() >= R2 - 0.05 else "fails",
         figure="fig-attention-r2",
     )
-
-
-def seeds(values: np.ndarray, digits: int = 3) -> str:
-    """Return "R² 0.94 [0.92, 0.96] over 3 seeds (0.93, 0.94, 0.95)", or the value of the only one."""
-    if values.min() < LOWEST:
-        return f"R² below {LOWEST:g} ({len(values)} seed{'s' * (len(values) > 1)})"
-    if len(values) == 1:
-        return f"R² {values[0]:.{digits}f} (one seed)"
-    mean: Interval = seed_mean(values)
-    listed = ", ".join(f"{value:.{digits}f}" for value in values)
-    return f"R² {estimate(mean, digits)} over {len(values)} seeds ({listed})"
 
 
 def looks_at_parity(setting: Setting) -> list[float]:

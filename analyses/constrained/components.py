@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
-from analyses.beliefs.corpus import CONSTRAINED, FULL, Corpus
+from analyses.beliefs.corpus import CONSTRAINED, FULL, Corpus, trained_on_exact
 from analyses.beliefs.pictures import chosen_prefixes, cloud_figure
 from analyses.constrained import paper
+from analyses.constrained.over_seeds import graded
 from analyses.constrained.settings import COMPONENTS, Group
 from mechbp.methods.word_probe import WordScore, word_probe
 from mechbp.models.runs import Run
@@ -44,7 +45,7 @@ def cumulative_variance(columns: np.ndarray, corpus: Corpus) -> Float64[np.ndarr
 def published(run: Run, part: str) -> tuple[float, ...] | None:
     """Return the paper's cumulative shares where a run has the setting, heads and training of its model."""
     setting, config = paper.setting_of(run), run.config
-    if setting is None or config.objective.targets != "tokens" or config.model.n_layers != 1:
+    if setting is None or trained_on_exact(run) or config.model.n_layers != 1:
         return None
     theirs = 2 if setting[0] > 1 / 3 else 1  # heads: two where the process swings
     return paper.VARIANCE.get((part, setting)) if config.model.n_heads == theirs else None
@@ -73,7 +74,7 @@ def variance_figure(found: Sequence[tuple[Group, Variance]]) -> FigureData:
     )  # fmt: skip
 
 
-def variance_claim(group: Group, parts: Variance, graded: Callable[[np.ndarray], str]) -> Claim | None:
+def variance_claim(group: Group, parts: Variance) -> Claim | None:
     """Return whether the first components hold the published share; None where none is published."""
     table = {
         part: (float(shares[TOP - 1]), printed[TOP - 1])

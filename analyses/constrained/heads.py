@@ -9,6 +9,7 @@ import numpy as np
 from analyses.beliefs.corpus import Corpus
 from analyses.constrained import paper
 from analyses.constrained.attention import looks_at_parity
+from analyses.constrained.over_seeds import counted, graded
 from analyses.constrained.settings import Group, Setting
 from mechbp.methods.attention_theory import parity_mass
 from mechbp.methods.exact_loss import ExactLoss, exact_loss
@@ -115,17 +116,16 @@ def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], 
             statement=f"The two heads of {name} share the lags by parity: at least {PARITY:.0%} of each one's off-diagonal "
             "attention lies on its own.",
             reference=f"{paper.NAME}: even and odd lags (Fig. 3B)",
-            measured=f"least of both heads: {', '.join(f'{value:.3f}' for value in parity.min(axis=1))} "
-            f"({_counted(len(splits))})",
+            measured=f"least of both heads: {', '.join(f'{value:.3f}' for value in parity.min(axis=1))} ({counted(len(splits))})",
             control=f"uniform attention: {_uniform_parity(splits[0]):.3f}",
-            verdict=_graded(parity.min(axis=1) >= PARITY),
+            verdict=graded(parity.min(axis=1) >= PARITY),
             figure=f"fig-{name}-attention",
         ),
         Claim(
             id=f"{name}-opposed",
             statement=f"The two heads of {name} write opposite vectors: cosine below {OPPOSED} in the residual stream.",
             reference=f"{paper.NAME}: anti-parallel (Fig. 3A)",
-            measured=f"cosine {', '.join(f'{value:.3f}' for value in stream)} ({_counted(len(stream))})\n"
+            measured=f"cosine {', '.join(f'{value:.3f}' for value in stream)} ({counted(len(stream))})\n"
             f"in belief space {', '.join(f'{value:.4f}' for value in belief)}",
             control=f"random weights: {_untrained_cosine(random, group):.3f}",
             verdict="holds" if (stream < OPPOSED).all() else "partly" if (belief < OPPOSED).any() else "fails",
@@ -147,19 +147,11 @@ def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], 
                 + ", ".join(f"{loss.mean_nats:.2e} ({loss.relative:.2%})" for loss in two)
                 + f"\nratios {', '.join(f'{ratio:.1f}' for ratio in ratios)}",
                 control=f"uniform guess: {one.kl_uniform_nats.mean():.2e} nats",
-                verdict=_graded(ratios >= RATIO),
+                verdict=graded(ratios >= RATIO),
                 figure="fig-loss",
             )
         )  # fmt: skip
     return claims
-
-
-def _counted(n: int) -> str:
-    return "one seed" if n == 1 else f"{n} seeds"
-
-
-def _graded(reached: np.ndarray) -> str:
-    return "holds" if reached.all() else "partly" if reached.any() else "fails"
 
 
 def _uniform_parity(split: Split) -> float:

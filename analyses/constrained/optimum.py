@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analyses.beliefs.corpus import trained_on_exact
 from analyses.constrained.attention import R2, Attention
 from analyses.constrained.causal import BOTH, UNIFORM, WORTH, Worth
 from analyses.constrained.heads import PARITY, Split
 from mechbp.methods.exact_loss import ExactLoss
 from mechbp.models.runs import Run
 from mechbp.report.document import Claim
-
-
-def trained_on_exact(run: Run) -> bool:
-    """Return whether a run saw exact answers rather than sampled tokens."""
-    return run.config.objective.targets == "posteriors"
 
 
 def token_twin(run: Run, others: Sequence[Run]) -> Run | None:

@@ -105,8 +105,3 @@ def race_claim(found: Race) -> Claim:
         verdict="holds" if starts and soon else "partly" if starts or soon else "fails",
         figure=f"fig-{run.name}-race",
     )
-
-
-def skipped_race(runs: list[Run], reason: str) -> Section:
-    """Return the section in place of the races of runs that cannot take part."""
-    return Section("race", "Deeper models", (f"Left out: {listed([run.name for run in runs])}.",), (), "skipped", reason)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from analyses.beliefs.corpus import CONSTRAINED, Corpus
+from analyses.beliefs.corpus import CONSTRAINED, Corpus, trained_on_exact
 from mechbp.errors import InputError
 from mechbp.methods.attention_theory import Lags, lags_of_heads
 from mechbp.methods.one_block import MeanPattern, OneBlock, mean_pattern_over, one_block
@@ -76,7 +76,7 @@ class Group:
     def title(self) -> str:
         """Parameters, heads and, where it was not tokens, what it was trained on."""
         config = self.runs[0].config
-        heads, exact = config.model.n_heads, config.objective.targets == "posteriors"
+        heads, exact = config.model.n_heads, trained_on_exact(self.runs[0])
         return f"{config.process.name.rpartition(', ')[0]}, {heads} head{'s' * (heads > 1)}{', on exact answers' * exact}"
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from analyses.beliefs.baselines import PREFIX_SHARE, token_and_position, token_history
 from analyses.beliefs.corpus import CONSTRAINED, FULL, NAIVE
 from analyses.constrained import paper
-from analyses.constrained.attention import seeds
 from analyses.constrained.components import (
     Variance,
     cumulative_variance,
@@ -19,6 +18,7 @@ from analyses.constrained.components import (
     variance_claim,
     variance_figure,
 )
+from analyses.constrained.over_seeds import graded, seeds
 from analyses.constrained.settings import COMPONENTS, FINAL, MID, POST, Group, Setting
 from mechbp.hooks import HookedModel
 from mechbp.methods.intervals import seed_mean
@@ -163,7 +163,7 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"{found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
             control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}{row[1]}\n"
             f"token and position: R² {found.baselines['token and position'][CONSTRAINED].held_out_r2:.3f}",
-            verdict=_graded(mid >= MID_R2, mid > mid_full),
+            verdict=graded(mid >= MID_R2, mid > mid_full),
             figure="fig-stages-r2",
         ),
         Claim(
@@ -176,19 +176,13 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"{found.by_prefix['Post'][FULL].held_out_r2:.4f}",
             control=f"token history: R² {history[FULL].held_out_r2:.4f}\nrandom weights: R² "
             f"{random['Post'][FULL].held_out_r2:.3f}, MSE {random['Post'][FULL].mse:.2e}",
-            verdict=_graded(post >= POST_R2, post > history[FULL].held_out_r2),
+            verdict=graded(post >= POST_R2, post > history[FULL].held_out_r2),
             figure="fig-stages-r2",
         ),
     ]
-    variance = variance_claim(found.group, found.variance, _graded)
+    variance = variance_claim(found.group, found.variance)
     return claims if variance is None else [*claims, variance]
 
 
 def _reference(hook: str, mse: float | None, r2: float | None) -> str:
     return f"{paper.NAME}: MSE {mse:g} at {hook} (R² {r2} by the variance of its target)" if mse else "no published number"
-
-
-def _graded(*conditions: np.ndarray) -> str:
-    """Per seed; every condition for every seed holds, some of them partly."""
-    reached = np.concatenate([np.atleast_1d(condition) for condition in conditions])
-    return "holds" if reached.all() else "partly" if reached.any() else "fails"

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.beliefs.corpus import trained_on_exact
 from analyses.beliefs.pictures import cloud_figure
 from analyses.constrained import paper
-from analyses.constrained.attention import seeds
+from analyses.constrained.over_seeds import seeds
 from analyses.constrained.settings import Group, Setting
 from mechbp.methods.intervals import seed_mean
 from mechbp.methods.vector_theory import EARLY, VectorFit, embedding_fit, loose_fit, parallel_cosine, value_fits
@@ -71,7 +72,7 @@ def vectors_section(found: list[Vectors]) -> Section:
         "change with the position, whatever the theory asks for: early positions, where the factor changes its sign, cannot "
         "be right.",
     )
-    shown = [item for item in found if item.group.runs[0].config.objective.targets == "tokens"] or found
+    shown = [item for item in found if not trained_on_exact(item.group.runs[0])] or found
     figures = (*map(_picture, shown), *map(_lengths, shown), _scores(found), _reads(found))
     return Section("vectors", "What heads write and tokens embed", text, figures)
 

@@ -20,7 +20,7 @@ from mechbp.models.runs import Run
 from mechbp.models.tasks import exact_answers, model_answers, shown
 from mechbp.processes.tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, panel, reason
+from mechbp.report.parts import DECIMALS, estimate, panel, reason, spread
 from mechbp.study import Study
 
 FRAMES = 11
@@ -51,8 +51,8 @@ class Curves:
 
 def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     frames = study.size(FRAMES, QUICK_FRAMES)
-    chosen = _spread(run.steps, frames)
-    curves = _curves(study, run, tuple(chosen) if study.quick else run.steps)
+    chosen = spread(run.steps, frames)
+    curves = _curves(study, run, chosen if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
     masses, maps, readable, unreadable = [], [], [], ""
     sample = run.process.sample(study.size(3000, 400), study.rng(run.name, "probes"))
@@ -89,11 +89,6 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     ]
     title = f"{HEADINGS[run.config.objective.task]}: {run.name}, step by step"
     return [_rise_and_fall(study, run, curves)], Section(f"trajectory-{run.name}", title, text, tuple(figures))
-
-
-def _spread(steps: tuple[int, ...], count: int) -> list[int]:
-    """At most `count` of the stored steps, the first and the last among them."""
-    return [steps[i] for i in sorted(set(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)))]
 
 
 def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
@@ -154,7 +149,7 @@ def _levels_figure(run: Run, curves: Curves) -> FigureData:
     )
 
 
-def _staircase_figure(run: Run, curves: Curves, chosen: list[int], names: list[str]) -> FigureData:
+def _staircase_figure(run: Run, curves: Curves, chosen: tuple[int, ...], names: list[str]) -> FigureData:
     frames = []
     for step, name in zip(chosen, names, strict=True):
         until = max(2, curves.steps.index(step) + 1)  # the axis is logarithmic, so step 0 has no place on it

@@ -31,6 +31,11 @@ class Check:
     verdict: str
     """"pass", "short" (a number was not reached) or "FAIL" (a file is not what it should be)."""
 
+    @classmethod
+    def of(cls, what: str, measured: str, reached: bool) -> Check:
+        """Return "pass" where a number was reached, "short" where not."""
+        return cls(what, measured, "pass" if reached else "short")
+
 
 def verify_run(run: Run) -> Iterator[Check]:
     """Yield one check per promise: stored steps intact, requirement met; statistical ones with a 95 % interval over sequences."""
@@ -51,9 +56,9 @@ def verify_run(run: Run) -> Iterator[Check]:
     low, high = wanted.accuracy, wanted.kl_bp_to_model_nats
     below = wanted.accuracy_below_bp
     shown = _interval(kl, 5) if isinstance(process, FilteredTree) else _interval(kl, 2, "e")  # chains leave little to learn
-    yield Check("KL(BP || model)" + f" <= {high:g} nats" * (high < math.inf), shown, _verdict(kl[0] <= high))
-    yield Check("accuracy" + f" >= {low:g}" * (low > 0), _interval(hit, 4), _verdict(hit[0] >= low))
-    yield Check("accuracy below BP" + f" <= {below:g}" * (below < 1), _interval(gap, 5), _verdict(gap[0] <= below))
+    yield Check.of("KL(BP || model)" + f" <= {high:g} nats" * (high < math.inf), shown, kl[0] <= high)
+    yield Check.of("accuracy" + f" >= {low:g}" * (low > 0), _interval(hit, 4), hit[0] >= low)
+    yield Check.of("accuracy below BP" + f" <= {below:g}" * (below < 1), _interval(gap, 5), gap[0] <= below)
 
 
 def _check_files(run: Run) -> Check:
@@ -99,7 +104,3 @@ def _interval(estimate: tuple[float, float, int], digits: int, kind: str = "f") 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _verdict(reached: bool) -> str:
-    return "pass" if reached else "short"

@@ -42,6 +42,11 @@ def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def spread(steps: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return at most `count` of the steps for the frames of a slider, evenly spaced, the first and the last among them."""
+    return tuple(steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)))
+
+
 def points(intervals: Sequence[HasInterval], axis: str) -> dict[str, list[float]]:
     """Return scalar intervals as a series' values along `axis` with `low` and `high`."""
     ends = {axis: "mean", "low": "low", "high": "high"}
