@@ -13,6 +13,8 @@ MOST_ACROSS = {False: 4, True: 2}
 GAP_PX = 14
 TITLE_PX = 24
 POINT_PX = 4.0
+DARKEST, LIGHTEST = 0.3, 0.72
+"""Between these every part of a colour is drawn, so that points stand out on light and on dark paper."""
 
 
 def clouds(data: dict[str, Any], narrow: bool) -> go.Figure:
@@ -71,4 +73,5 @@ def _cloud(panel: dict[str, Any], index: int, colors: list[str]) -> go.Scatter:
 
 
 def _hex(color: list[float]) -> str:
-    return "#" + "".join(f"{round(255 * min(1.0, max(0.0, part))):02x}" for part in color)
+    drawn = (DARKEST + (LIGHTEST - DARKEST) * min(1.0, max(0.0, part)) for part in color)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in drawn)
