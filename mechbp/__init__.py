@@ -10,32 +10,32 @@ if TYPE_CHECKING:
     from mechbp import errors as errors
     from mechbp import hooks as hooks
     from mechbp.hooks import capture, edit, hook_table
-    from mechbp.methods.attention import compare_attention
-    from mechbp.methods.patching import patch
-    from mechbp.methods.probing import probe
+    from mechbp.methods.patching.patch import patch
+    from mechbp.methods.probing.probe import probe
     from mechbp.models.runs import load
-    from mechbp.processes.grammar import TreeGrammar
-    from mechbp.processes.hmm import HiddenMarkovModel
-    from mechbp.processes.hmm_families import mess3, rrxor
-    from mechbp.processes.tree import FilteredTree
+    from mechbp.processes.chain.hmm import HiddenMarkovModel
+    from mechbp.processes.chain.library import mess3, rrxor
+    from mechbp.processes.tree.filtered_tree import FilteredTree
+    from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
+    from mechbp.theory.tree.attention import compare_attention
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "FilteredTree": "mechbp.processes.tree",
-    "HiddenMarkovModel": "mechbp.processes.hmm",
-    "TreeGrammar": "mechbp.processes.grammar",
+    "FilteredTree": "mechbp.processes.tree.filtered_tree",
+    "HiddenMarkovModel": "mechbp.processes.chain.hmm",
+    "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
-    "compare_attention": "mechbp.methods.attention",
+    "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
     "load": "mechbp.models.runs",
-    "mess3": "mechbp.processes.hmm_families",
-    "patch": "mechbp.methods.patching",
-    "probe": "mechbp.methods.probing",
+    "mess3": "mechbp.processes.chain.library",
+    "patch": "mechbp.methods.patching.patch",
+    "probe": "mechbp.methods.probing.probe",
     "rng": "mechbp.randomness",
-    "rrxor": "mechbp.processes.hmm_families",
+    "rrxor": "mechbp.processes.chain.library",
 }
 
 _MODULES = ("errors", "hooks")

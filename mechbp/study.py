@@ -63,7 +63,7 @@ class Study:
 
 def analysis_names() -> list[str]:
     """Return the names of all analyses."""
-    return sorted(path.stem for path in analyses_root().glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.parent.name for path in analyses_root().glob("*/page.py"))
 
 
 def analyses_root() -> Path:
@@ -73,7 +73,7 @@ def analyses_root() -> Path:
 
 def analysis_file(name: str) -> Path:
     """Return the script of an analysis. Raises InputError where there is none of this name."""
-    path = analyses_root() / f"{checked_name(name, 'analysis')}.py"
+    path = analyses_root() / checked_name(name, "analysis") / "page.py"
     if not path.is_file():
         raise InputError(f"no analysis {name!r}; there are: {', '.join(analysis_names()) or 'none'}.")
     return path
@@ -94,7 +94,7 @@ def load_analysis(name: str) -> ModuleType:
     also offers thresholds(study), which yields (run, Check) computed as the page's numbers are; "short" is a finding, no damage.
     """
     path = analysis_file(name)
-    spec = importlib.util.spec_from_file_location(f"analyses.{name}", path)
+    spec = importlib.util.spec_from_file_location(f"analyses.{name}.page", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up here

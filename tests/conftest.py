@@ -99,7 +99,7 @@ def one_torch_thread():
 @pytest.fixture
 def tiny_encoder():
     """A bidirectional HookedTransformer with random weights for q = 4, depth 2: 2 layers, d_model 16, 2 heads."""
-    from mechbp.models.build import build_model
+    from mechbp.models.architectures import build_model
     from mechbp.models.config import ModelConfig
 
     config = ModelConfig(n_layers=2, n_heads=2, d_model=16, d_mlp=32)

@@ -9,7 +9,7 @@ from torch import nn
 
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import capture, check_model, edit, firing_hooks, hook_table, matching_hooks, model_device, to_tokens
-from mechbp.models.build import build_model
+from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
 

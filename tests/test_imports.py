@@ -32,7 +32,7 @@ LAYERS = {
 }
 SAME_LAYER_ALLOWED = {0}
 ONLY_IN = {
-    "transformer_lens": ("mechbp.models.build",),
+    "transformer_lens": ("mechbp.models.architectures",),
     "plotly": ("mechbp.report",),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
@@ -141,11 +141,11 @@ def test_every_module_has_a_layer():
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("mechbp.processes.tree", "from mechbp.models.build import build_model"),
-        ("mechbp.processes.tree", "def f():\n    import torch"),
+        ("mechbp.processes.tree.filtered_tree", "from mechbp.models.architectures import build_model"),
+        ("mechbp.processes.tree.filtered_tree", "def f():\n    import torch"),
         ("mechbp.errors", "from mechbp import hooks"),
-        ("mechbp.methods.probing", "import transformer_lens"),
-        ("mechbp.methods.probing", "from plotly import graph_objects"),
+        ("mechbp.methods.probing.probe", "import transformer_lens"),
+        ("mechbp.methods.probing.probe", "from plotly import graph_objects"),
         ("mechbp.report.page", "from mechbp.methods.results import Grid"),
         ("mechbp.models.runs", "import pickle"),
         ("mechbp.jobs", "from joblib import Parallel"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechbp.models.build import HookedTransformer
+from mechbp.models.architectures import HookedTransformer
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": F.gelu, "relu2": lambda x: torch.relu(x).square()}
 

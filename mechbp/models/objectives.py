@@ -13,8 +13,8 @@ from torch import Tensor
 from mechbp.models.config import ObjectiveConfig, RunConfig
 from mechbp.models.tasks import Source, ask, exact_answers, shown
 from mechbp.models.training_set import training_sequences
-from mechbp.processes.hmm import HiddenMarkovModel
-from mechbp.processes.tree import FilteredTree
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.randomness import rng
 
 

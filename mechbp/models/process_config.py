@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 
 from mechbp.errors import InputError
 from mechbp.models.recipe_tables import in_range
-from mechbp.processes.grammar import Recipe, TreeGrammar
-from mechbp.processes.hmm import HiddenMarkovModel
-from mechbp.processes.hmm_families import even, golden_mean, mess3, rrxor, z1r
-from mechbp.processes.tree import MAX_DEPTH, FilteredTree
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+from mechbp.processes.chain.library import even, golden_mean, mess3, rrxor, z1r
+from mechbp.processes.tree.filtered_tree import MAX_DEPTH, FilteredTree
+from mechbp.processes.tree.grammar import Recipe, TreeGrammar
 
 PARAMETERS = {"mess3": ("x", "alpha"), "rrxor": ("p", "q"), "z1r": ("p",), "even": ("p",), "golden-mean": ("p",)}
 MAX_LENGTH = 1024

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import CheckpointError, InputError
-from mechbp.models.build import HookedTransformer
+from mechbp.models.architectures import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.training import METRICS, has_ended, read_metrics, step_file, untrained_model

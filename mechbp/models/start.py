@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mechbp.errors import CheckpointError, InputError
-from mechbp.models.build import HookedTransformer
+from mechbp.models.architectures import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint
 
 FRESH = "unembed."

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
-from mechbp.models.build import HookedTransformer
-from mechbp.processes.hmm import HiddenMarkovModel
-from mechbp.processes.tree import FilteredTree, TreeSample
+from mechbp.models.architectures import HookedTransformer
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+from mechbp.processes.tree.filtered_tree import FilteredTree, TreeSample
 
 Task = Literal["masked", "root", "next-token"]
 Source = FilteredTree | HiddenMarkovModel

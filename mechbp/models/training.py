@@ -21,7 +21,7 @@ from torch import Tensor
 from mechbp.divergence import kl_nats
 from mechbp.errors import CheckpointError, MechbpError
 from mechbp.models import forward
-from mechbp.models.build import HookedTransformer, build_model
+from mechbp.models.architectures import HookedTransformer, build_model
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
 from mechbp.models.objectives import loss_nats, training_batch

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int
 
-from mechbp.processes.tree import FilteredTree, TreeSample
+from mechbp.processes.tree.filtered_tree import FilteredTree, TreeSample
 from mechbp.randomness import rng
 
 

@@ -13,7 +13,7 @@ from mechbp.errors import CheckpointError
 from mechbp.models.runs import Run
 from mechbp.models.tasks import ask, exact_answers, model_answers
 from mechbp.models.training import measure, step_file
-from mechbp.processes.tree import FilteredTree
+from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.randomness import rng
 
 VERIFIED_SEQUENCES = {"masked": 2048, "root": 32_768, "next-token": 4096}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figure_schema import check_data, check_keys
+from mechbp.report.figures.schema import check_data, check_keys
 
 SCHEMA = 1
 VERDICTS = {

@@ -17,8 +17,8 @@ from statistics import median
 import numpy as np
 from scipy import __version__ as scipy_version
 
-from mechbp.processes.grammar import TreeGrammar
-from mechbp.processes.tree import FilteredTree
+from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
 
 VOCAB_SIZE, DEPTH, BATCH, LOOP_BATCH, REPEATS = 4, 4, 4096, 64, 15

@@ -12,10 +12,10 @@ from sklearn.linear_model import LinearRegression
 from threadpoolctl import threadpool_limits
 
 import mechbp
-from mechbp.methods.word_probe import word_probe
-from mechbp.processes.chain_oracles import naive_bayes_beliefs
-from mechbp.processes.hmm import HiddenMarkovModel
-from mechbp.processes.words import enumerate_words
+from mechbp.processes.chain.filters import naive_bayes_beliefs
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+from mechbp.processes.chain.words import enumerate_words
+from mechbp.theory.chain.prefix_probe import word_probe
 
 LENGTH = 10
 ENUMERATION_S = 0.3

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 import mechbp
-from mechbp.methods.corruptions import corrupt
-from mechbp.methods.patching import patch
+from mechbp.methods.patching.patch import patch
+from mechbp.theory.tree.corruptions import corrupt
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -18,7 +18,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits
 
 import mechbp
-from mechbp.methods.ridge import PENALTIES, Spectrum, fit_ridge
+from mechbp.methods.probing.ridge import PENALTIES, Spectrum, fit_ridge
 
 RUN, HOOKS, N = "tree-mlm-k0", "blocks.*.hook_resid_post", 4000
 LOOP_NODES = 2

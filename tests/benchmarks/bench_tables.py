@@ -12,10 +12,10 @@ import time
 
 import numpy as np
 
-from mechbp.methods.oracles import OracleTable, oracle_table
-from mechbp.processes.grammar import TreeGrammar
-from mechbp.processes.tree import FilteredTree
+from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
+from mechbp.theory.tree.oracle_table import OracleTable, oracle_table
 
 N = 60_000
 TOLERANCE = 0.007

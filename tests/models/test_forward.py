@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mechbp.models import forward
-from mechbp.models.build import build_model
+from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
 ARCHITECTURES = [

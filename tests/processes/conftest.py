@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from random_grammars import make_grammar  # tests/processes/random_grammars.py
+from random_grammars import make_grammar  # tests/support/random_grammars.py
 
-from mechbp.processes.grammar import TreeGrammar
+from mechbp.processes.tree.grammar import TreeGrammar
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mechbp.processes.grammar import TreeGrammar
-from mechbp.processes.hmm_families import mess3, rrxor
+from mechbp.processes.chain.library import mess3, rrxor
 from mechbp.processes.process import Process, Sample
-from mechbp.processes.tree import FilteredTree
+from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
 
 PROCESSES = {

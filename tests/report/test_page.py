@@ -11,8 +11,8 @@ import pytest
 from demo import demo, provenance
 
 from mechbp.report.document import Claim, Document, FigureData, Provenance, Section, dumps, loads
-from mechbp.report.figure_table import format_cell
 from mechbp.report.figures import table
+from mechbp.report.figures.table import format_cell
 from mechbp.report.index import render_index
 from mechbp.report.page import render
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mechbp.methods.intervals import Interval, bootstrap_mean
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng
-from mechbp.report.figure_schema import check_data
+from mechbp.report.figures.schema import check_data
 from mechbp.report.parts import estimate, listed, panel, points
 
 

@@ -1,0 +1,174 @@
+"""Is the geometry that is read that of the beliefs, or only that of the next-token predictions?
+
+Beliefs that predict the same next token are told apart by what comes later. Where distances between what is read follow those
+of beliefs and not those of predictives, the network keeps more than the next token needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int
+from scipy.spatial.distance import pdist
+from sklearn.linear_model import RidgeCV
+
+from analyses.belief_geometry import published
+from analyses.shared.prefix_corpus import FULL, NEXT, Corpus, joined, stages
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.study import Study
+from mechbp.theory.chain.prefix_probe import word_probe
+
+MOST_ROWS = 4000
+"""Rows drawn where there are more: pairs grow as their square."""
+DRAWN = 400
+"""Pairs in the picture."""
+MOST_FITTED = 12_000
+"""Rows of one ridge regression."""
+PARTS = 5
+"""Parts of the prefixes, each read by a fit on the others."""
+PENALTIES = np.logspace(-6, 4, 11)
+FITTED, HELD_OUT, RANDOM = "all words, as fitted", "prefixes not fitted", "random weights, "
+GAP = 0.2
+"""Squared correlation by which the belief has to beat the next token."""
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Squared correlations of distances between what is read, per way of reading: with beliefs, with next-token predictives."""
+
+    corpus: Corpus
+    belief: dict[str, float]
+    next_token: dict[str, float]
+    n_pairs: dict[str, int]
+    pairs: Float64[np.ndarray, "3 pair"]
+    """A sample for the picture: read, belief and next-token distance."""
+    exact: float
+    """Squared correlation of belief distances with next-token distances: what agrees by itself."""
+
+
+def distances(study: Study, corpus: Corpus) -> Distances:
+    """Read the belief from all stages together, and compare pairwise distances."""
+    run, words = corpus.run, corpus.words
+    study.stage(f"{run.name}: distances")
+    rng = study.rng(run.name, "distances")
+    belief, following = corpus.targets[FULL], corpus.targets[NEXT]
+    every = words.prefix.ravel()
+    rows = every if len(every) <= MOST_ROWS + 500 else rng.choice(every, MOST_ROWS, replace=False)
+    distinct = np.arange(words.n_prefixes)
+    if len(distinct) > MOST_ROWS:
+        distinct = np.sort(rng.choice(distinct, MOST_ROWS, replace=False))
+    found: tuple[dict[str, float], dict[str, float], dict[str, int]] = ({}, {}, {})
+
+    def compare(name: str, read: np.ndarray, at: Int[np.ndarray, " row"]) -> None:
+        measured = _pairwise(read[at])
+        for table, exact in zip(found[:2], (belief, following), strict=True):
+            table[name] = _agreement(measured, _pairwise(exact[at]))
+        found[2][name] = len(measured)
+
+    for control, model in (("", run.model), (RANDOM, run.untrained(1))):
+        columns = joined(corpus.activations(model, stages(run, mid=False)))
+        read = word_probe(columns, {FULL: belief}, words, rng=rng, repeats=0)[FULL].map(columns)
+        compare(control + FITTED, read, rows)
+        compare(control + HELD_OUT, _held_out(columns, belief, distinct, rng), distinct)
+        if not control:
+            trained = read
+            compare("every prefix once, as fitted", read, distinct)
+    first, second = rng.choice(rows, DRAWN), rng.choice(rows, DRAWN)
+    shown = np.stack([np.linalg.norm(values[first] - values[second], axis=1) for values in (trained, belief, following)])
+    exact = _agreement(_pairwise(belief[rows]), _pairwise(following[rows]))
+    return Distances(corpus, *found, shown, exact)
+
+
+def distance_section(found: Distances) -> Section:
+    """Return the section with its figures."""
+    run = found.corpus.run
+    theirs = published.theirs(published.DISTANCES, run, None)
+    said = "" if theirs is None else f" {published.NAME} give {theirs[0]:.2f} and {theirs[1]:.2f} for all words, as fitted."  # type: ignore[index]
+    text = (
+        f"The belief is read from embedding, layers and final LayerNorm of `{run.name}` side by side, and Euclidean distances "
+        "between what is read for two words are compared with distances between their exact beliefs, and between their "
+        f"next-token predictives.{said} Distances of exact beliefs and exact predictives agree by {found.exact:.2f} "
+        "themselves.",
+    )
+    names = list(found.belief)
+    bars = FigureData(
+        id=f"fig-{run.name}-distances",
+        kind="dots",
+        title=f"{run.name}: do distances between what is read follow those of beliefs?",
+        caption=f"Squared correlation of pairwise distances. `{HELD_OUT}`: prefixes are cut into {PARTS} parts, "
+        f"each read by a ridge regression on the others. Pairs: {found.n_pairs[FITTED]:,} of words and positions, "
+        f"{found.n_pairs[HELD_OUT]:,} of prefixes.",
+        alt="Squared correlations with distances of beliefs and of next-token predictives, for the model and for random weights.",
+        data={
+            "x_title": "squared correlation", "x_range": [0, 1.02], "categories": names,
+            "series": [
+                {"name": "distances of beliefs", "x": list(found.belief.values())},
+                {"name": "distances of next-token predictives", "x": list(found.next_token.values())},
+            ],
+        },
+    )  # fmt: skip
+    read, belief, following = found.pairs
+    picture = FigureData(
+        id=f"fig-{run.name}-pairs",
+        kind="scatter",
+        title=f"{run.name}: read distance against exact distance",
+        caption=f"{DRAWN} random pairs of words and positions, from the fit on all words.",
+        alt="Read distances lie on a line with belief distances.",
+        data={
+            "x_title": "distance between what is read", "y_title": "exact distance",
+            "series": [
+                {"name": "beliefs", "x": read, "y": belief},
+                {"name": "next-token predictives", "x": read, "y": following},
+            ],
+        },
+    )  # fmt: skip
+    return Section(f"{run.name}-distances", f"{run.name}: beliefs or predictions?", text, (bars, picture))
+
+
+def distance_claim(found: Distances) -> Claim:
+    """Return whether belief geometry is there beyond that of the next token; where the two are one, there is nothing to tell."""
+    run = found.corpus.run
+    lines = [f"{name}: {found.belief[name]:.3f} beliefs, {found.next_token[name]:.3f} next token" for name in found.belief]
+    above = found.belief[HELD_OUT] - found.next_token[HELD_OUT] >= GAP
+    trained = found.belief[HELD_OUT] - found.belief[RANDOM + HELD_OUT] >= GAP
+    same = found.exact >= 1 - GAP
+    theirs = published.theirs(published.DISTANCES, run, None)
+    verdict = "holds" if above and trained else "partly" if trained else "fails"
+    return Claim(
+        id=f"{run.name}-distances",
+        statement=f"Distances between what is read from {run.name} are those of beliefs"
+        + (
+            ", which are those of its predictives."
+            if same
+            else f", by {GAP} of squared correlation more than those of predictives, on prefixes that were not fitted."
+        ),
+        reference=f"{published.NAME}: {theirs[0]:.2f} beliefs, {theirs[1]:.2f} next token" if theirs else "no published number",  # type: ignore[index]
+        measured="\n".join(lines[:3]) + f"\n{found.n_pairs[FITTED]:,} pairs of words",
+        control="\n".join(lines[3:]) + f"\nexact beliefs against exact predictives: {found.exact:.3f}",
+        verdict=("holds" if found.belief[HELD_OUT] >= 1 - GAP else "fails") if same else verdict,
+        figure=f"fig-{run.name}-distances",
+    )
+
+
+def _held_out(columns: np.ndarray, target: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Predictions for the rows `at` by ridge regression on other prefixes; elsewhere 0."""
+    columns = columns.astype(np.float64)
+    owner, read = rng.permutation(len(at)) % PARTS, np.zeros_like(target)
+    for part in range(PARTS):
+        mine = at[owner == part]
+        others = np.setdiff1d(np.arange(len(columns)), mine)
+        fitted = others if len(others) <= MOST_FITTED else rng.choice(others, MOST_FITTED, replace=False)
+        scale = columns[fitted].std(axis=0) + 1e-12
+        ridge = RidgeCV(alphas=PENALTIES).fit(columns[fitted] / scale, target[fitted])
+        read[mine] = ridge.predict(columns[mine] / scale)
+    return read
+
+
+def _pairwise(rows: np.ndarray) -> Float64[np.ndarray, " pair"]:
+    """Distances between all pairs of rows."""
+    return pdist(rows)
+
+
+def _agreement(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first, second)[0, 1] ** 2)

@@ -1,0 +1,190 @@
+"""How the geometry comes about: what can be read, and what the model loses, at every stored step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from analyses.belief_geometry import published
+from analyses.belief_geometry.regression import LEAST_MSE
+from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
+from analyses.shared.prefix_corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import spread
+from mechbp.study import Study
+from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss
+from mechbp.theory.chain.prefix_activations import prefix_answers
+from mechbp.theory.chain.prefix_probe import word_probe
+
+POINTS = 260
+"""Prefixes in a picture."""
+FRAMES = 4
+"""Stored steps under the slider."""
+NORMALISED = 1.002
+"""Loss over the least possible loss that counts as optimal."""
+EARLY = 0.1
+"""Share of the learnable nats still missing when learning counts as begun."""
+
+
+@dataclass(frozen=True, eq=False)
+class Emergence:
+    """MSE of the exact belief and exact loss along training."""
+
+    corpus: Corpus
+    steps: tuple[int, ...]
+    sequences: tuple[int, ...]
+    mse: dict[str, list[float]]
+    """Stage -> MSE on the fitted words, per step."""
+    losses: list[ExactLoss]
+    pictures: FigureData
+
+
+def emergence(study: Study, corpus: Corpus) -> Emergence:
+    """Read the belief at every stored step, few of them in quick studies; pictures of some."""
+    run, where = corpus.run, stages(corpus.run, mid=False)
+    steps = run.steps if not study.quick else spread(run.steps, 4)
+    shown = spread(steps, FRAMES)
+    rng = study.rng(run.name, "emergence")
+    at = chosen_prefixes(corpus, study.size(POINTS, 80), rng)
+    exact = corpus.targets[FULL]
+    watched = [[name for name in where if name != LN][-1], *([LN] if LN in where else [])]
+    mse: dict[str, list[float]] = {name: [] for name in watched}
+    losses, frames = [], {}
+    for step in steps:
+        study.stage(f"{run.name}: step {step:,}")
+        model = run.at(step)
+        found = corpus.activations(model, where)
+        scores = {name: word_probe(found[name], {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL] for name in found}
+        for name in watched:
+            mse[name].append(max(scores[name].mse, LEAST_MSE))
+        losses.append(exact_loss(prefix_answers(model, corpus.words), corpus.words, corpus.hmm))
+        if step in shown:
+            together = joined(found)
+            every = word_probe(together, {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL]
+            panels = {"exact belief": exact[at], CONSTRAINED: corpus.targets[CONSTRAINED][at]}
+            panels |= {name: scores[name].map(found[name][at]) for name in found}
+            frames[f"{step:,}"] = panels | {"all together": every.map(together[at])}
+    figure = cloud_figure(
+        f"fig-{run.name}-simplex",
+        f"{run.name}: beliefs, exact and as read from every stage, along training",
+        f"The same {len(at)} prefixes in every panel, coloured by their exact "
+        f"belief{'' if exact.shape[1] == 3 else ' and projected to the two widest directions of exact beliefs'}. Panels after "
+        "the second show where an affine regression on that stage puts them, fitted on all words at that step. Some shortcuts "
+        "leave the simplex. Step 0 has random weights.",
+        "At the last step the clouds of the later layers look like the exact beliefs; at step 0 they do not.",
+        exact[at],
+        frames,
+        "training step",
+    )
+    batch = run.config.training.batch_size
+    return Emergence(corpus, tuple(steps), tuple(step * batch for step in steps), mse, losses, figure)
+
+
+def emergence_section(found: Emergence) -> Section:
+    """Return the section with its figures."""
+    run, last = found.corpus.run, found.losses[-1]
+    tokens = [n * found.corpus.run.process.length for n in found.sequences]
+    relative = [loss.relative for loss in found.losses]
+    text = (
+        f"`{run.name}`, trained on {trained_on(run)}, at {len(found.steps)} stored steps. Losses are expectations over all "
+        f"words, not samples: the least possible cross-entropy is {last.entropy_nats.mean():.6f} nats per token, and a uniform "
+        f"guess costs {last.kl_uniform_nats.mean():.2e} nats more.",
+        f"At the last step the model costs {last.mean_nats:.2e} nats more than exact inference: {last.relative:.1e} of what "
+        f"there is to learn, {last.normalised:.6f} of the least loss.",
+    )
+    return Section(
+        f"{run.name}-emergence", f"{run.name}: how the geometry comes about", text,
+        (found.pictures, _curve(found, tokens, relative), _positions(found)),
+    )  # fmt: skip
+
+
+def _curve(found: Emergence, tokens: list[int], relative: list[float]) -> FigureData:
+    run = found.corpus.run
+    series = [
+        {"name": f"MSE of the belief, {name}", "x": tokens[1:], "y": values[1:], "markers": True}
+        for name, values in found.mse.items()
+    ]
+    series.append(
+        {"name": "KL(exact || model) / KL(exact || uniform)", "x": tokens[1:], "y": relative[1:], "markers": True, "dash": "dash"}
+    )
+    theirs = published.theirs(published.EMERGENCE, run, ())
+    if theirs:
+        seen, errors = zip(*theirs, strict=True)  # type: ignore[call-overload]
+        series.append(
+            {"name": f"{published.NAME}, MSE at layer 4", "x": list(seen), "y": list(errors), "dash": "dot", "markers": True}
+        )
+    start = ", ".join(f"{values[0]:.3g} ({name})" for name, values in found.mse.items())
+    return FigureData(
+        id=f"fig-{run.name}-emergence",
+        kind="lines",
+        title=f"{run.name}: belief geometry and loss along training",
+        caption=f"MSE on the fitted words, every word once; at step 0 it is {start}. The published run learnt from tokens by "
+        f"plain "
+        "gradient descent and saw many times the tokens.",
+        alt="Both the error of the belief and the loss fall by orders of magnitude during training.",
+        data={
+            "x_title": "tokens seen in training",
+            "y_title": "MSE, or share of nats missed",
+            "x_log": True,
+            "y_log": True,
+            "series": series,
+        },
+    )
+
+
+def _positions(found: Emergence) -> FigureData:
+    run, last = found.corpus.run, found.losses[-1]
+    x = list(range(1, found.corpus.length + 1))
+    uniform = np.where(last.kl_uniform_nats > 1e-12, last.kl_uniform_nats, np.nan)  # nothing to learn there, up to rounding
+    return FigureData(
+        id=f"fig-{run.name}-kl",
+        kind="lines",
+        title=f"{run.name}: exact loss by position",
+        caption="Expectation over all words by their probability. Uniform is what guessing without a model costs: all there "
+        "is to learn.",
+        alt="The model's divergence lies orders of magnitude below that of a uniform guess at every position.",
+        data={
+            "x_title": "tokens read", "y_title": "KL (nats)", "y_log": True,
+            "series": [
+                {"name": "KL(exact || model)", "x": x, "y": last.kl_nats, "markers": True},
+                {"name": "KL(exact || uniform)", "x": x, "y": uniform, "control": True},
+            ],
+        },
+    )  # fmt: skip
+
+
+def emergence_claims(found: Emergence) -> list[Claim]:
+    """Return whether the model has learnt the process, and whether geometry and loss go together."""
+    run, last, first = found.corpus.run, found.losses[-1], found.losses[0]
+    stage, values = next(iter(found.mse.items()))
+    relative = np.array([loss.relative for loss in found.losses])
+    ranks = float(np.asarray(stats.spearmanr(values, relative))[0])
+    learnt = next((i for i, value in enumerate(relative) if value <= EARLY), len(relative) - 1)
+    drop = values[0] / values[-1]
+    return [
+        Claim(
+            id=f"{run.name}-optimal",
+            statement=f"{run.name} predicts as the exact observer does: its expected loss is at most {NORMALISED} of the "
+            f"least one.",
+            reference=f"{published.NAME}: 1.00 (two decimals)" if published.is_theirs(run) else "no published number",
+            measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "
+            f"{last.relative:.1e} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
+            control=f"uniform guess: {1 + last.kl_uniform_nats.mean() / last.entropy_nats.mean():.4f}\n"
+            f"random weights: {first.normalised:.4f}",
+            verdict="holds" if last.normalised <= NORMALISED else "fails",
+            figure=f"fig-{run.name}-kl",
+        ),
+        Claim(
+            id=f"{run.name}-emergence",
+            statement=f"In {run.name} belief geometry emerges as the loss falls: their ranks along training agree (Spearman "
+            "at least 0.9), and the error ends well below that of random weights.",
+            reference=f"{published.NAME}: MSE falls with the loss (Figs. 6, S2)",
+            measured=f"Spearman {ranks:.3f} over {len(found.steps)} steps\n{stage}: MSE {values[0]:.3g} at step 0, "
+            f"{values[learnt]:.3g} when {relative[learnt]:.1%} of the nats are missing, {values[-1]:.2e} at the end",
+            control=f"random weights are {drop:.1f} times the last MSE",
+            verdict="holds" if ranks >= 0.9 and drop >= 2 else "partly" if ranks >= 0.5 else "fails",
+            figure=f"fig-{run.name}-emergence",
+        ),
+    ]

@@ -1,0 +1,58 @@
+"""Claim: a transformer trained on a hidden Markov model holds the exact belief over its states, linearly, and answers from it.
+
+The belief of the exact filter is read from every stage of the residual stream by affine regression, beside what shortcuts would
+hold and what can be read without training; distances tell belief geometry from next-token geometry; writing one word's belief
+into another's run says whether it is used. Expectations are over all words, not samples.
+(Source: Shai et al., "Transformers represent belief state geometry in their residual stream", 2024.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyses.belief_geometry.belief_states import study_machines
+from analyses.belief_geometry.distances import distance_claim, distance_section, distances
+from analyses.belief_geometry.emergence import emergence, emergence_claims, emergence_section
+from analyses.belief_geometry.interchange import study_writing
+from analyses.belief_geometry.regression import read, reading_section
+from analyses.belief_geometry.regression_claims import reading_claims
+from analyses.belief_geometry.thresholds import thresholds_of
+from analyses.shared.prefix_corpus import Corpus, unsuitable
+from mechbp.models.verify import Check
+from mechbp.report.document import Section
+from mechbp.study import Study
+
+RUNS = ("mess3-s24", "rrxor-s24")
+PROCESS = "chain"
+LENGTH, QUICK_LENGTH = 10, 7
+
+
+def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
+    """Yield the numbers that the page is held to."""
+    for run in study.runs:
+        yield from thresholds_of(study, Corpus.of(run, LENGTH))
+
+
+def analyse(study: Study) -> dict[str, object]:
+    """Return the content of the page."""
+    claim, machines = study_machines()
+    claims, sections = [claim], [machines]
+    for run in study.runs:
+        if reason := unsuitable(run):
+            sections.append(Section(f"skipped-{run.name}", run.name, (), (), "skipped", reason))
+            continue
+        corpus = Corpus.of(run, study.size(LENGTH, QUICK_LENGTH))
+        grown, reading, apart = emergence(study, corpus), read(study, corpus), distances(study, corpus)
+        used, writing = study_writing(study, corpus)
+        claims += [*emergence_claims(grown), *reading_claims(reading), distance_claim(apart), *used]
+        sections += [emergence_section(grown), reading_section(reading), distance_section(apart), writing]
+    held = sum(claim.verdict == "holds" for claim in claims)
+    return {
+        "slug": "belief_geometry",
+        "title": "Does the model hold the exact belief, and answer from it?",
+        "lead": f"{held} of {len(claims)} claims hold. Transformers trained on hidden Markov models are held against the "
+        "exact filter: what can be read from them, how much of that needs training, and whether writing one word's belief into "
+        "another's run moves the answer as exact inference says.",
+        "claims": tuple(claims),
+        "sections": tuple(sections),
+    }

@@ -1,0 +1,216 @@
+"""Does attention fall off as the process forgets? The measured pattern beside the predicted one and its softmax look-alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyses.constrained_updates import published
+from analyses.constrained_updates.seeds import seeds
+from analyses.constrained_updates.settings import Group, Setting
+from mechbp.methods.statistics.intervals import seed_mean
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import DECIMALS, points
+from mechbp.study import Study
+from mechbp.theory.chain.constrained_attention import (
+    PatternFit,
+    decay_prediction,
+    lags_of_heads,
+    parity_mass,
+    pattern_fit,
+    softmax_warp,
+)
+from mechbp.theory.chain.first_block import mean_pattern_over
+
+R2 = 0.95
+"""Of the decay law, from the paper's inset."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Fits of every head of every seed of one group."""
+
+    group: Group
+    settings: list[Setting]
+    decay: list[list[PatternFit]]
+    """[seed][head]: Eq. 13 or 19."""
+    warp: list[list[PatternFit]]
+    untrained: list[PatternFit]
+    """Eq. 13 or 19 on the pattern of random weights, per head."""
+    course: list[tuple[int, float, float]]
+    """Step, R² of the law and least share of a head's own parity, along the first seed's training."""
+
+    @property
+    def heads(self) -> list[str]:
+        """Names, of the first seed's heads."""
+        lags = self.settings[0].lags
+        return [f"head {i + 1} ({reach.name})" if len(lags) > 1 else "the head" for i, reach in enumerate(lags)]
+
+    @property
+    def untrained_r2(self) -> float:
+        """Mean over heads, for random weights."""
+        return float(np.mean([fit.r2 for fit in self.untrained]))
+
+    def r2(self, which: str) -> np.ndarray:
+        """Mean over heads per seed, of "decay" or "warp"."""
+        return np.array([np.mean([fit.r2 for fit in fits]) for fits in getattr(self, which)])
+
+
+def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
+    """Fit the decay law and the softmax warp to every seed, the law to random weights, and both to the first seed's stored "
+    "steps."""
+    decayed, warped = [], []
+    for setting in settings:
+        heads = list(zip(setting.pattern.mean, setting.lags, strict=True))
+        decayed.append([pattern_fit(p, decay_prediction(p, setting.zeta, reach), reach) for p, reach in heads])
+        warped.append([pattern_fit(p, softmax_warp(len(p), setting.zeta, reach), reach) for p, reach in heads])
+    first = settings[0]
+    random = mean_pattern_over(first.run.untrained(1), first.corpus.words).mean
+    untrained = [
+        pattern_fit(p, decay_prediction(p, first.zeta, reach), reach) for p, reach in zip(random, first.lags, strict=True)
+    ]
+    steps = [step for step in first.run.steps if step]
+    course = []
+    for step in steps[-2:] if study.quick else steps:
+        pattern = mean_pattern_over(first.run.at(step), first.corpus.words).mean
+        heads = list(zip(pattern, lags_of_heads(pattern, first.zeta), strict=True))
+        laws = [pattern_fit(p, decay_prediction(p, first.zeta, reach), reach).r2 for p, reach in heads]
+        course.append((step, float(np.mean(laws)), min(parity_mass(p, reach.first % 2) for p, reach in heads)))
+    return Attention(group, settings, decayed, warped, untrained, course)
+
+
+def attention_section(found: list[Attention]) -> Section:
+    """Return the section with its figures."""
+    text = (
+        "If attention carries out the constrained belief update, a head with the process's eigenvalue ζ > 0 must look back as "
+        "`A[s + 1 + m, s] = ζ^m A[s + 1, s]`: every column falls by ζ per step. With ζ < 0 one head cannot do it, for "
+        "attention is positive; two heads share the lags, one even and one odd, and fall by ζ² in steps of two. The diagonal "
+        "is free.",
+        "A softmax of scores that fall linearly with the lag gives `ζ^lag / Z_d` instead. It breaks the law by its normaliser "
+        "and still resembles it, so it stands beside it. First entries of the columns are taken from the measurement and not "
+        "scored.",
+    )
+    figures = (*map(_maps, found), _lags(found), _scores(found), _course(found))
+    return Section("attention", "Attention decays as the process forgets", text, figures)
+
+
+def _maps(found: Attention) -> FigureData:
+    setting = found.settings[0]
+    labels = [str(place + 1) for place in range(setting.corpus.length)]
+    panels = []
+    for head, measured, reach in zip(found.heads, setting.pattern.mean, setting.lags, strict=True):
+        views = {
+            "measured": measured,
+            "predicted from first entries": decay_prediction(measured, setting.zeta, reach),
+            "softmax warp": softmax_warp(len(measured), setting.zeta, reach),
+        }
+        panels += [{"title": f"{head}: {name}", "values": np.round(values, DECIMALS)} for name, values in views.items()]
+    return FigureData(
+        id=f"fig-{found.group.name}-attention",
+        kind="heatmap",
+        title=f"{found.group.title}: attention, measured and predicted",
+        caption=f"`{found.group.name}`, mean over all {setting.pattern.n:,} words of {setting.corpus.length} tokens; its "
+        f"standard deviation over words is at most {setting.pattern.spread.max():.3f}. Predictions leave the diagonal open.",
+        alt="Attention is highest at small lags; the predicted pattern looks like the measured one.",
+        data={
+            "rows": labels, "columns": labels, "row_title": "destination", "column_title": "source", "value_title": "attention",
+            "range": [0, 1], "panel_columns": 3, "panels": panels,
+        },
+    )  # fmt: skip
+
+
+def _lags(found: list[Attention]) -> FigureData:
+    """The last row against the lag, as in Figs. 2C and 3B."""
+    series = []
+    for color, item in enumerate(found):
+        setting = item.settings[0]
+        last = setting.corpus.length - 1
+        for head, measured, reach in zip(item.heads, setting.pattern.mean, setting.lags, strict=True):
+            lags = np.arange(1, last + 1)
+            used = lags[reach.at(last + 1)[last][last - lags]]
+            name = f"{item.group.name}" + (f", {head}" if len(setting.lags) > 1 else "")
+            row, law = measured[last, last - used], np.abs(setting.zeta) ** (used - used[0])
+            series.append({"name": name, "x": used, "y": row, "markers": True, "color": color})
+            series.append({"name": f"{name}: |ζ|^lag", "x": used, "y": row[0] * law, "dash": "dot", "color": color})
+    return FigureData(
+        id="fig-attention-lags",
+        kind="lines",
+        title="Attention of the last position against the lag",
+        caption="Dotted: the law, through the first point. Heads that share the lags are shown at theirs.",
+        alt="Measured attention falls nearly along straight lines on the logarithmic axis.",
+        data={"x_title": "lag", "y_title": "attention", "y_log": True, "series": series},
+    )
+
+
+def _scores(found: list[Attention]) -> FigureData:
+    laws, warps = ([seed_mean(item.r2(which)) for item in found] for which in ("decay", "warp"))
+    correlations = [
+        seed_mean(np.array([np.mean([fit.squared_correlation for fit in fits]) for fits in item.decay])) for item in found
+    ]
+    return FigureData(
+        id="fig-attention-r2",
+        kind="dots",
+        title="How well the law describes attention",
+        caption="R² over off-diagonal entries that are not taken from the measurement, mean over heads. Intervals: Student's "
+        "t over training seeds where there are several. Values below -0.5 are cut off in the picture. Random weights: the same "
+        "law on the pattern of a network that was not trained.",
+        alt="R² is high for the strong settings; the softmax warp comes close.",
+        data={
+            "x_title": "R²", "x_range": [-0.5, 1.02], "categories": [item.group.title for item in found],
+            "series": [
+                {"name": "decay law", **points(laws, "x")},
+                {"name": "decay law, squared correlation", **points(correlations, "x")},
+                {"name": "softmax warp", **points(warps, "x")},
+                {"name": "random weights", "x": [item.untrained_r2 for item in found], "control": True},
+            ],
+            "references": [{"name": f"{published.NAME}, x 0.15, alpha 0.6", "x": published.ATTENTION_R2}],
+        },
+    )  # fmt: skip
+
+
+def _course(found: list[Attention]) -> FigureData:
+    series = []
+    for color, item in enumerate(found):
+        steps, laws, parity = zip(*item.course, strict=True)
+        series.append({"name": item.group.title, "x": steps, "y": np.maximum(laws, -1), "markers": True, "color": color})
+        if item.settings[0].n_heads > 1:
+            series.append({"name": f"{item.group.title}: parity", "x": steps, "y": parity, "dash": "dot", "color": color})
+    return FigureData(
+        id="fig-attention-course",
+        kind="lines",
+        title="The law of attention along training",
+        caption="R² of the decay law at stored steps, mean over heads, first seed; values below -1 are raised to it. Dotted: the "
+        "lesser share of a head's off-diagonal attention on its own parity. Steps of different runs see different numbers of "
+        "sequences.",
+        alt="R² rises during training where the law holds in the end.",
+        data={"x_title": "training step", "y_title": "R², or share", "x_log": True, "series": series},
+    )
+
+
+def attention_claim(found: Attention) -> Claim:
+    """Return whether the law describes the attention of every seed."""
+    name, values, warp = found.group.name, found.r2("decay"), found.r2("warp")
+    reached = values >= R2
+    spread = max(float(s.pattern.spread.max()) for s in found.settings)
+    per_head = [
+        f"{head}: R² {fit.r2:.3f}, squared correlation {fit.squared_correlation:.3f}, {fit.n} entries"
+        for head, fit in zip(found.heads, found.decay[0], strict=True)
+    ]
+    return Claim(
+        id=f"{name}-attention",
+        statement=f"In {name} attention falls off by the law of the constrained update: R² at least {R2}.",
+        reference=f"{published.NAME}: R² {published.ATTENTION_R2} (Fig. 2C)"
+        if published.setting_of(found.group.runs[0]) == (0.15, 0.6)
+        else f"{published.NAME} print none for this setting",
+        measured="\n".join(per_head) + f"\n{seeds(values)}",
+        control=f"softmax warp: {seeds(warp)}\nrandom weights: R² {found.untrained_r2:.2f}\n"
+        f"largest spread over words {spread:.3f}",
+        verdict="holds" if reached.all() else "partly" if reached.any() or values.min() >= R2 - 0.05 else "fails",
+        figure="fig-attention-r2",
+    )
+
+
+def looks_at_parity(setting: Setting) -> list[float]:
+    """Return the share of every head's off-diagonal attention on the lags that are its own by parity."""
+    return [parity_mass(p, reach.first % 2) for p, reach in zip(setting.pattern.mean, setting.lags, strict=True)]

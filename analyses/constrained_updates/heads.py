@@ -1,0 +1,167 @@
+"""Why two heads where the process swings: lags shared by parity, values opposed, and what one head alone loses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyses.constrained_updates import published
+from analyses.constrained_updates.attention import looks_at_parity
+from analyses.constrained_updates.seeds import counted, graded
+from analyses.constrained_updates.settings import Group, Setting
+from analyses.shared.prefix_corpus import Corpus
+from mechbp.models.runs import Run
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.theory.chain.constrained_attention import parity_mass
+from mechbp.theory.chain.constrained_values import head_cosine
+from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss
+from mechbp.theory.chain.first_block import one_block
+from mechbp.theory.chain.prefix_activations import prefix_answers
+
+PARITY = 0.9
+"""Share of the off-diagonal attention that a head has to have on its own lags."""
+OPPOSED = -0.95
+"""Cosine between what the two heads write for the same token."""
+RATIO = 5.0
+"""How many times the loss of two heads one head has to lose."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Two heads of one setting."""
+
+    setting: Setting
+    parity: list[float]
+    stream_cosine: float
+    """Between what the heads write, in the residual stream."""
+    belief_cosine: float
+    """The same, read in belief space."""
+
+    @classmethod
+    def of(cls, setting: Setting) -> Split:
+        """Measure a setting with two heads."""
+        weights, _ = setting.read()
+        first, second = setting.block.written
+        return cls(setting, looks_at_parity(setting), head_cosine(first, second), head_cosine(first @ weights, second @ weights))
+
+
+def losses(runs: list[Run], length: int) -> dict[str, ExactLoss]:
+    """Return every run's exact loss."""
+    found = {}
+    for run in runs:
+        corpus = Corpus.of(run, length)
+        found[run.name] = exact_loss(prefix_answers(run.model, corpus.words), corpus.words, corpus.hmm)
+    return found
+
+
+def twin(run: Run, runs: list[Run]) -> Run | None:
+    """Return a run with the same process and one head less, all else equal."""
+    wanted = run.config.model
+    for other in runs:
+        model = other.config.model
+        same = (other.config.process, other.config.objective) == (run.config.process, run.config.objective)
+        same &= (model.n_layers, model.d_model) == (wanted.n_layers, wanted.d_model)
+        if same and model.n_heads == wanted.n_heads - 1:
+            return other
+    return None
+
+
+def loss_figure(groups: list[Group], exact: dict[str, ExactLoss]) -> FigureData:
+    """Return what every run misses, seeds as points."""
+    rows = {f"{group.title}: {run.name}": exact[run.name] for group in groups for run in group.runs}
+    return FigureData(
+        id="fig-loss",
+        kind="dots",
+        title="What every model misses of the exact answer",
+        caption="KL(exact || model), expectation over all words and positions; relative: divided by what a uniform guess misses.",
+        alt="What every model misses, far below what a uniform guess misses.",
+        data={
+            "x_title": "KL per token (nats), or share of all nats", "x_log": True, "categories": list(rows),
+            "series": [
+                {"name": "KL(exact || model)", "x": [loss.mean_nats for loss in rows.values()]},
+                {"name": "relative", "x": [loss.relative for loss in rows.values()]},
+                {"name": "KL(exact || uniform)", "x": [loss.kl_uniform_nats.mean() for loss in rows.values()], "control": True},
+            ],
+        },
+    )  # fmt: skip
+
+
+def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list[Split]) -> Section:
+    """Return the section with its figure."""
+    lines = [
+        f"`{split.setting.run.name}`: {', '.join(f'{share:.3f}' for share in split.parity)} of off-diagonal attention on a "
+        f"head's own parity; cosine of what the heads write {split.stream_cosine:.3f}, in belief space "
+        f"{split.belief_cosine:.4f}."
+        for split in splits
+    ]
+    text = (
+        "The signal of these processes is tiny, so losses are exact expectations over words. With ζ < 0 the influence of a token "
+        "changes its sign from step to step, and attention cannot be negative: two heads have to share the lags, and write "
+        "opposite vectors.",
+        *lines,
+    )
+    return Section("heads", "One head or two", text, (loss_figure(groups, exact),))
+
+
+def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], runs: list[Run]) -> list[Claim]:
+    """Return the claims about a group with two heads."""
+    name = group.name
+    parity = np.array([split.parity for split in splits])
+    stream, belief = (np.array([getattr(split, key) for split in splits]) for key in ("stream_cosine", "belief_cosine"))
+    random = group.runs[0].untrained(1)
+    claims = [
+        Claim(
+            id=f"{name}-parity",
+            statement=f"The two heads of {name} share the lags by parity: at least {PARITY:.0%} of each one's off-diagonal "
+            "attention lies on its own.",
+            reference=f"{published.NAME}: even and odd lags (Fig. 3B)",
+            measured=f"least of both heads: {', '.join(f'{value:.3f}' for value in parity.min(axis=1))} ({counted(len(splits))})",
+            control=f"uniform attention: {_uniform_parity(splits[0]):.3f}",
+            verdict=graded(parity.min(axis=1) >= PARITY),
+            figure=f"fig-{name}-attention",
+        ),
+        Claim(
+            id=f"{name}-opposed",
+            statement=f"The two heads of {name} write opposite vectors: cosine below {OPPOSED} in the residual stream.",
+            reference=f"{published.NAME}: anti-parallel (Fig. 3A)",
+            measured=f"cosine {', '.join(f'{value:.3f}' for value in stream)} ({counted(len(stream))})\n"
+            f"in belief space {', '.join(f'{value:.4f}' for value in belief)}",
+            control=f"random weights: {_untrained_cosine(random, group):.3f}",
+            verdict="holds" if (stream < OPPOSED).all() else "partly" if (belief < OPPOSED).any() else "fails",
+            figure=f"fig-{name}-lengths",
+        ),
+    ]
+    single = twin(group.runs[0], runs)
+    if single is not None:
+        one, two = exact[single.name], [exact[run.name] for run in group.runs]
+        ratios = np.array([one.mean_nats / loss.mean_nats for loss in two])
+        printed = published.HEAD_KL.get(published.setting_of(single) or (0, 0))
+        claims.append(
+            Claim(
+                id=f"{name}-two-heads",
+                statement=f"One head cannot do it: {single.name} misses at least {RATIO:g} times the nats that {name} misses.",
+                reference=f"{published.NAME}: {printed[0]} against {printed[1]} (Fig. A7, unit unclear)" if printed else "no "
+                "published number",
+                measured=f"one head {one.mean_nats:.2e} nats ({one.relative:.2%} of all), two heads "
+                + ", ".join(f"{loss.mean_nats:.2e} ({loss.relative:.2%})" for loss in two)
+                + f"\nratios {', '.join(f'{ratio:.1f}' for ratio in ratios)}",
+                control=f"uniform guess: {one.kl_uniform_nats.mean():.2e} nats",
+                verdict=graded(ratios >= RATIO),
+                figure="fig-loss",
+            )
+        )  # fmt: skip
+    return claims
+
+
+def _uniform_parity(split: Split) -> float:
+    """The lesser share that attention would have on a head's lags if it looked everywhere alike."""
+    length = split.setting.corpus.length
+    uniform = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]
+    return min(parity_mass(uniform, reach.first % 2) for reach in split.setting.lags)
+
+
+def _untrained_cosine(model: object, group: Group) -> float:
+    hmm = group.runs[0].process
+    first, second = one_block(model, hmm.vocab_size, hmm.length).written  # type: ignore[arg-type]
+    return head_cosine(first, second)

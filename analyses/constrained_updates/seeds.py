@@ -1,0 +1,33 @@
+"""How numbers over training seeds are said, and judged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mechbp.methods.statistics.intervals import seed_mean
+from mechbp.report.parts import estimate
+
+LOWEST = -10.0
+"""An R² below this says that the law does not apply; how far below says nothing."""
+
+
+def seeds(values: np.ndarray, digits: int = 3) -> str:
+    """Return "R² 0.94 [0.92, 0.96] over 3 seeds (0.93, 0.94, 0.95)", or the value of the only one."""
+    if values.min() < LOWEST:
+        return f"R² below {LOWEST:g} ({counted(len(values))})"
+    if len(values) == 1:
+        return f"R² {values[0]:.{digits}f} (one seed)"
+    mean = seed_mean(values)
+    listed = ", ".join(f"{value:.{digits}f}" for value in values)
+    return f"R² {estimate(mean, digits)} over {len(values)} seeds ({listed})"
+
+
+def counted(n: int) -> str:
+    """Return "one seed" or "3 seeds"."""
+    return "one seed" if n == 1 else f"{n} seeds"
+
+
+def graded(*conditions: np.ndarray) -> str:
+    """Return a verdict: "holds" if every condition is met by every seed, "partly" if some are."""
+    reached = np.concatenate([np.atleast_1d(condition) for condition in conditions])
+    return "holds" if reached.all() else "partly" if reached.any() else "fails"

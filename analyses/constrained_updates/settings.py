@@ -1,0 +1,104 @@
+"""One-block runs with all that the theory speaks about, and which of them differ only in their seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from analyses.shared.prefix_corpus import CONSTRAINED, Corpus, trained_on_exact
+from mechbp.errors import InputError
+from mechbp.models.runs import Run
+from mechbp.processes.chain.constrained import decay, token_beliefs
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+from mechbp.theory.chain.constrained_attention import Lags, lags_of_heads
+from mechbp.theory.chain.constrained_values import read_map
+from mechbp.theory.chain.first_block import MeanPattern, OneBlock, mean_pattern_over, one_block
+from mechbp.theory.chain.prefix_activations import prefix_activations
+
+MID, POST, FINAL = "blocks.0.hook_resid_mid", "blocks.0.hook_resid_post", "ln_final.hook_normalized"
+COMPONENTS = 3
+"""Principal components from which belief space is read, as in the paper's pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One run with one block, at its last step or with other weights."""
+
+    run: Run
+    corpus: Corpus
+    zeta: float
+    shift: Float64[np.ndarray, "token state"]
+    """k(z): what a token says, less the prior."""
+    pattern: MeanPattern
+    lags: tuple[Lags, ...]
+    block: OneBlock
+    mid: Float64[np.ndarray, "prefix d"]
+
+    @classmethod
+    def of(cls, run: Run, length: int) -> Setting:
+        """Return what the theory needs of a run. Raises InputError where the theory says nothing about its process."""
+        corpus = Corpus.of(run, length)
+        hmm, words = corpus.hmm, corpus.words
+        zeta = only_eigenvalue(hmm)
+        pattern = mean_pattern_over(run.model, words)
+        mid = prefix_activations(run.model, words, MID)[MID].astype(np.float64)
+        shift = token_beliefs(hmm.transitions, hmm.start, "bayes") - hmm.start
+        lags = lags_of_heads(pattern.mean, zeta)
+        return cls(run, corpus, zeta, shift, pattern, lags, one_block(run.model, hmm.vocab_size, corpus.length), mid)
+
+    def read(self, components: int | None = COMPONENTS) -> tuple[np.ndarray, np.ndarray]:
+        """Return the map from the stream after attention to the constrained belief less its prior."""
+        rows = self.corpus.words.prefix.ravel()  # every word once
+        target = self.corpus.targets[CONSTRAINED] - self.corpus.hmm.start
+        return read_map(self.mid[rows], target[rows], components)
+
+    @property
+    def n_heads(self) -> int:
+        """Number of heads."""
+        return len(self.lags)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone, the shipped one first."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the first run, which stands for all."""
+        return self.runs[0].name
+
+    @property
+    def title(self) -> str:
+        """Parameters, heads and, where it was not tokens, what it was trained on."""
+        config = self.runs[0].config
+        heads, exact = config.model.n_heads, trained_on_exact(self.runs[0])
+        return f"{config.process.name.rpartition(', ')[0]}, {heads} head{'s' * (heads > 1)}{', on exact answers' * exact}"
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """Return the runs grouped by process, architecture and objective, in the order in which they came."""
+    found: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run.config.process, run.config.model, run.config.objective), []).append(run)
+    return [Group(tuple(members)) for members in found.values()]
+
+
+def theory_applies(setting: Setting) -> bool:
+    """Return whether a model has the heads that the theory asks for: one, or two where the process swings (zeta < 0)."""
+    return setting.n_heads == (1 if setting.zeta > 0 else 2)
+
+
+def only_eigenvalue(hmm: HiddenMarkovModel) -> float:
+    """Return the one eigenvalue of T besides 1. Raises InputError where there are several, or it is 0 or not real."""
+    values = decay(hmm.transitions).values
+    if len(values) != 2 or abs(values[1].imag) > 1e-9 or values[1] == 0:
+        listed = ", ".join(f"{value.real:.2g}{value.imag:+.2g}i" if value.imag else f"{value.real:.2g}" for value in values[1:])
+        raise InputError(
+            f"constrained updates: the theory of attention needs one real eigenvalue besides 1, this process has {listed}."
+        )
+    return float(values[1].real)

@@ -1,1 +1,0 @@
-"""The three parts of the page `tree_mechanism`: what can be read, what flows, what attention does."""

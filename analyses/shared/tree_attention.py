@@ -1,0 +1,78 @@
+"""What pages on trees judge alike about attention: does it climb, and what does it cost to merge levels?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mechbp.methods.patching.metric import Metric
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.models.runs import Run
+from mechbp.models.tasks import exact_answers, shown
+from mechbp.study import Study
+from mechbp.theory.tree.attention import LevelMass, block_average, mean_pattern
+from mechbp.theory.tree.pattern_ablation import replace_patterns
+
+CLEAR_LOSS_NATS = 0.1
+"""A replacement of attention patterns is called harmful above this loss and harmless below a tenth of it."""
+
+
+CLEAR_RISE_LEVELS = 0.25
+"""Blocks climb the tree if each looks at least this much farther up than the one before; random weights differ by 0.1."""
+
+
+def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
+    """Inputs with one query each, and KL(BP || model) at that query as a metric."""
+    process, task = run.process, run.config.objective.task
+    sample = process.sample(n, study.rng(run.name, "ablation"))
+    exact = exact_answers(process, task, sample.tokens)
+    if task == "masked":
+        leaf = study.rng(run.name, "queries").integers(process.n_leaves, size=n)
+        tokens = sample.tokens.copy()
+        tokens[np.arange(n), leaf] = process.mask_token
+    else:
+        leaf, tokens = np.full(n, process.n_leaves), shown(process, task, sample.tokens)
+    posterior = torch.from_numpy(exact[np.arange(n), leaf if task == "masked" else 0])
+    entropy = torch.special.entr(posterior).sum(dim=-1)
+
+    def kl_bp_to_model_nats(logits: Tensor) -> Tensor:
+        log_probabilities = logits[torch.arange(n), torch.from_numpy(leaf)].double().log_softmax(dim=-1)
+        return -(posterior * log_probabilities).sum(dim=-1) - entropy
+
+    return tokens, kl_bp_to_model_nats
+
+
+def climbs(mass: LevelMass) -> bool:
+    """Tell whether every block looks clearly farther up the tree than the one before."""
+    return bool((np.diff(mass.mean_level) > CLEAR_RISE_LEVELS).all())
+
+
+def needs_levels(averaged: Interval, uniform: Interval) -> str:
+    """Judge from the losses, averaged by level and uniform, whether a model needs to tell levels apart and nothing finer."""
+    if float(averaged.high) < CLEAR_LOSS_NATS / 10 and float(uniform.low) > CLEAR_LOSS_NATS:
+        return "holds"
+    return "partly" if float(averaged.high) < float(uniform.low) / 4 else "fails"
+
+
+def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:
+    """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
+    study.stage(f"{run.name}: merging levels of attention")
+    tokens, metric = kl_to_exact(study, run, study.size(1024, 64))
+    mean = mean_pattern(run.model, tokens).mean
+    depth, layers = run.process.depth, range(len(mean))
+    changes, baseline = {}, None
+    for kept in range(depth - 1, -2, -1):  # depth - 1 levels told apart leave one class for the last: all are
+        found = replace_patterns(run.model, tokens, block_average(mean, kept), layers, metric, baseline=baseline)
+        changes[kept], baseline = found.change, found.baseline
+    draw = study.rng(run.name, "merging")
+    return [
+        (_kept_name(kept, depth), bootstrap_mean(change, draw), bootstrap_mean(change - changes[depth - 1], draw))
+        for kept, change in sorted(changes.items())
+    ]
+
+
+def _kept_name(kept: int, depth: int) -> str:
+    if kept == depth - 1:
+        return "all levels"
+    return {-1: "none: uniform", 0: "itself"}.get(kept, f"itself to {kept} up")

@@ -1,0 +1,95 @@
+"""The measurements that make the picture on the paper grammar, taken of any masked model: answers, order, attention, messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyses.shared.tree_attention import merging_losses
+from analyses.shared.tree_probes import message_grid, writing_blocks
+from analyses.shared.tree_training import inclusions
+from mechbp.divergence import kl_nats
+from mechbp.errors import TooFewSequences
+from mechbp.methods.probing.grid import ProbeGrid
+from mechbp.methods.statistics.answers import Agreement, agreement, nearest
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.models.process_config import ProcessConfig
+from mechbp.models.runs import Run
+from mechbp.models.tasks import exact_answers, model_answers
+from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.study import Study
+from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What one masked model shows on its own data."""
+
+    run: Run
+    answers: Agreement
+    untrained_kl: float
+    to_oracles: Interval
+    """KL(model || BP_k), nats, for every k."""
+    nearest_level: int
+    passed: dict[int, float]
+    """{k: sequences seen when BP_k became nearer than BP_(k+1) for good}."""
+    mass: LevelMass
+    control_mass: LevelMass
+    merging: list[tuple[str, Interval, Interval]]
+    """Loss by number of levels told apart."""
+    grid: ProbeGrid | None
+    """Probes of the upward messages of a leaf's own ancestors; None for want of sequences."""
+
+    @property
+    def label(self) -> str:
+        """What sets the run apart from the paper's setting."""
+        process = self.run.config.process
+        assert isinstance(process, ProcessConfig)  # `study.chosen_analyses` refuses other runs
+        parts = [f"{process.vocab_size} symbols, depth {process.depth}"]
+        if process.ambiguity:
+            parts.append(f"ambiguity {process.ambiguity:g}")
+        return f"{self.run.name} ({', '.join(parts)})"
+
+    @property
+    def written(self) -> dict[int, tuple[int, float, float]]:
+        """Per level above the leaf the block that writes the upward message, and R² before and after it."""
+        return {} if self.grid is None else writing_blocks(self.run, self.grid)
+
+
+def picture(study: Study, run: Run) -> Picture:
+    """Take all measurements of one run, on data of its own process."""
+    process, level, draw = run.process, run.config.process.filter_level, study.rng(run.name, "picture")
+    study.stage(f"{run.name}: answers")
+    tokens = process.sample(study.size(768, 24), study.rng(run.name, "answers")).tokens
+    trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
+    oracles = [exact_answers(tree, "masked", tokens) for tree in trees]
+    answers = model_answers(run.model, process, "masked", tokens)
+    divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
+    found, _ = nearest(divergences, draw)
+    own = oracles[level]
+    few = slice(max(20, len(tokens) // 8))
+    untrained = model_answers(run.untrained(seed=1), process, "masked", tokens[few])
+    study.stage(f"{run.name}: attention")
+    watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
+    mass = mass_by_level(mean_pattern(run.model, watched), study.rng(run.name, "mass"))
+    control = mass_by_level(mean_pattern(run.untrained(seed=1), watched), study.rng(run.name, "control mass"))
+    return Picture(
+        run=run,
+        answers=agreement(own, answers, draw),
+        untrained_kl=float(kl_nats(own[few], untrained).mean()),
+        to_oracles=bootstrap_mean(divergences, draw),
+        nearest_level=found,
+        passed=inclusions(run),
+        mass=mass,
+        control_mass=control,
+        merging=merging_losses(study, run),
+        grid=_messages(study, run),
+    )
+
+
+def _messages(study: Study, run: Run) -> ProbeGrid | None:
+    try:
+        return message_grid(study, run, study.size(4000, 400))
+    except TooFewSequences:
+        return None

@@ -1,0 +1,281 @@
+"""Does the model of every filter level answer as the oracle of that level, on data of every level and on uniform sequences?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyses.tree_levels.groups import Family
+from mechbp.divergence import expected_hits, kl_nats
+from mechbp.methods.statistics.answers import Agreement, Calibration, agreement, calibration, nearest
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.models.runs import Run
+from mechbp.models.tasks import exact_answers, model_answers
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import estimate, panel
+from mechbp.study import Study
+
+CLOSE_NATS = {"masked": 0.015, "root": 0.02}
+"""A model counts as exact on its own data when its mean divergence from BP is below this and its accuracy within ACCURACY_GAP."""
+ACCURACY_GAP = {"masked": 0.006, "root": 0.007}
+UNIFORM = "uniform"
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """One run on one kind of sequences, held against the oracle of the run's own level."""
+
+    trained: Agreement
+    untrained: Agreement
+    gap: Interval
+    """Expected accuracy of the oracle minus the model's, paired by sequence."""
+    nearest_level: int
+    margin: Interval
+    """KL(model || BP_j), nats, of the runner-up oracle minus that of the nearest."""
+    to_oracles: Interval
+    """Mean KL(model || BP_j), nats, for every j."""
+    untrained_nearest: int
+    calibration: Calibration
+    untrained_error: float
+    """Calibration error of random weights."""
+
+
+def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
+    n = study.size(*{"masked": (1024, 24), "root": (4096, 128)}[family.task])
+    trees, first = family.trees, family.runs[0].process
+    tokens = {f"k = {k}": tree.sample(n, study.rng(family.slug, "level", k)).tokens for k, tree in enumerate(trees)}
+    tokens[UNIFORM] = study.rng(family.slug, UNIFORM).integers(first.vocab_size, size=(n, first.n_leaves))
+    exact = {kind: [exact_answers(tree, family.task, rows) for tree in trees] for kind, rows in tokens.items()}
+    meetings = {
+        (run.name, kind): _meet(study, family, run, kind, tokens[kind], exact[kind]) for run in family.runs for kind in tokens
+    }
+    kinds = list(tokens)
+    text = (
+        f"{len(family.runs)} models of one architecture, each trained on data of one filter level k, answer for the "
+        f"{family.question} on data of every level and on uniformly random sequences, {n:,} sequences each, the same for all of "
+        "them.",
+        "Each model is held against BP_k of its own level on the same sequences, matched or not. Accuracies are expected ones "
+        "under the exact posterior of the data, free of the noise of sampled answers.",
+    )
+    figures = (
+        _accuracy_figure(family, meetings, kinds[:-1], n),
+        _divergence_figure(family, meetings, kinds, n),
+        _choice_figure(family, meetings, kinds, n),
+        _oracle_figure(family, meetings, n),
+        _calibration_figure(family, meetings, None, n),
+        _calibration_figure(family, meetings, UNIFORM, n),
+    )
+    section = Section(f"answers-{family.slug}", f"{family.heading}: answers on data of every level", text, figures)
+    return _claims(family, meetings, kinds, n), section
+
+
+def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray, exact: list[np.ndarray]) -> Meeting:
+    study.stage(f"{run.name}: answers on {kind}")
+    level = run.config.process.filter_level
+    own, truth = exact[level], exact[level] if kind == UNIFORM else exact[int(kind.removeprefix("k = "))]
+    answers = model_answers(run.model, run.process, family.task, tokens)
+    few = slice(max(32, len(tokens) // 8))
+    untrained = model_answers(run.untrained(seed=1), run.process, family.task, tokens[few])
+    draw = study.rng(run.name, kind)
+    lost = expected_hits(truth, own) - expected_hits(truth, answers)
+    divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in exact], axis=1)
+    level_found, margin = nearest(divergences, draw)
+    return Meeting(
+        trained=agreement(own, answers, draw, truth=truth),
+        untrained=agreement(own[few], untrained, draw, truth=truth[few]),
+        gap=bootstrap_mean(lost.mean(axis=1), draw),
+        nearest_level=level_found,
+        margin=margin,
+        to_oracles=bootstrap_mean(divergences, draw),
+        calibration=calibration(own, answers, draw, bins=20),
+        untrained_error=calibration(own[few], untrained, draw, bins=20).error,
+        untrained_nearest=int(np.argmin([kl_nats(untrained, oracle[few]).mean() for oracle in exact])),
+    )
+
+
+def _grid(family: Family, meetings: dict, kinds: list[str], source: str, field: str) -> Interval:
+    """One score [run, kind]."""
+    rows = [
+        Interval.stack([getattr(getattr(meetings[run.name, kind], source), field) for kind in kinds], axis=0)
+        for run in family.runs
+    ]
+    return Interval.stack(rows, axis=0)
+
+
+def _accuracy_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
+    panels = [
+        panel("trained models", _grid(family, meetings, kinds, "trained", "accuracy")),
+        panel("BP of the model's level", _grid(family, meetings, kinds, "trained", "best_accuracy")),
+        panel("random weights", _grid(family, meetings, kinds, "untrained", "accuracy")),
+    ]
+    return FigureData(
+        id=f"fig-{family.slug}-accuracy",
+        kind="heatmap",
+        title=f"{family.heading}: accuracy of every model on data of every level",
+        caption=f"Expected accuracy, n = {n:,} sequences per column; the first two panels share the sequences. On the diagonal "
+        "data and model agree in level; there BP is the best that any predictor can do.",
+        alt="The panel of trained models looks like that of the oracles.",
+        data=_layout(family, kinds, "accuracy", panels) | {"range": [0, 1]},
+    )
+
+
+def _divergence_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
+    clamped = max(meeting.trained.clamped for meeting in meetings.values())
+    floor = (
+        f" Up to {clamped:.0%} of an oracle's probabilities are zero, raised to 1e-12; there the floor, not the model, sets "
+        "KL(model || BP_k)."
+        if clamped
+        else ""
+    )
+    panels = [
+        panel("KL(BP_k || model)", _grid(family, meetings, kinds, "trained", "kl_bp_to_model_nats")),
+        panel("KL(model || BP_k)", _grid(family, meetings, kinds, "trained", "kl_model_to_bp_nats")),
+        panel("random weights, KL(BP_k || model)", _grid(family, meetings, kinds, "untrained", "kl_bp_to_model_nats")),
+    ]
+    return FigureData(
+        id=f"fig-{family.slug}-divergence",
+        kind="heatmap",
+        title=f"{family.heading}: divergence of every model from BP of its own level",
+        caption=f"Mean KL in nats, both ways, n = {n:,} sequences per column. Colours end at 1 nat; cells tell more.{floor}",
+        alt="The divergence is small on the diagonal and grows away from the training level.",
+        data=_layout(family, kinds, "KL (nats)", panels) | {"range": [0, 1]},
+    )
+
+
+def _choice_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
+    panels = [
+        panel("same choice", _grid(family, meetings, kinds, "trained", "same_choice")),
+        panel("rank correlation", _grid(family, meetings, kinds, "trained", "spearman")),
+        panel("random weights, same choice", _grid(family, meetings, kinds, "untrained", "same_choice")),
+    ]
+    return FigureData(
+        id=f"fig-{family.slug}-choice",
+        kind="heatmap",
+        title=f"{family.heading}: agreement of every model with BP of its own level",
+        caption="Share of queries on which model and BP_k name the same symbol first, and Spearman's correlation of the two "
+        f"probability vectors of a query; n = {n:,} sequences per column."
+        + (" One-hot posteriors tie three symbols, which bounds the correlation." if family.task == "root" else ""),
+        alt="Models agree with their oracles on nearly all queries of their own data.",
+        data=_layout(family, kinds, "agreement", panels) | {"range": [0, 1]},
+    )
+
+
+def _oracle_figure(family: Family, meetings: dict, n: int) -> FigureData:
+    own = Interval.stack([meetings[run.name, _own(run)].to_oracles for run in family.runs], axis=0)
+    uniform = Interval.stack([meetings[run.name, UNIFORM].to_oracles for run in family.runs], axis=0)
+    return FigureData(
+        id=f"fig-{family.slug}-oracles",
+        kind="heatmap",
+        title=f"{family.heading}: which oracle does each model follow?",
+        caption=f"Mean KL(model || BP_j), nats, on data of the model's own level and on uniform sequences, n = {n:,} each. The "
+        "smallest entry of a row is the oracle that the model is nearest to.",
+        alt="The smallest divergence of every row lies on the diagonal.",
+        data=_layout(
+            family,
+            [f"BP_{j}" for j in range(family.depth + 1)],
+            "KL(model || BP_j) (nats)",
+            [panel("own data", own), panel("uniform sequences", uniform)],
+        )
+        | {"range": [0, 1], "column_title": "oracle"},
+    )
+
+
+def _calibration_figure(family: Family, meetings: dict, kind: str | None, n: int) -> FigureData:
+    """Calibration of every run on one kind of sequences, None for those of its own level."""
+    found = [meetings[run.name, kind or _own(run)] for run in family.runs]
+    series = []
+    for label, meeting in zip(family.labels, found, strict=True):
+        shown = meeting.calibration.filled > 0
+        ends = {"y": "mean", "low": "low", "high": "high"}
+        exact = {key: getattr(meeting.calibration.exact, end)[shown] for key, end in ends.items()}
+        series.append({"name": f"trained at {label}", "x": meeting.calibration.stated[shown], **exact})
+    errors = ", ".join(f"{m.calibration.error:.3f}" for m in found)
+    controls = ", ".join(f"{m.untrained_error:.2f}" for m in found)
+    where = "uniform sequences" if kind else "data of their own level"
+    return FigureData(
+        id=f"fig-{family.slug}-calibration-{'uniform' if kind else 'own'}",
+        kind="scatter",
+        title=f"{family.heading}: calibration on {where}",
+        caption=f"Mean probability under BP_k where the model states a probability, in 20 bins, with 95 % intervals over {n:,} "
+        f"sequences. Mean |stated - exact| over bins: {errors}; random weights: {controls}.",
+        alt="All models follow the diagonal: they state the probabilities that BP gives.",
+        data={
+            "x_title": "probability stated by the model",
+            "y_title": "exact probability, BP_k",
+            "identity": True,
+            "x_range": [0, 1],
+            "y_range": [0, 1],
+            "series": series,
+        },
+    )
+
+
+def _layout(family: Family, columns: list[str], value: str, panels: list[dict]) -> dict:
+    return {
+        "rows": family.labels,
+        "columns": columns,
+        "row_title": "trained at",
+        "column_title": "data",
+        "value_title": value,
+        "cell_text": True,
+        "panels": panels,
+    }
+
+
+def _own(run: Run) -> str:
+    return f"k = {run.config.process.filter_level}"
+
+
+def _claims(family: Family, meetings: dict, kinds: list[str], n: int) -> list[Claim]:
+    close, within = CLOSE_NATS[family.task], ACCURACY_GAP[family.task]
+    own = {label: meetings[run.name, _own(run)] for label, run in zip(family.labels, family.runs, strict=True)}
+    exact = [float(m.trained.kl_bp_to_model_nats.mean) <= close and float(m.gap.mean) <= within for m in own.values()]
+    gaps = {(run.name, kind): meetings[run.name, kind].gap for run in family.runs for kind in kinds[:-1]}
+    widest = max(gaps, key=lambda cell: abs(float(gaps[cell].mean)))
+    inside = np.mean([abs(float(gap.mean)) <= 0.01 for gap in gaps.values()])
+    apart = [abs(float(m.untrained.accuracy.mean - m.untrained.best_accuracy.mean)) for m in own.values()]
+    follows = [meetings[run.name, kind] for run in family.runs for kind in (_own(run), UNIFORM)]
+    wanted = [run.config.process.filter_level for run in family.runs for _ in range(2)]
+    right = [m.nearest_level == k and float(m.margin.low) > 0 for m, k in zip(follows, wanted, strict=True)]
+    tightest = min(follows, key=lambda m: float(m.margin.mean))
+    untrained = [m.untrained.kl_bp_to_model_nats for m in own.values()]
+    return [
+        Claim(
+            id=f"{family.slug}-exact",
+            statement=f"Trained at any filter level, the {family.question} model gives the exact posterior of its own data: "
+            f"KL(BP_k || model) ≤ {close} nats, accuracy within {within:.1%} of BP's.",
+            reference="the paper: in-sample accuracy reaches BP_k at every k",
+            measured="\n".join(
+                f"{label}: KL {estimate(m.trained.kl_bp_to_model_nats, 4)}, accuracy {float(m.trained.accuracy.mean):.3f} "
+                f"(BP {float(m.trained.best_accuracy.mean):.3f})"
+                for label, m in own.items()
+            )
+            + f"\nn = {n:,} sequences each",
+            control="random weights: KL " + ", ".join(f"{float(kl.mean):.2f}" for kl in untrained) + " nats",
+            verdict="holds" if all(exact) else "partly" if any(exact) else "fails",
+            figure=f"fig-{family.slug}-divergence",
+        ),
+        Claim(
+            id=f"{family.slug}-mismatched",
+            statement=f"On data of every other level too, the {family.question} models are as right as BP of their own level, "
+            "within 1 %: they infer under the wrong assumption, exactly.",
+            reference="the paper: k_train > 0 lands on the mismatched BP of k_train",
+            measured=f"{inside:.0%} of {len(gaps)} cells within 1 %\nwidest: {widest[0]} on {widest[1]}, BP - model = "
+            f"{estimate(gaps[widest], 3)}\nn = {n:,} sequences per cell",
+            control=f"random weights on own data: {min(apart):.2f} to {max(apart):.2f} below",
+            verdict="holds" if inside == 1 else "partly" if inside >= 0.5 else "fails",
+            figure=f"fig-{family.slug}-accuracy",
+        ),
+        Claim(
+            id=f"{family.slug}-follows",
+            statement=f"Of all oracles, every {family.question} model is nearest to that of its own level, on its own data and "
+            "on uniform sequences.",
+            reference="the paper: small divergence from BP_k in-sample and on uniform inputs",
+            measured=f"{sum(right)} of {len(right)} comparisons, interval of the margin above 0\nnarrowest: BP_"
+            f"{tightest.nearest_level}, ahead by {estimate(tightest.margin, 4, 'nats')}\nn = {n:,} sequences each",
+            control="random weights, own data: nearest " + ", ".join(f"BP_{m.untrained_nearest}" for m in own.values()),
+            verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+            figure=f"fig-{family.slug}-oracles",
+        ),
+    ]

@@ -1,0 +1,153 @@
+"""Where do the models of every filter level look, and which levels do they need to tell apart?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
+from analyses.shared.tree_attention import merging_losses
+from analyses.tree_levels.groups import Family
+from mechbp.methods.statistics.intervals import Interval
+from mechbp.models.tasks import shown
+from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.parts import DECIMALS, estimate, panel, points
+from mechbp.study import Study
+from mechbp.theory.tree.attention import mass_by_level, mean_pattern
+
+HARMLESS_NATS = 0.01
+"""Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
+KEPT = 4
+"""A static pattern per level keeps the answers if it loses this many times less than uniform attention, or nothing."""
+NEEDED_NATS = 0.02
+"""Telling a level apart is called needed when merging it with the farther ones loses more than this."""
+
+
+def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
+    n = study.size(1000, 100)
+    maps, masses, controls = [], [], []
+    for run in family.runs:
+        study.stage(f"{run.name}: attention")
+        tokens = shown(run.process, family.task, run.process.sample(n, study.rng(run.name, "attention")).tokens)
+        patterns = mean_pattern(run.model, tokens)
+        maps.append(patterns.mean)
+        masses.append(mass_by_level(patterns, study.rng(run.name, "mass")))
+        control = mean_pattern(run.untrained(seed=1), tokens)
+        controls.append(mass_by_level(control, study.rng(run.name, "control mass")).mass)
+    figures = [_map_figure(family, maps, n), _mass_figure(family, [m.mass for m in masses], controls[0], masses[0].uniform, n)]
+    text = [
+        f"Patterns are means over {n:,} fully observed sequences of the model's own level, leaf to leaf. In data of level k, "
+        f"leaves in different blocks of 2^({family.depth} - k) meet only at the root: the distance of two blocks tells nothing.",
+    ]
+    losses = [merging_losses(study, run) for run in family.runs]
+    figures.append(_merging_figure(family, losses))
+    text.append(
+        "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
+        "over pairs of leaves at the same level, with all levels beyond some level merged into one."
+        + " The row of the ROOT query, which gathers the answer, and what leaves send to it stay as they are."
+        * (family.task == "root")
+    )
+    title = f"{family.heading}: where every model looks"
+    return [_merging_claim(family, losses)], Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
+
+
+def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
+    frames, seen = [], set()
+    for run, mean in zip(family.runs, maps, strict=True):
+        level = run.config.process.filter_level
+        if level in seen:  # one map per level, so that the slider means the same in every figure
+            continue
+        seen.add(level)
+        frames.append({"name": f"k = {level}", "panels": map_panels(mean, 2)})
+    alike = len({tuple(p["title"] for p in frame["panels"]) for frame in frames}) == 1
+    data = map_layout(maps[0].shape[-1]) | {"frames": frames, "frame_title": "filter level"}
+    common: dict[str, Any] = dict(
+        id=f"fig-{family.slug}-maps",
+        kind="heatmap",
+        title=f"{family.heading}: mean attention, by filter level of the training data",
+        caption=f"Attention from each query leaf (row) to each key leaf (column), mean over {n:,} sequences; rows sum to 1. The "
+        "slider is shared by the maps of both tasks.",
+        alt="Blocks on the diagonal shrink as the filter level grows.",
+    )
+    if not alike:
+        return FigureData(**common, status="skipped", reason="the runs differ in their number of blocks or heads")
+    return FigureData(**common, data=data)
+
+
+def _mass_figure(family: Family, masses: list[Interval], control: Interval, uniform: np.ndarray, n: int) -> FigureData:
+    n_levels = masses[0].mean.shape[-1]
+
+    def rows(interval: Interval) -> dict[str, Any]:
+        heads = interval.mean.shape[:2]
+        return {**panel("", interval[by_head(*heads)]), "rows": head_names(*heads)}
+
+    panels = [rows(mass) | {"title": f"trained at {label}"} for label, mass in zip(family.labels, masses, strict=True)]
+    first = head_names(*masses[0].mean.shape[:2])
+    panels.append(rows(control) | {"title": f"random weights, data of {family.labels[0]}"})
+    panels.append({"title": "uniform attention", "values": np.round(np.tile(uniform, (len(first), 1)), DECIMALS), "rows": first})
+    return FigureData(
+        id=f"fig-{family.slug}-mass",
+        kind="heatmap",
+        title=f"{family.heading}: attention mass by level of the lowest common ancestor",
+        caption=f"Share of attention on the leaves at each level, mean over queries and {n:,} sequences; rows sum to 1. Blocks "
+        f"of 2^({family.depth} - k) leaves end at level {family.depth} - k.",
+        alt="At low filter levels the blocks climb the levels one by one; at high ones they spread over other blocks of leaves.",
+        data=mass_layout(first, n_levels) | {"panels": panels, "panel_columns": 3},
+    )
+
+
+def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> FigureData:
+    categories = [name for name, _, _ in losses[0]]
+    place = "a hidden leaf" if family.task == "masked" else "the root"
+    series = [
+        {"name": f"trained at {label}", **points([loss for _, loss, _ in rows], "y"), "color": i}
+        for i, (label, rows) in enumerate(zip(family.labels, losses, strict=True))
+    ]
+    return FigureData(
+        id=f"fig-{family.slug}-merging",
+        kind="bars",
+        title=f"{family.heading}: which levels attention has to tell apart",
+        caption=f"Increase of KL(BP_k || model) at {place} when the patterns of all blocks are replaced by their average by "
+        "level, with levels beyond those named merged into one. `All levels` is the cost of a static pattern per level; "
+        f"`none` is uniform attention, the control. n = {losses[0][0][1].n:,} sequences per model.",
+        alt="Losses by number of levels told apart, one bar for the model of every filter level.",
+        data={
+            "x_title": "levels told apart",
+            "y_title": "increase of KL(BP_k || model) (nats)",
+            "categories": categories,
+            "series": series,
+        },
+    )
+
+
+def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
+    """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
+    depth, lines, right, uniform = family.depth, [], [], []
+    for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
+        k = run.config.process.filter_level
+        by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
+        enough = min(depth - k, depth - 1)
+        free, spent = by_kept[enough], by_kept[enough - 1]
+        single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
+        static, without = rows[-1][1], rows[0][1]
+        kept = float(static.high) <= max(float(without.low) / KEPT, HARMLESS_NATS)
+        right.append(kept and float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
+        uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")
+        parts = [f"static {estimate(static, 3)}"]
+        parts += [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
+        parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if not single else []
+        lines.append(f"{label}, {', '.join(parts)}")
+    return Claim(
+        id=f"{family.slug}-merging",
+        statement=f"A {family.question} model trained at level k needs to tell apart the levels inside its blocks of "
+        f"2^({depth} - k) leaves and no others: a static pattern per level keeps its answers, merging the levels beyond costs "
+        "nothing more, merging one more does.",
+        reference="the paper: attention forms blocks of about 2^(l - k) leaves",
+        measured="nats lost by a static pattern per level, and beyond that by merging levels\n"
+        + "\n".join(lines)
+        + f"\nn = {losses[0][0][1].n:,} sequences",
+        control="uniform attention, nats: " + ", ".join(uniform),
+        verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+        figure=f"fig-{family.slug}-merging",
+    )

@@ -1,0 +1,42 @@
+"""Claim: trained on data of any filter level, a transformer becomes the exact oracle of that level, right or wrong about others.
+
+Models of one architecture and task that differ in the filter level of their data stand side by side: their answers on data of
+every level beside BP's, where they look and which levels they need to tell apart, and which ancestors can be read from them.
+Controls: random weights, the mismatched oracles, uniform attention, and what a block of leaves tells in closed form.
+"""
+
+from __future__ import annotations
+
+from analyses.tree_levels.ancestors import study_ancestors
+from analyses.tree_levels.answers import study_answers
+from analyses.tree_levels.attention import study_looking
+from analyses.tree_levels.end_probes import study_first_and_last
+from analyses.tree_levels.groups import families
+from mechbp.report.document import Section
+from mechbp.study import Study
+
+RUNS = (*(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range(5)), "tree-mlm-k0-exact")
+
+
+def analyse(study: Study) -> dict[str, object]:
+    """Return the content of the page."""
+    sections, claims = [], []
+    for family in families(study.runs):
+        parts = (study_answers, study_looking, study_ancestors, study_first_and_last)
+        for part in parts if family.task == "masked" else parts[:-1]:
+            part_claims, section = part(study, family)
+            claims += part_claims
+            sections.append(section)
+    skipped = [run.name for run in study.runs if run.config.objective.task == "next-token"]
+    if skipped:
+        reason = f"{', '.join(skipped)}: filter levels are compared for masked and root models"
+        sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
+    held = sum(claim.verdict == "holds" for claim in claims)
+    return {
+        "slug": "tree_levels",
+        "title": "Does a model become the oracle of its own data?",
+        "lead": f"{held} of {len(claims)} claims hold. Models that differ only in the filter level of their training data are "
+        "held against belief propagation of that level, on their own data and on all others.",
+        "claims": tuple(claims),
+        "sections": tuple(sections),
+    }

@@ -1,0 +1,77 @@
+"""How many blocks does it take? The same training sets with fewer of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analyses.tree_samples.curves import Curve, accuracy_layout, seeds_text
+from mechbp.report.document import Claim, FigureData, Section
+
+POOR = 0.1
+"""A model is poor if its accuracy stays this much below the best; within it, comparable."""
+TIED = 0.02
+"""Fewer blocks may be this much better before more of them no longer count as the best."""
+
+
+def study_blocks(curves: dict[int, Curve]) -> tuple[list[Claim], Section]:
+    """Hold the curves of {number of blocks: curve} against each other."""
+    sizes = sorted(set.intersection(*(set(curve.sizes) for curve in curves.values())))
+    claims = [_blocks_claim(curves, sizes)] if sizes else []
+    return claims, _blocks_section(curves)
+
+
+def _name(layers: int) -> str:
+    return f"{layers} block{'s' * (layers > 1)}"
+
+
+def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
+    """Every part is asked of the seeds that speak most against it."""
+    most, fewest = max(curves), min(curves)
+    low, high = ({layers: _ends(curve, sizes, end) for layers, curve in curves.items()} for end in (np.nanmin, np.nanmax))
+    right = [all(bool((low[most] >= high[layers] - TIED).all()) for layers in curves if layers != most)]
+    if most - 1 in curves:
+        right.append(bool(high[most][-1] - low[most - 1][-1] < POOR))
+    if fewest < most - 1:
+        right.append(bool(low[most][-1] - high[fewest][-1] > POOR))
+    single = any(curve.seeds[curve.sizes.index(size)] < 2 for curve in curves.values() for size in sizes)
+    lines = [
+        f"{_name(layers)}: " + ", ".join(curve.accuracy_text(size) for size in sizes) for layers, curve in sorted(curves.items())
+    ]
+    return Claim(
+        id="samples-blocks",
+        statement=f"With {_name(most)} a training set of given size leads farthest; {most - 1} come within {POOR:g} of them at "
+        f"the largest set, {fewest} alone stays farther below.",
+        reference="the paper: 4 layers need the least data, 3 comparable, only 1 poor",
+        measured=f"accuracy at {', '.join(f'{size:,}' for size in sizes)}, mean (lowest to highest seed)\n"
+        + "\n".join(lines)
+        + f"\nstandard error over test sequences at most {max(curve.error for curve in curves.values()):.3f}",
+        control=f"always naming the likeliest root: {curves[most].chance:.2f}",
+        verdict="short" if single else "holds" if all(right) else "partly" if any(right) else "fails",
+        figure="fig-samples-blocks",
+    )
+
+
+def _ends(curve: Curve, sizes: list[int], end: Callable[[np.ndarray], float]) -> np.ndarray:
+    return np.array([end(curve.accuracy[curve.sizes.index(size)]) for size in sizes])
+
+
+def _blocks_section(curves: dict[int, Curve]) -> Section:
+    text = (
+        "The same training sets with fewer blocks. In these models the last block must also gather the root's answer at its "
+        "query token, so numbers of blocks do not carry over one to one to the paper's read-out.",
+    )
+    ordered = sorted(curves.items(), reverse=True)
+    lines = [curve.series(curve.accuracy, color=i) | {"name": _name(layers)} for i, (layers, curve) in enumerate(ordered)]
+    figure = FigureData(
+        id="fig-samples-blocks",
+        kind="lines",
+        title="Root accuracy against the size of the training set, by number of blocks",
+        caption="Expected accuracy on unseen sequences; line: mean over seeds, band: lowest and highest; "
+        f"{seeds_text(list(curves.values()))}. Standard error over test sequences at most "
+        f"{max(c.error for c in curves.values()):.3f}.",
+        alt="Models with fewer blocks need more sequences or do not reach the optimum.",
+        data=accuracy_layout(lines, [{"name": "BP_0", "y": ordered[0][1].best}]),
+    )
+    return Section("blocks", "Number of blocks", text, (figure,))

@@ -1,0 +1,51 @@
+"""Claim: training climbs the hierarchy from the leaves up, one level after another, in every seed and on other grammars.
+
+The ladder of oracles over all given runs of a task, from their training curves; then every run that stored enough steps is
+watched along training: its answers on data of every filter level, its attention, and the messages that can be read from it.
+Control: the same measurements at step 0, random weights.
+"""
+
+from __future__ import annotations
+
+from analyses.tree_training.ladder import study_ladder
+from analyses.tree_training.trajectory import study_trajectory
+from mechbp.report.document import Section
+from mechbp.study import Study
+
+RUNS = (
+    *(f"tree-mlm-k0{variant}" for variant in ("", "-s1", "-s2", "-g1", "-single")),
+    *(f"tree-root-k0{variant}" for variant in ("", "-s1")),
+)
+DENSE = 20
+"""A run with at least this many stored steps is watched; where no run of a task has as many, the one with the most is."""
+
+
+def analyse(study: Study) -> dict[str, object]:
+    """Return the content of the page."""
+    sections, claims = [], []
+    for task in ("masked", "root"):
+        runs = [run for run in study.runs if run.config.objective.task == task]
+        measured = [run for run in runs if run.metrics]
+        for level in sorted({run.config.process.filter_level for run in measured}):
+            group = [run for run in measured if run.config.process.filter_level == level]
+            found, section = study_ladder(study, task, group)
+            claims += found
+            sections.append(section)
+        most = max((len(run.steps) for run in runs), default=0)
+        for run in (run for run in runs if len(run.steps) >= min(DENSE, most)):
+            found, section = study_trajectory(study, run)
+            claims += found
+            sections.append(section)
+    left_out = [run.name for run in study.runs if run.config.objective.task == "next-token" or not run.metrics]
+    if left_out:
+        reason = f"{', '.join(left_out)}: no training curve, or a task without a ladder of oracles"
+        sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
+    held = sum(claim.verdict == "holds" for claim in claims)
+    return {
+        "slug": "tree_training",
+        "title": "In which order does training find the hierarchy?",
+        "lead": f"{held} of {len(claims)} claims hold. Along training, models are held against the oracles of every filter "
+        "level: each knows the tree up to one level only.",
+        "claims": tuple(claims),
+        "sections": tuple(sections),
+    }

@@ -1,0 +1,120 @@
+"""Subspaces of an activation that may carry a message, one basis per position, and how to find them without gradients.
+
+Two directions of one regression disagree about where a message is. A probe's weights are the directions from which the message
+is *read* best, small variance included; the conditional means E[activation | symbol] span the directions along which the
+activation *moves* with the message. Where features are correlated the two can be nearly orthogonal, and only a causal test
+tells which of them the model uses.
+(Source: for the difference of read-out and pattern, Haufe et al., "On the interpretation of weight vectors of linear models in
+multivariate neuroimaging", NeuroImage 2014.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.methods.probing.ridge import Spectrum, fit_ridge
+
+VALIDATION = 0.25
+"""Share of the examples that choose the probe's penalty."""
+FLAT = 1e-9
+"""Directions whose singular value is below this share of the largest are rounding noise, not part of a subspace."""
+
+Activations = Float[np.ndarray, "n position d"]
+Messages = Float64[np.ndarray, "n leaf q"]
+"""The message that each position is tested for, a leaf or a token of a chain; a ROOT query after the leaves has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """Orthonormal basis of a subspace at every position, or one that all positions share."""
+
+    name: str
+    basis: Float64[np.ndarray, "position d k"]
+    """Columns are orthonormal, or zero where a position has fewer directions; one position stands for all."""
+
+    def part(self, change: Float[Tensor, "n position d"]) -> Float[Tensor, "n position d"]:
+        """Return the part of a change of the activation that lies in the subspace."""
+        basis = torch.from_numpy(self.basis).to(change).expand(change.shape[1], -1, -1)
+        return torch.einsum("npk,pdk->npd", torch.einsum("npd,pdk->npk", change, basis), basis)
+
+
+def at_leaves(messages: Float64[np.ndarray, "n nodes q"], n_leaves: int) -> Messages:
+    """Return every leaf's own node's message, repeated below each node of one depth."""
+    n_nodes = messages.shape[1]
+    if n_leaves % n_nodes:
+        raise InputError(f"at_leaves: {n_nodes} nodes are no level of a tree of {n_leaves} leaves.")
+    return np.repeat(messages, n_leaves // n_nodes, axis=1)
+
+
+def mean_subspace(activations: Activations, messages: Messages, dims: int) -> Subspace:
+    """Return the leading `dims` principal directions of the conditional means E[activation | symbol], position by position.
+
+    Soft messages weigh each example by the message's probability of the symbol. With q symbols there are at most q - 1
+    directions, and all of them together span the columns of the cross-covariance of activation and message.
+    """
+    bases = []
+    for features, targets in by_leaf(activations, messages, dims):
+        weights = targets.mean(axis=0)
+        kept = weights > 0
+        means = (targets.T @ features)[kept] / (len(features) * weights[kept, None]) - features.mean(axis=0)
+        bases.append(_leading(means.T * np.sqrt(weights[kept]), dims))
+    return Subspace("conditional means", _stacked(bases, activations))
+
+
+def probe_subspace(activations: Activations, messages: Messages, dims: int) -> Subspace:
+    """Return the leading `dims` directions of ridge probes' weights: the span from which the message is read."""
+    cut = len(activations) - max(1, round(VALIDATION * len(activations)))
+    bases = []
+    for features, targets in by_leaf(activations, messages, dims):
+        spectrum = Spectrum.of(features[:cut])
+        columns = np.ascontiguousarray(targets.T[:, None, :])
+        fit = fit_ridge(spectrum, columns[..., :cut], spectrum.rotate(features[cut:]), columns[..., cut:])
+        bases.append(_leading(spectrum.basis @ fit.weights[:, 0].T, dims))
+    return Subspace("ridge probe", _stacked(bases, activations))
+
+
+def random_subspace(n_positions: int, d: int, dims: int, rng: np.random.Generator) -> Subspace:
+    """Return a uniformly random subspace for every position: the placebo."""
+    return Subspace("random", np.linalg.qr(rng.normal(size=(n_positions, d, dims)))[0])
+
+
+def slot_subspace(name: str, d: int, dims: slice) -> Subspace:
+    """Return named coordinates of the activation as a subspace, the same at all positions."""
+    return Subspace(name, np.eye(d)[None, :, dims])
+
+
+def by_leaf(
+    activations: Activations, messages: Messages, dims: int = 1
+) -> Iterator[tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "n q"]]]:
+    """Yield float64 features and messages of every position that has one; raise InputError where shapes do not fit."""
+    n_leaves = messages.shape[1]
+    fits = messages.shape[0] == len(activations) >= 8 and n_leaves >= 1 and activations.shape[1] - n_leaves in (0, 1)
+    if not fits or not 1 <= dims <= activations.shape[2]:
+        raise InputError(
+            f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may have "
+            f"none; got {list(activations.shape)}, {list(messages.shape)} and dims {dims}."
+        )
+    for position in range(n_leaves):
+        yield activations[:, position].astype(np.float64), messages[:, position]
+
+
+def _leading(directions: Float64[np.ndarray, "d columns"], dims: int) -> Float64[np.ndarray, "d dims"]:
+    """The leading left singular vectors, zeros where there are fewer."""
+    left, values, _ = np.linalg.svd(directions, full_matrices=False)
+    basis = np.zeros((len(directions), dims))
+    rank = min(dims, int((values > FLAT * max(values[0], 1e-300)).sum()))
+    basis[:, :rank] = left[:, :rank]
+    return basis
+
+
+def _stacked(bases: list[np.ndarray], activations: Activations) -> Float64[np.ndarray, "position d k"]:
+    """All leaf positions, and an empty subspace at the ROOT query."""
+    extra = activations.shape[1] - len(bases)
+    return np.stack([*bases, *[np.zeros_like(bases[0])] * extra])

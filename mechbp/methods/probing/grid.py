@@ -1,0 +1,145 @@
+"""What a set of probes found: scores per hook, position and node, and averaged over each leaf's own ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from mechbp.errors import InputError
+from mechbp.methods.statistics.intervals import Interval
+from mechbp.theory.tree.leaves import leaf_count, own_node
+
+Scores = Mapping[str, Mapping[str, Interval]]
+"""Metric -> target -> interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeScores:
+    """Held-out scores of one set of features: the model's, or a control's."""
+
+    cells: Scores
+    """Axes [hook, position, node]; NaN where nothing was fitted, and R^2 where the target is constant."""
+    ancestors: Scores
+    """Axis [hook]: each leaf position's probe of its own ancestor, pooled over positions; R^2 is 1 - pooled SSE / pooled SST,
+    the others are means. Sequences were resampled, so positions of one sequence stay together."""
+    per_example: Mapping[str, Mapping[str, Float64[np.ndarray, "hook example"]]]
+    """Target -> statistic -> its value per held-out sequence, averaged over leaf positions. R^2 stands as its two
+    parts, squared_error and squared_total."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeGrid:
+    """Probes of every target at every hook and position, with controls of the same shapes."""
+
+    hooks: tuple[str, ...]
+    n_positions: int
+    n_nodes: Mapping[str, int]
+    """Nodes per target."""
+    model: ProbeScores
+    controls: Mapping[str, ProbeScores]
+    """"random_init": the control model's activations. "shuffled": targets permuted over sequences or groups. "tokens": the
+    token at this position, one-hot, and nothing else (equal for all hooks)."""
+    penalty: Mapping[str, Float64[np.ndarray, "hook position node"]]
+    """Absolute L2 penalty of each of the model's probes."""
+    n_train: int
+    n_validation: int
+    n_test: int
+    floor: float
+    """Probe outputs were raised to this before the KL."""
+    unconverged: int
+    """Logistic fits, all sources together, that stopped before their gradient was small."""
+
+    @property
+    def r2(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
+        """Held-out R^2 pooled over symbols, 1 - SSE / SST, with SST about the mean over the training split."""
+        return self._means("r2")
+
+    @property
+    def kl_nats(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
+        """Held-out mean D(target || probe), nats."""
+        return self._means("kl_nats")
+
+    @property
+    def accuracy(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
+        """Share of held-out sequences where the probe's argmax is the target's (any of them, if tied)."""
+        return self._means("accuracy")
+
+    @property
+    def cross_entropy_nats(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
+        """Held-out mean cross-entropy of symbol probes, nats."""
+        return self._means("cross_entropy_nats")
+
+    def interval(self, metric: str, target: str, source: str = "model") -> Interval:
+        """Return scores [hook, position, node] with intervals; `source` is "model" or a control."""
+        return self._find(self._source(source).cells, metric, target)
+
+    def ancestor_mean(self, metric: str, target: str, source: str = "model") -> Interval:
+        """Return scores [hook] of each leaf's own ancestor, pooled over leaf positions, with intervals over sequences."""
+        return self._find(self._source(source).ancestors, metric, target)
+
+    def at_ancestors(self, metric: str, target: str, source: str = "model") -> Interval:
+        """Return scores [hook, leaf] of each leaf position's own ancestor: the diagonal blocks of the grid."""
+        whole = self.interval(metric, target, source)
+        leaves = np.arange(leaf_count(self.n_positions, "at_ancestors"))
+        own = [own_node(int(leaf), self.n_nodes[target], self.n_positions) for leaf in leaves]
+        if None in own:
+            raise InputError(
+                f"at_ancestors: {target!r} has {self.n_nodes[target]} nodes, no level of a tree of {len(own)} leaves."
+            )
+        where = (slice(None), leaves, np.array(own))
+        return Interval(whole.mean[where], whole.low[where], whole.high[where], whole.n, whole.level)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per hook, position, target and node, with every metric, its interval and its controls in columns."""
+        frames = []
+        for target, n_nodes in self.n_nodes.items():
+            axes = [self.hooks, range(self.n_positions), [target], range(n_nodes)]
+            frame = pd.MultiIndex.from_product(axes, names=["hook", "position", "target", "node"]).to_frame(index=False)
+            for metric, found in self.model.cells.items():
+                if target in found:
+                    interval = found[target]
+                    frame[metric], frame[f"{metric}_low"] = interval.mean.ravel(), interval.low.ravel()
+                    frame[f"{metric}_high"] = interval.high.ravel()
+                    for name, control in self.controls.items():
+                        frame[f"{metric}_{name}"] = control.cells[metric][target].mean.ravel()
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    def to_dict(self, cells: bool = True) -> dict[str, object]:
+        """Return everything but per-example values for JSON; without `cells`, only the scores of own ancestors."""
+        sources = {"model": self.model, **self.controls}
+        plain = {
+            "hooks": list(self.hooks),
+            "n_positions": self.n_positions,
+            "n_nodes": dict(self.n_nodes),
+            "n_train": self.n_train,
+            "n_validation": self.n_validation,
+            "n_test": self.n_test,
+            "floor": self.floor,
+            "unconverged": self.unconverged,
+            "ancestors": {name: _plain(scores.ancestors) for name, scores in sources.items()},
+        }
+        return {**plain, "cells": {name: _plain(scores.cells) for name, scores in sources.items()}} if cells else plain
+
+    def _means(self, metric: str) -> dict[str, np.ndarray]:
+        return {target: interval.mean for target, interval in self.model.cells.get(metric, {}).items()}
+
+    def _source(self, source: str) -> ProbeScores:
+        if source != "model" and source not in self.controls:
+            raise InputError(f"ProbeGrid: no source {source!r}; there are model, {', '.join(self.controls)}.")
+        return self.model if source == "model" else self.controls[source]
+
+    @staticmethod
+    def _find(scores: Scores, metric: str, target: str) -> Interval:
+        if metric not in scores or target not in scores[metric]:
+            known = ", ".join(f"{m} of {t}" for m, found in scores.items() for t in list(found)[:3])
+            raise InputError(f"ProbeGrid: no {metric!r} of {target!r} here. There are, among others: {known}.")
+        return scores[metric][target]
+
+
+def _plain(scores: Scores) -> dict[str, dict[str, object]]:
+    return {metric: {target: interval.to_dict() for target, interval in found.items()} for metric, found in scores.items()}

@@ -1,0 +1,116 @@
+"""Probes: what can be read linearly from one activation at one position, on sequences the probe has not seen.
+
+A score shows that a message is a linear function of the activation. It does not show that anything in the model reads it, and a
+low one does not show that the message is absent: held up to a factor that varies, or as logarithms, it is no linear function.
+
+Beliefs are read by ridge regression, symbols by multinomial logistic regression. Every probe of one activation shares one
+Gram matrix and its eigendecomposition, so that hundreds of targets cost little more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.methods.probing.grid import ProbeGrid
+from mechbp.methods.probing.ridge import PENALTIES
+from mechbp.methods.probing.scores import FLOOR
+from mechbp.methods.probing.sweep import Labels, OneHot, Sweep
+from mechbp.methods.probing.targets import split_sequences, target_banks
+from mechbp.methods.statistics.shared_bootstrap import Resampling
+from mechbp.randomness import checked_generator
+
+CONTROLS = ("shuffled", "tokens")
+RESAMPLES = 400
+NO_POSITION_AXIS = ("hook_pattern", "hook_attn_scores")
+"""Activations [n, head, query, key]: where there are as many heads as positions, their shape would not give them away."""
+
+
+def probe(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    targets: Mapping[str, np.ndarray],
+    hooks: str | Iterable[str],
+    *,
+    rng: np.random.Generator,
+    control_model: HookedModel | None = None,
+    controls: str | Collection[str] = CONTROLS,
+    nodes: Literal["all", "own"] = "all",
+    groups: Int[np.ndarray, " n"] | None = None,
+    penalties: Sequence[float] = PENALTIES,
+    floor: float = FLOOR,
+    resamples: int = RESAMPLES,
+) -> ProbeGrid:
+    """Fit a probe of every node of every target at every hook and position, and score it on held-out sequences.
+
+    `targets` maps names to beliefs [n, nodes, q] or integer symbols [n, nodes]; `hooks` are names or globs of activations
+    [n, position, ...], whose trailing axes are flattened. Distinct sequences are split 60 : 20 : 20 to fit, to choose each
+    ridge penalty among `penalties` (relative to the mean eigenvalue of the Gram matrix), and to score.
+    `groups` [n] numbers examples that belong together: those of one group, say masked copies of one tree, always share a part.
+    Groups are then what is split and resampled, and the control "shuffled" permutes whole groups (see `Split.shuffle`).
+    `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
+    `control_model`, the same architecture with random weights, adds the control "random_init".
+    `controls` names one or more of "shuffled" and "tokens".
+    Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
+    Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
+    or are no more in the training part than an activation, or the control "tokens", has features.
+    """
+    checked_generator(rng, "probe")
+    positions = np.asarray(tokens)
+    controls = {controls} if isinstance(controls, str) else set(controls)
+    unknown = controls - set(CONTROLS)
+    if unknown:
+        raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
+    if positions.ndim != 2 or len(positions) == 0:
+        raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
+    if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or not all(0 < penalty < np.inf for penalty in penalties):
+        raise InputError(f"probe: need 0 < floor < 0.5, resamples >= 2 and penalties > 0, got {floor}, {resamples}, {penalties}.")
+    if nodes not in ("all", "own"):
+        raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")
+    n_positions = positions.shape[1]
+    names = matching_hooks(model, hooks)
+    for name in names:
+        if name.endswith(NO_POSITION_AXIS):
+            raise InputError(
+                f"probe: {name} is [n, head, query, key], which is no activation of one position.\n"
+                f"Probe [n, position, ...], such as blocks.*.hook_resid_post; compare_attention studies patterns."
+            )
+    split = split_sequences(positions, rng, groups)
+    one_hot = OneHot(positions)
+    if "tokens" in controls:
+        one_hot.check(split)
+    resampling = Resampling.draw(split.test_groups, resamples, rng)
+    banks = target_banks(targets, len(positions))
+    labels = {"model": [Labels.of(bank, split, n_positions, nodes) for bank in banks]}
+    if "shuffled" in controls:
+        labels["shuffled"] = [label.shuffled(split, rng) for label in labels["model"]]
+
+    sweep = Sweep(split, resampling, tuple(penalties), floor)
+    tables = sweep.run(capture(model, tokens, names), labels)
+    scores = {source: table.scores() for source, table in tables.items()}
+    if control_model is not None:
+        tables |= sweep.run(capture(control_model, tokens, names), {"random_init": labels["model"]})
+        scores["random_init"] = tables["random_init"].scores()
+    if "tokens" in controls:
+        tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
+        scores["tokens"] = tables["tokens"].scores(repeats=len(names))
+    order = ("random_init", "shuffled", "tokens")
+    return ProbeGrid(
+        hooks=names,
+        n_positions=n_positions,
+        n_nodes={name: where.stop - where.start for bank in banks for name, where in bank.slices.items()},
+        model=scores["model"],
+        controls={name: scores[name] for name in order if name in scores},
+        penalty=tables["model"].penalties(),
+        n_train=len(split.train),
+        n_validation=len(split.validation),
+        n_test=len(split.test),
+        floor=floor,
+        unconverged=sum(table.unconverged for table in tables.values()),
+    )

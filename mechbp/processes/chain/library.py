@@ -1,0 +1,71 @@
+"""The hidden Markov models of the literature, by name.
+
+Sources: Shai et al. 2024 (Mess3, RRXOR, Z1R); the even process and the golden mean are standard examples of computational
+mechanics. Published libraries disagree on which token of Z1R has probability p; here it is token 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mechbp.errors import InputError
+from mechbp.processes.chain.hmm import HiddenMarkovModel
+
+
+def mess3(x: float, alpha: float, length: int | None = None) -> HiddenMarkovModel:
+    """Return Mess3: three states in a ring of moves, each token naming the state moved to with probability `alpha`.
+
+    From any state, each other one is moved to with probability `x`. The non-trivial eigenvalue is 1 - 3x.
+    (Source: Piotrowski et al. 2025, Eqs. 21-23.) Raises InputError unless 0 < x <= 1/2 and 0 <= alpha <= 1.
+    """
+    _checked("mess3", "x", x, 0.5, above_zero=True)
+    _checked("mess3", "alpha", alpha, 1.0)
+    moves = (1 - 3 * x) * np.eye(3) + x
+    emits = (1 - alpha) / 2 + (alpha - (1 - alpha) / 2) * np.eye(3)  # [state moved to, token]
+    return HiddenMarkovModel(moves[None] * emits.T[:, None, :], length=length)
+
+
+def rrxor(p: float = 0.5, q: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
+    """Return Random-Random-XOR: two random bits, then their exclusive or; states S, 0, 1, T, F.
+
+    (Source: Shai et al. 2024.) At p = q = 1/2 no two tokens are correlated.
+    """
+    _checked("rrxor", "p", p, 1.0, above_zero=True, below_top=True)
+    _checked("rrxor", "q", q, 1.0, above_zero=True, below_top=True)
+    start, zero, one, true, false = range(5)
+    steps = np.zeros((2, 5, 5))
+    steps[0, start, zero], steps[1, start, one] = p, 1 - p
+    steps[0, zero, false], steps[1, zero, true] = q, 1 - q
+    steps[0, one, true], steps[1, one, false] = q, 1 - q
+    steps[1, true, start] = steps[0, false, start] = 1
+    return HiddenMarkovModel(steps, length=length)
+
+
+def z1r(p: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
+    """Return Zero-One-Random: 0, then 1, then a random bit that is 0 with probability p."""
+    _checked("z1r", "p", p, 1.0)
+    steps = np.zeros((2, 3, 3))
+    steps[0, 0, 1] = steps[1, 1, 2] = 1
+    steps[0, 2, 0], steps[1, 2, 0] = p, 1 - p
+    return HiddenMarkovModel(steps, length=length)
+
+
+def even(p: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
+    """Return the even process: ones come in runs of even length. A 0 follows a finished run with probability 1 - p."""
+    _checked("even", "p", p, 1.0, above_zero=True)
+    return HiddenMarkovModel(np.array([[[1 - p, 0], [0, 0]], [[0, p], [1, 0]]]), length=length)
+
+
+def golden_mean(p: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
+    """Return the golden mean process: no two ones in a row. A 1 may follow a 0 with probability p."""
+    _checked("golden_mean", "p", p, 1.0, above_zero=True)
+    return HiddenMarkovModel(np.array([[[1 - p, 0], [1, 0]], [[0, p], [0, 0]]]), length=length)
+
+
+def _checked(
+    where: str, name: str, value: object, top: float, *, above_zero: bool = False, below_top: bool = False
+) -> None:  # fmt: skip
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= top or (above_zero and value == 0) or (below_top and value == top):  # type: ignore[operator]
+        interval = f"{'above 0' if above_zero else '0'} to {'below ' if below_top else ''}{top:g}"
+        raise InputError(f"{where}: {name} must be a number from {interval}, got {value!r:.60}.")

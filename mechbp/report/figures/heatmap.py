@@ -1,0 +1,207 @@
+"""Heat maps as small multiples under one colour scale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+
+from mechbp.report.figures import style as style
+
+CELL_PX = {False: 30, True: 26}
+CHARACTER_PX = 6.6
+TITLE_PX = 26
+"""Room above each panel for its title."""
+TOP_PX = 62
+"""Room above all panels for the colour bar."""
+
+
+def heatmap(data: dict[str, Any], narrow: bool) -> go.Figure:
+    """Draw panels in a grid; all panels of all frames share one colour scale, diverging scales are centred at 0."""
+    frames = data.get("frames") or [{"name": "", "panels": data["panels"]}]
+    low, high = _range(data, [value for frame in frames for panel in frame["panels"] for row in panel["values"] for value in row])
+    panels = frames[0]["panels"]
+    layout = _layout(data, panels, narrow)
+    title = _title(data["value_title"], 0, 1, 48 if narrow else 90)
+    layout["annotations"].append(title | {"yshift": 36, "name": "scale"})
+    layout["coloraxis"] = {
+        "cmin": low,
+        "cmax": high,
+        "colorscale": style.colorscale(style.DIVERGING if data.get("scale") == "diverging" else style.SEQUENTIAL),
+        "colorbar": {
+            "orientation": "h",
+            "thickness": 10,
+            "len": 1 if narrow else 0.42,
+            "x": 0,
+            "xanchor": "left",
+            "xpad": 0,
+            "ypad": 0,
+            "y": round(1 + 4 / (layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]), 5),
+            "yanchor": "bottom",
+            "tickfont": {"size": 11},
+            "nticks": 6,
+        },
+    }
+    traces = [[_panel(data, panel, index) for index, panel in enumerate(frame["panels"])] for frame in frames]
+    figure = go.Figure(data=traces[-1], layout=layout)
+    if "frames" in data:
+        figure.frames = [go.Frame(name=frame["name"], data=trace) for frame, trace in zip(frames, traces, strict=True)]
+    return figure
+
+
+def _range(data: dict[str, Any], values: list[float | None]) -> tuple[float, float]:
+    known = [v for v in values if v is not None] or [0.0]
+    low, high = data.get("range") or (min(known), max(known))
+    if data.get("scale") == "diverging":
+        reach = max(abs(low), abs(high)) or 1.0
+        return -reach, reach
+    return (low, high) if low < high else (low, low + 1.0)
+
+
+def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) -> dict[str, Any]:
+    """Place the panels: rows of panels from the top, each as high as its tallest panel, with room for titles and labels."""
+    across = _across(data, panels, narrow)
+    down = math.ceil(len(panels) / across)
+    shared_rows = all(panel.get("rows", data["rows"]) == data["rows"] for panel in panels)
+    width_px = (style.NOMINAL_WIDTH[narrow] - _left_px(data["rows"]) - (30 if "row_title" in data else 0)) / across
+    between_px = 16 if shared_rows else 16 + max(_left_px(panel.get("rows", data["rows"])) for panel in panels)
+    height_px = [
+        max(len(_of(panel, "rows", data)) for panel in panels[i * across : (i + 1) * across]) * CELL_PX[narrow]
+        for i in range(down)
+    ]
+    angled = [_angle(_of(panel, "columns", data), width_px - between_px) for panel in panels]
+    labels_px = [_below_px(panels[i * across : (i + 1) * across], angled[i * across :], data) for i in range(down)]
+    total_px = sum(height_px) + sum(labels_px[:-1]) + TITLE_PX * down
+    bottom = labels_px[-1] + (26 if "column_title" in data else 6)
+    layout = style.base(round(TOP_PX + total_px + bottom), narrow, annotations=[])
+    layout["margin"] |= {"t": TOP_PX, "b": bottom}
+    share = between_px / (width_px * across)
+    for index, panel in enumerate(panels):
+        i, j = divmod(index, across)
+        top = sum(height_px[:i]) + sum(labels_px[:i]) + TITLE_PX * (i + 1)
+        own_px = len(_of(panel, "rows", data)) * CELL_PX[narrow]
+        left = j * (1 + share) / across
+        x_domain = [round(left, 5), round(left + (1 - share * (across - 1)) / across, 5)] if across > 1 else [0, 1]
+        y_domain = [round(max(0.0, 1 - (top + own_px) / total_px), 5), round(1 - top / total_px, 5)]
+        suffix = str(index + 1) if index else ""
+        layout["xaxis" + suffix] = _labels(_of(panel, "columns", data), angled[index]) | {
+            "domain": x_domain,
+            "anchor": "y" + suffix,
+        }
+        layout["yaxis" + suffix] = _labels(_of(panel, "rows", data), (0, 1)) | {
+            "range": [len(_of(panel, "rows", data)) - 0.5, -0.5],
+            "domain": y_domain,
+            "anchor": "x" + suffix,
+            "showticklabels": j == 0 or not shared_rows,
+        }
+        if j == 0 and "row_title" in data:
+            layout["yaxis" + suffix]["title"] = {
+                "text": style.label(data["row_title"], max(10, own_px // 7)),
+                "standoff": 6,
+                "font": {"size": 12},
+            }
+        if "column_title" in data and index + across >= len(panels):
+            layout["xaxis" + suffix]["title"] = {
+                "text": style.label(data["column_title"], max(12, int(width_px / 7))),
+                "standoff": 4,
+                "font": {"size": 12},
+            }
+        layout["annotations"].append(_title(panel["title"], x_domain[0], y_domain[1], int(width_px / CHARACTER_PX)))
+    return layout
+
+
+def _across(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) -> int:
+    """Return how many panels stand side by side: as asked, or as many as leave every cell about 24 pixels."""
+    most = max(len(_of(panel, "columns", data)) for panel in panels)
+    if narrow:
+        return 2 if most <= 4 and len(panels) > 1 else 1
+    asked = data.get("panel_columns") or max(1, min(4, style.NOMINAL_WIDTH[False] // (24 * most + 40)))
+    return max(1, min(asked, len(panels)))
+
+
+def _labels(labels: list[str], angle: tuple[int, int]) -> dict[str, Any]:
+    turned, every = angle
+    return {
+        "type": "category",
+        "tickvals": labels[::every],  # by name: Plotly takes the number 1 for the category "1", wherever that stands
+        "ticktext": [style.label(labels[i], 0 if turned else 22) for i in range(0, len(labels), every)],
+        "tickangle": turned,
+        "tickfont": {"size": 11},
+        "showgrid": False,
+        "zeroline": False,
+        "ticks": "",
+        "automargin": True,
+        "range": [-0.5, len(labels) - 0.5],
+    }
+
+
+def _angle(labels: list[str], width_px: float) -> tuple[int, int]:
+    """Return the angle of column labels and how many to step over, so that they do not overlap."""
+    cell = width_px / len(labels)
+    if max(len(label) for label in labels) * CHARACTER_PX + 4 <= cell:
+        return 0, 1
+    if max(len(label) for label in labels) <= 3:  # short numbers read better thinned than turned
+        return 0, math.ceil((max(len(label) for label in labels) * CHARACTER_PX + 6) / cell)
+    return -90, max(1, math.ceil(13 / cell))
+
+
+def _below_px(panels: list[dict[str, Any]], angles: list[tuple[int, int]], data: dict[str, Any]) -> int:
+    lengths = [
+        max(map(len, _of(panel, "columns", data))) if turned else 0 for panel, (turned, _) in zip(panels, angles, strict=False)
+    ]
+    return 26 + int(CHARACTER_PX * max(lengths))
+
+
+def _left_px(labels: list[str]) -> int:
+    return int(min(22, max(len(label) for label in labels)) * CHARACTER_PX) + 8
+
+
+def _title(text: str, x: float, y: float, room: int) -> dict[str, Any]:
+    shown = text if len(text) <= room else text[: max(1, room - 1)].rstrip() + "…"
+    return {"x": x, "y": y, "yanchor": "bottom", "yshift": 3, "text": style.label(shown), "font": {"size": 12.5}}
+
+
+def _panel(data: dict[str, Any], panel: dict[str, Any], index: int) -> go.Heatmap:
+    rows, columns, suffix = _of(panel, "rows", data), _of(panel, "columns", data), str(index + 1) if index else ""
+    shown = data.get("cell_text", len(columns) <= 10)
+    extra = [key for key in ("low", "high", "control") if key in panel]
+    trace = go.Heatmap(
+        x=[style.label(name) for name in columns],
+        y=[style.label(name) for name in rows],
+        z=panel["values"],
+        name=style.label(panel["title"], 40),
+        coloraxis="coloraxis",
+        xaxis="x" + suffix,
+        yaxis="y" + suffix,
+        xgap=1,
+        ygap=1,
+        customdata=[list(zip(*(panel[key][i] for key in extra), strict=True)) for i in range(len(rows))] if extra else None,
+        hovertemplate=_hover(extra),
+        hoverongaps=False,
+    )
+    if shown:
+        trace.text = [[_short(value) for value in row] for row in panel["values"]]
+        trace.texttemplate = "%{text}"
+        trace.textfont = {"size": 11, "family": style.SANS}
+    return trace
+
+
+def _hover(extra: list[str]) -> str:
+    """Return a template that names row, column and value, then the interval and the control where there are any."""
+    place = {key: f"%{{customdata[{index}]:.4g}}" for index, key in enumerate(extra)}
+    interval = f" [{place['low']}, {place['high']}]" if "low" in extra else ""
+    control = f"<br>control {place['control']}" if "control" in extra else ""
+    return f"%{{y}}, %{{x}}<br><b>%{{z:.4g}}</b>{interval}{control}<extra>%{{fullData.name}}</extra>"
+
+
+def _short(value: float | None) -> str:
+    """Write a cell's value in four or five characters."""
+    if value is None:
+        return ""
+    text = f"{round(value, 2) + 0.0:.2f}" if abs(value) < 10 else f"{value:.0f}" if abs(value) < 1e4 else f"{value:.0e}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def _of(panel: dict[str, Any], key: str, data: dict[str, Any]) -> list[str]:
+    return panel.get(key, data[key])

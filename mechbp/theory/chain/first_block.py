@@ -1,0 +1,75 @@
+"""The tables that make up a one-block model: what each token embeds and what each head writes for it, position by position.
+
+Before the first attention an activation depends on token and position alone, so a handful of forward passes lists all of them,
+and the stream after attention is x_pre[d, z_d] + sum over heads and sources of A[d, s] v[s, z_s] + b_O.
+(Source: Piotrowski et al. 2025, Eqs. 3-4.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int
+
+from mechbp.hooks import HookedModel, capture
+from mechbp.processes.chain.words import Words
+
+PATTERN, VALUES = "blocks.0.attn.hook_pattern", "blocks.0.attn.hook_v"
+BATCH = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class OneBlock:
+    """Tables of the first block."""
+
+    embedded: Float64[np.ndarray, "position token d"]
+    """x_pre: token and position embedding."""
+    written: Float64[np.ndarray, "head position token d"]
+    """v: what a head writes where it attends to that token at that position, without the bias."""
+    bias: Float64[np.ndarray, " d"]
+    """b_O, added once."""
+
+    def after_attention(
+        self, tokens: Int[np.ndarray, "n length"], pattern: Float64[np.ndarray, "n head length length"]
+    ) -> Float64[np.ndarray, "n length d"]:
+        """Return the stream after attention that these tables give under a pattern."""
+        place = np.arange(tokens.shape[1])
+        values = self.written[:, place, tokens]  # [head, n, position, d]
+        return self.embedded[place, tokens] + np.einsum("nhds,hnsc->ndc", pattern, values) + self.bias
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPattern:
+    """Attention averaged over words, each counted once."""
+
+    mean: Float64[np.ndarray, "head destination source"]
+    spread: Float64[np.ndarray, "head destination source"]
+    """Standard deviation over words: how far a pattern depends on the tokens."""
+    n: int
+
+
+def one_block(model: HookedModel, n_tokens: int, length: int) -> OneBlock:
+    """Return the tables of the first block for tokens 0..n_tokens-1 at positions 0..length-1."""
+    constant = np.repeat(np.arange(n_tokens)[:, None], length, axis=1)
+    found = capture(model, constant, ["blocks.0.hook_resid_pre", VALUES])
+    parts: Any = model
+    attention = parts.blocks[0].attn
+    with torch.no_grad():
+        written = torch.einsum("zphe,hed->hpzd", found[VALUES].double(), attention.W_O.double())
+        bias = attention.b_O.double()
+    embedded = found["blocks.0.hook_resid_pre"].double().transpose(0, 1)
+    return OneBlock(*(part.cpu().numpy() for part in (embedded, written, bias)))
+
+
+def mean_pattern_over(model: HookedModel, words: Words) -> MeanPattern:
+    """Return the first block's attention, averaged over all words."""
+    total, squares = 0.0, 0.0
+    for start in range(0, len(words.tokens), BATCH):
+        pattern = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN].double().cpu().numpy()
+        total, squares = total + pattern.sum(axis=0), squares + np.square(pattern).sum(axis=0)
+    n = len(words.tokens)
+    mean = np.asarray(total / n)
+    return MeanPattern(mean, np.sqrt(np.maximum(squares / n - np.square(mean), 0.0)), n)

@@ -1,0 +1,134 @@
+"""Pairs of sequences for causal tests of one message: what the answer must be once the base run holds the source's message.
+
+The base keeps all its leaves; only one message of one node is taken from the source. An upward message decides what leaves
+outside the node's subtree must answer, a downward message what leaves inside must answer; a second hidden leaf on the other
+side, the bystander, must not move. Exact inference says all three: the new answer, the answer without the message, and the
+bystander's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Int
+
+from mechbp.divergence import kl_nats
+from mechbp.errors import InputError, TooFewSequences
+from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS, Message, MessagePairs
+from mechbp.processes.tree.filtered_tree import FilteredTree, TreeSample
+from mechbp.processes.tree.interventions import intervene
+from mechbp.randomness import checked_generator
+
+Task = Literal["masked", "root"]
+
+
+def message_pairs(
+    tree: FilteredTree,
+    task: Task,
+    depth: int,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    message: Message = "upward",
+    mask_rates: tuple[float, float] = (0.0, 0.4),
+) -> MessagePairs:
+    """Draw up to n pairs of independent sequences that test the message of random nodes at `depth`.
+
+    Masked tasks ask for one hidden leaf on the side that the message decides, and hide one on the other side as bystander;
+    each sequence hides others at a rate drawn from `mask_rates`. Root tasks hide none and ask for the root. Pairs are kept if
+    the exact answer moves by LEAST_NATS: chosen by exact inference alone, whatever a model says.
+    Raises InputError for a depth without such nodes and TooFewSequences where fewer than LEAST_PAIRS remain.
+    """
+    checked_generator(rng, "message_pairs")
+    if not isinstance(tree, FilteredTree):
+        raise InputError(
+            f"message_pairs: tree must be a FilteredTree, got {type(tree).__name__}. Pass run.process of a tree run."
+        )
+    lowest, whole = max(tree.filter_level, 1), all(isinstance(value, int | np.integer) for value in (depth, n))
+    if not whole or not lowest <= depth <= tree.depth or message not in get_args(Message) or task not in get_args(Task) or n < 1:
+        raise InputError(
+            f"message_pairs: need depth in {lowest}..{tree.depth}, n >= 1, message upward or downward, task masked or root,\n"
+            f"got depth {depth!r}, n {n!r}, message {message!r} and task {task!r}."
+        )
+    if len(mask_rates) != 2 or not 0 <= mask_rates[0] <= mask_rates[1] < 1:
+        raise InputError(f"message_pairs: mask_rates must be (low, high) with 0 <= low <= high < 1, got {mask_rates!r:.60}.")
+    if task == "root" and message == "downward":
+        raise InputError("message_pairs: the root is asked for, and no downward message decides it; pass message='upward'.")
+    many, width = CANDIDATES * n, 2 ** (tree.depth - depth)
+    nodes = rng.integers(2**depth, size=many)
+    below = np.arange(tree.n_leaves) // width == nodes[:, None]
+    base, source = (tree.sample(many, rng) for _ in range(2))
+    inside = nodes * width + rng.integers(width, size=many)
+    outside = (nodes * width + width + rng.integers(tree.n_leaves - width, size=many)) % tree.n_leaves
+    if task == "root":
+        query, other, shown = np.full(many, tree.n_leaves), None, (base.tokens, source.tokens)
+    else:
+        query, other = (outside, inside) if message == "upward" else (inside, outside)
+        if message == "upward" and width == 1:
+            other = None  # the node is a leaf, and its own evidence is the message
+        asked = [leaf for leaf in (query, other) if leaf is not None]
+        shown = tuple(_hidden(tree, sample, asked, mask_rates, rng) for sample in (base, source))
+    return _kept(tree, task, message, depth, nodes, below, shown, query, other, n)
+
+
+def _hidden(
+    tree: FilteredTree, sample: TreeSample, asked: list[np.ndarray], rates: tuple[float, float], rng: np.random.Generator
+) -> Int[np.ndarray, "n leaves"]:
+    """The leaves with those asked for hidden, and others at a rate of their own in every sequence."""
+    n = len(sample.tokens)
+    hidden = rng.random(sample.tokens.shape) < rng.uniform(*rates, size=(n, 1))
+    for leaf in asked:
+        hidden[np.arange(n), leaf] = True
+    return np.where(hidden, tree.mask_token, sample.tokens)
+
+
+def _kept(
+    tree: FilteredTree,
+    task: Task,
+    message: Message,
+    depth: int,
+    nodes: np.ndarray,
+    below: np.ndarray,
+    shown: tuple[np.ndarray, ...],
+    query: np.ndarray,
+    other: np.ndarray | None,
+    n: int,
+) -> MessagePairs:
+    """Ask exact inference, and keep the first n pairs whose answer moves."""
+    rows = np.arange(len(nodes))
+    base, source = shown
+    own = tree.beliefs(base)
+    lent = getattr(tree.beliefs(source), message)[depth][rows, nodes]
+    silent = np.full(lent.shape, 1 / tree.vocab_size) if message == "upward" else tree.priors[depth][nodes]
+    new, without = (intervene(tree, base, depth, nodes, **{message: given}) for given in (lent, silent))
+
+    def answers(marginals: dict[int, np.ndarray], leaf: np.ndarray) -> np.ndarray:
+        return marginals[0][:, 0] if task == "root" else marginals[tree.depth][rows, leaf]
+
+    before, expected = answers(own.marginals, query), answers(new.marginals, query)
+    moved = new.possible & without.possible & (kl_nats(expected, before) >= LEAST_NATS)
+    keep = np.flatnonzero(moved)[:n]
+    if len(keep) < LEAST_PAIRS:
+        raise TooFewSequences(
+            f"message_pairs: only {len(keep)} of {len(rows)} pairs have an exact answer that the {message} message at depth\n"
+            f"{depth} moves by {LEAST_NATS} nats; at least {LEAST_PAIRS} are needed. Ask for more pairs."
+        )
+    query_column = np.full((len(rows), 1), tree.root_token)
+    inputs = [np.hstack([tokens, query_column]) if task == "root" else tokens for tokens in (base, source)]
+    reach = np.hstack([below, np.zeros((len(rows), 1), bool)]) if task == "root" else below
+    return MessagePairs(
+        message=message,
+        depth=depth,
+        base=inputs[0][keep],
+        source=inputs[1][keep],
+        nodes=nodes[keep],
+        positions=reach[keep],
+        query=query[keep],
+        before=before[keep],
+        expected=expected[keep],
+        without=answers(without.marginals, query)[keep],
+        bystander=None if other is None else other[keep],
+        bystander_answer=None if other is None else answers(own.marginals, other)[keep],
+        share_kept=float(moved.mean()),
+    )

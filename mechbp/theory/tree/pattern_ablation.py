@@ -1,0 +1,206 @@
+"""Attention ablation: replace what heads attend to, and measure what that does to the answer.
+
+The causal companion of `attention`: if only the LCA level of a pair matters to a head, its pattern can be replaced by the
+average over pairs of the same level at no cost; if a theory's pattern is what the model needs, the theory's will do as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.methods.patching.metric import Metric, score
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.theory.tree.attention import PATTERN_HOOKS, block_average, named_pattern
+from mechbp.theory.tree.leaves import leaf_count
+
+REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabelled")
+"""What stands in for a pattern. "relabelled" is the control: the sibling-subtree pattern with its leaves permuted."""
+
+BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class PatternReplacement:
+    """Effect of one replacement on the metric, per example."""
+
+    baseline: Float64[np.ndarray, " example"]
+    """Metric of the unedited model."""
+    replaced: Float64[np.ndarray, " example"]
+    """Metric with the patterns replaced."""
+
+    @property
+    def change(self) -> Float64[np.ndarray, " example"]:
+        """replaced - baseline: above 0, the metric grew."""
+        return self.replaced - self.baseline
+
+    def interval(self, rng: np.random.Generator) -> Interval:
+        """Return the mean change with its bootstrap interval."""
+        return bootstrap_mean(self.change, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class AblationRow:
+    """One replacement at one place."""
+
+    replacement: str
+    layers: tuple[int, ...]
+    head: int | None
+    """None = all heads."""
+    change: Interval
+    """Mean change of the metric."""
+    per_example: Float64[np.ndarray, " example"]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain numbers for JSON, without per-example values."""
+        return {"replacement": self.replacement, "layers": list(self.layers), "head": self.head, "change": self.change.to_dict()}
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionAblation:
+    """All replacements at all places, and the metric without any."""
+
+    baseline: Interval
+    rows: tuple[AblationRow, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain numbers for JSON."""
+        return {"baseline": self.baseline.to_dict(), "rows": [row.to_dict() for row in self.rows]}
+
+
+def replace_patterns(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    patterns: Float[np.ndarray, "layer head query key"] | Float[np.ndarray, "n layer head query key"],
+    layers: Iterable[int],
+    metric: Metric,
+    *,
+    heads: Iterable[int] | None = None,
+    baseline: Float64[np.ndarray, " n"] | None = None,
+) -> PatternReplacement:
+    """Run the model with the attention patterns of `layers` (and `heads`, default all) replaced, and compare the metric.
+
+    `patterns` holds every layer of the model, one pattern for all examples or one each. On sequences that end in ROOT, patterns
+    over the leaves alone leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the rest.
+    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run.
+    Raises InputError for layers or heads the model lacks and patterns of another shape.
+    """
+    names = _pattern_hooks(model)
+    rows = to_tokens(model, tokens)
+    chosen = sorted(set(layers))
+    if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
+        raise InputError(f"replace_patterns: layers must lie in 0..{len(names) - 1}, at least one, got {chosen}.")
+    given = np.asarray(patterns)
+    n_positions = rows.shape[1]
+    sizes = {n_positions, leaf_count(n_positions, "replace_patterns")}
+    square = given.ndim in (4, 5) and given.shape[-1] == given.shape[-2] and given.shape[-1] in sizes
+    if not square or given.shape[-4] != len(names) or (given.ndim == 5 and len(given) != len(rows)):
+        raise InputError(
+            f"replace_patterns: patterns must be [layer, head, query, key], or that per example, with {len(names)} layers "
+            f"and {' or '.join(map(str, sorted(sizes)))} positions, got {list(given.shape)}."
+        )
+    n_heads = given.shape[-3]
+    selected = list(range(n_heads)) if heads is None else sorted(set(heads))
+    if not selected or selected[0] < 0 or selected[-1] >= n_heads:
+        raise InputError(f"replace_patterns: heads must lie in 0..{n_heads - 1}, at least one, got {selected}.")
+
+    def edits(start: int) -> dict[str, Callable[[Tensor], Tensor]]:
+        part = given[start : start + BATCH] if given.ndim == 5 else given[None]
+        return {names[layer]: partial(_replace, torch.as_tensor(part[:, layer]), selected) for layer in chosen}
+
+    before = score(metric, _logits(model, rows, None), "replace_patterns") if baseline is None else baseline
+    return PatternReplacement(before, score(metric, _logits(model, rows, edits), "replace_patterns"))
+
+
+def ablate_attention(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    metric: Metric,
+    *,
+    rng: np.random.Generator,
+    replacements: Sequence[str] = REPLACEMENTS,
+    per_head: bool = False,
+) -> AttentionAblation:
+    """Replace patterns in each layer alone and in all layers together (and, with `per_head`, head by head) by each stand-in.
+
+    "mean" is the model's mean pattern over the examples, "block-average" that averaged over pairs of the same LCA level,
+    ROOT's row and column included for root-task models; the others are patterns over the leaves.
+    Raises InputError for an unknown replacement, or a theory the model has too many layers for.
+    """
+    unknown = [name for name in replacements if name not in REPLACEMENTS]
+    if unknown:
+        raise InputError(f"ablate_attention: unknown replacement {unknown[0]!r}; there are {', '.join(REPLACEMENTS)}.")
+    names = _pattern_hooks(model)
+    captured = capture(model, tokens, names)
+    mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
+    del captured
+    n_layers, n_heads, n_positions, _ = mean.shape
+    n_leaves = leaf_count(n_positions, "ablate_attention")
+    relabel = rng.permutation(n_leaves)
+
+    def stand_in(name: str) -> Float64[np.ndarray, "layer head query key"]:
+        if name == "mean":
+            return mean
+        if name == "block-average":
+            return block_average(mean)
+        if name == "relabelled":
+            return named_pattern("sibling-subtree", n_layers, n_heads, n_leaves)[..., relabel[:, None], relabel]
+        return named_pattern(name, n_layers, n_heads, n_leaves)  # type: ignore[arg-type]
+
+    places: list[tuple[tuple[int, ...], int | None]] = [((layer,), None) for layer in range(n_layers)]
+    if n_layers > 1:
+        places.append((tuple(range(n_layers)), None))
+    if per_head and n_heads > 1:
+        places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
+    baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
+    rows = []
+    for name in replacements:
+        patterns = stand_in(name)
+        for layers, head in places:
+            chosen = None if head is None else [head]
+            found = replace_patterns(model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline)
+            rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
+    return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
+
+
+def _pattern_hooks(model: HookedModel) -> list[str]:
+    """The pattern hooks in order of layers."""
+    return sorted(matching_hooks(model, PATTERN_HOOKS), key=lambda name: layer_of(name) or 0)
+
+
+def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:
+    """Put `pattern` [1 or batch, head, query, key] in place of the chosen heads of a private copy of the activation."""
+    if pattern.shape[1] != activation.shape[1]:
+        raise InputError(f"replace_patterns: the patterns have {pattern.shape[1]} heads, the model has {activation.shape[1]}.")
+    new = pattern.to(activation)
+    n = new.shape[-1]
+    if n < activation.shape[-1]:  # leaves only: what each leaf sends to ROOT stays, the rest is redistributed
+        new = new[:, heads] * (1 - activation[:, heads, :n, n:].sum(dim=-1, keepdim=True))
+        activation[:, heads, :n, :n] = new
+    else:
+        activation[:, heads] = new[:, heads].expand(len(activation), -1, -1, -1)
+    return activation
+
+
+@torch.no_grad()
+def _logits(
+    model: HookedModel, rows: Int[Tensor, "n position"], edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None
+) -> Float[Tensor, "n position q"]:
+    """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row."""
+    logits = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        if edits is None:
+            logits.append(forward(model, batch))
+        else:
+            with edit(model, edits(start)):
+                logits.append(forward(model, batch))
+    return torch.cat(logits)
