@@ -259,9 +259,11 @@ def _refuse_twins(folders: list[Path], given: list[str]) -> None:
 
 def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:
     """Train one run in this process, under a bar."""
+    from mechbp.models.tasks.task import own_oracle
+    from mechbp.models.training import divergence_names
     from mechbp.models.training import train as train_run
 
-    level = config.process.filter_level
+    exact, _ = divergence_names(own_oracle(config.task, config.process.build()))
     bar = bars.add_task(folder.name, total=config.training.steps)
     shown = {"loss": "", "kl": ""}
 
@@ -273,7 +275,7 @@ def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:
         bars.update(bar, completed=line["step"], description=describe())
 
     def on_metrics(line: dict[str, float]) -> None:
-        shown["kl"] = f"KL(BP || model) {line[f'kl_bp{level}_to_model_nats']:.4f} nats"
+        shown["kl"] = f"KL(exact || model) {line[exact]:.4f} nats"
         bars.update(bar, completed=line["step"], description=describe())
         if not bars.console.is_terminal:
             bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")

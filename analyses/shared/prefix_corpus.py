@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from mechbp.hooks import HookedModel, firing_hooks
-from mechbp.models.process_config import PARAMETERS
 from mechbp.models.runs import Run
+from mechbp.models.tasks.chain import PARAMETERS
 from mechbp.processes.chain.filters import naive_bayes_beliefs, truncated_beliefs
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.processes.chain.words import Words, enumerate_words

@@ -9,7 +9,6 @@ from torch import Tensor
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, shown
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, block_average, mean_pattern
 from mechbp.theory.tree.pattern_ablation import replace_patterns
@@ -26,13 +25,13 @@ def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
     """Inputs with one query each, and KL(BP || model) at that query as a metric."""
     process, task = run.process, run.config.objective.task
     sample = process.sample(n, study.rng(run.name, "ablation"))
-    exact = exact_answers(process, task, sample.tokens)
+    exact = run.task.exact(process, sample.tokens)
     if task == "masked":
         leaf = study.rng(run.name, "queries").integers(process.n_leaves, size=n)
         tokens = sample.tokens.copy()
         tokens[np.arange(n), leaf] = process.mask_token
     else:
-        leaf, tokens = np.full(n, process.n_leaves), shown(process, task, sample.tokens)
+        leaf, tokens = np.full(n, process.n_leaves), run.task.inputs(process, sample.tokens)
     posterior = torch.from_numpy(exact[np.arange(n), leaf if task == "masked" else 0])
     entropy = torch.special.entr(posterior).sum(dim=-1)
 

@@ -10,9 +10,8 @@ from analyses.shared.probe_maps import OUTPUTS, probe_layout
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
-from mechbp.models.tasks import shown
+from mechbp.models.tasks.tree import training_evidence
 from mechbp.report.parts import panel
 from mechbp.study import Study
 
@@ -37,7 +36,7 @@ def message_grid(study: Study, run: Run, n: int) -> ProbeGrid:
     evidence = training_evidence(objective, process, tokens, study.rng(run.name, "masks"))
     upward = process.beliefs(evidence).upward
     return probe(
-        run.model, shown(process, objective.task, evidence), {f"upward {d}": upward[d] for d in process.depths}, OUTPUTS,
+        run.model, run.task.inputs(process, evidence), {f"upward {d}": upward[d] for d in process.depths}, OUTPUTS,
         rng=study.rng(run.name, "probe messages"), control_model=run.untrained(seed=1), nodes="own", controls=(),
     )  # fmt: skip
 

@@ -14,9 +14,8 @@ from mechbp.errors import TooFewSequences
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.answers import Agreement, agreement, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.models.process_config import ProcessConfig
+from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
@@ -45,7 +44,6 @@ class Picture:
     def label(self) -> str:
         """What sets the run apart from the paper's setting."""
         process = self.run.config.process
-        assert isinstance(process, ProcessConfig)  # `study.chosen_analyses` refuses other runs
         parts = [f"{process.vocab_size} symbols, depth {process.depth}"]
         if process.ambiguity:
             parts.append(f"ambiguity {process.ambiguity:g}")
@@ -63,13 +61,13 @@ def picture(study: Study, run: Run) -> Picture:
     study.stage(f"{run.name}: answers")
     tokens = process.sample(study.size(768, 24), study.rng(run.name, "answers")).tokens
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
-    oracles = [exact_answers(tree, "masked", tokens) for tree in trees]
-    answers = model_answers(run.model, process, "masked", tokens)
+    oracles = [run.task.exact(tree, tokens) for tree in trees]
+    answers = model_answers(run.model, run.task, process, tokens)
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
     found, _ = nearest(divergences, draw)
     own = oracles[level]
     few = slice(max(20, len(tokens) // 8))
-    untrained = model_answers(run.untrained(seed=1), process, "masked", tokens[few])
+    untrained = model_answers(run.untrained(seed=1), run.task, process, tokens[few])
     study.stage(f"{run.name}: attention")
     watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
     mass = mass_by_level(mean_pattern(run.model, watched), study.rng(run.name, "mass"))

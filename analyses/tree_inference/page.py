@@ -14,8 +14,8 @@ import numpy as np
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, agreement, calibration, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import estimate, listed, points
@@ -96,11 +96,11 @@ def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
 
 def _compare(study: Study, run: Run, trees: list[FilteredTree], tokens: np.ndarray, label: str) -> Comparison:
     """Hold the trained and an untrained model against every oracle on the same sequences."""
-    task, level = run.config.objective.task, run.config.process.filter_level
-    answers = model_answers(run.model, run.process, task, tokens)
+    level = run.config.process.filter_level
+    answers = model_answers(run.model, run.task, run.process, tokens)
     few = tokens[: max(64, len(tokens) // 8)]
-    control = model_answers(run.untrained(seed=1), run.process, task, few)
-    exact = [exact_answers(tree, task, tokens) for tree in trees]
+    control = model_answers(run.untrained(seed=1), run.task, run.process, few)
+    exact = [run.task.exact(tree, tokens) for tree in trees]
     to_model = [agreement(e, answers, study.rng(run.name, label, k), truth=exact[level]) for k, e in enumerate(exact)]
     to_control = [agreement(e[: len(few)], control, study.rng(run.name, label, "control", k)) for k, e in enumerate(exact)]
     divergences = np.stack([kl_nats(answers, e).mean(axis=1) for e in exact], axis=1)
@@ -110,14 +110,13 @@ def _compare(study: Study, run: Run, trees: list[FilteredTree], tokens: np.ndarr
 
 def _on_level(study: Study, run: Run, tree: FilteredTree, matched: FilteredTree, n: int) -> dict[str, Interval]:
     """Accuracy on data of another level: the model's, the matched oracle's, and the best possible there."""
-    task = run.config.objective.task
     tokens = tree.sample(n, study.rng(run.name, "level", tree.filter_level)).tokens
-    truth, oracle = exact_answers(tree, task, tokens), exact_answers(matched, task, tokens)
+    truth, oracle = run.task.exact(tree, tokens), run.task.exact(matched, tokens)
     scored = {
-        "model": model_answers(run.model, run.process, task, tokens),
+        "model": model_answers(run.model, run.task, run.process, tokens),
         "oracle": oracle,
         "best": truth,
-        "untrained": model_answers(run.untrained(seed=1), run.process, task, tokens[: n // 4]),
+        "untrained": model_answers(run.untrained(seed=1), run.task, run.process, tokens[: n // 4]),
     }
     hits = {name: expected_hits(truth[: len(a)], a).mean(axis=1) for name, a in scored.items()}
     return {name: bootstrap_mean(h, study.rng(run.name, "level", tree.filter_level, name)) for name, h in hits.items()}

@@ -11,7 +11,7 @@ from mechbp.errors import InputError, TooFewSequences
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.models.tasks import shown
+from mechbp.models.tasks.tree import TREE
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
@@ -27,7 +27,7 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
     place = (f"ancestors-{family.slug}", f"{family.heading}: which ancestors can be read")
     tree = family.trees[0]
     sample = tree.sample(study.size(4000, 240), study.rng(family.slug, "ancestors"))
-    inputs = shown(tree, family.task, sample.tokens)
+    inputs = TREE.tasks[family.task].inputs(tree, sample.tokens)
     targets = {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
     grids = []
     for run in family.runs:

@@ -10,8 +10,9 @@ from analyses.tree_levels.groups import Family
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, Calibration, agreement, calibration, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers
+from mechbp.models.tasks.tree import TREE
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import estimate, panel
 from mechbp.study import Study
@@ -46,7 +47,7 @@ def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
     trees, first = family.trees, family.runs[0].process
     tokens = {f"k = {k}": tree.sample(n, study.rng(family.slug, "level", k)).tokens for k, tree in enumerate(trees)}
     tokens[UNIFORM] = study.rng(family.slug, UNIFORM).integers(first.vocab_size, size=(n, first.n_leaves))
-    exact = {kind: [exact_answers(tree, family.task, rows) for tree in trees] for kind, rows in tokens.items()}
+    exact = {kind: [TREE.tasks[family.task].exact(tree, rows) for tree in trees] for kind, rows in tokens.items()}
     meetings = {
         (run.name, kind): _meet(study, family, run, kind, tokens[kind], exact[kind]) for run in family.runs for kind in tokens
     }
@@ -74,9 +75,9 @@ def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray,
     study.stage(f"{run.name}: answers on {kind}")
     level = run.config.process.filter_level
     own, truth = exact[level], exact[level] if kind == UNIFORM else exact[int(kind.removeprefix("k = "))]
-    answers = model_answers(run.model, run.process, family.task, tokens)
+    answers = model_answers(run.model, run.task, run.process, tokens)
     few = slice(max(32, len(tokens) // 8))
-    untrained = model_answers(run.untrained(seed=1), run.process, family.task, tokens[few])
+    untrained = model_answers(run.untrained(seed=1), run.task, run.process, tokens[few])
     draw = study.rng(run.name, kind)
     lost = expected_hits(truth, own) - expected_hits(truth, answers)
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in exact], axis=1)

@@ -10,7 +10,6 @@ from analyses.shared.attention_maps import by_head, head_names, map_layout, map_
 from analyses.shared.tree_attention import merging_losses
 from analyses.tree_levels.groups import Family
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.models.tasks import shown
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
@@ -29,7 +28,7 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     maps, masses, controls = [], [], []
     for run in family.runs:
         study.stage(f"{run.name}: attention")
-        tokens = shown(run.process, family.task, run.process.sample(n, study.rng(run.name, "attention")).tokens)
+        tokens = run.task.inputs(run.process, run.process.sample(n, study.rng(run.name, "attention")).tokens)
         patterns = mean_pattern(run.model, tokens)
         maps.append(patterns.mean)
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass")))

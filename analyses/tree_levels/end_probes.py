@@ -7,7 +7,7 @@ import numpy as np
 from analyses.shared.probe_maps import OUTPUTS, probe_layout
 from analyses.tree_levels.groups import Family
 from mechbp.errors import TooFewSequences
-from mechbp.models.tasks import shown
+from mechbp.models.tasks.tree import TREE
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import panel, reason
 from mechbp.study import Study
@@ -20,7 +20,10 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     place = (f"ends-{family.slug}", f"{family.heading}: one probe for all leaves")
     study.stage(f"{run.name}: first and last token")
     sample = tree.sample(study.size(2000, 300), study.rng(family.slug, "ends"))
-    inputs, symbols = shown(tree, family.task, sample.tokens), {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)}
+    inputs, symbols = (
+        TREE.tasks[family.task].inputs(tree, sample.tokens),
+        {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)},
+    )
     every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
 
     def read(model, positions) -> SharedProbe:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mechbp.models.runs import Run
-from mechbp.models.tasks import Task
 from mechbp.processes.tree.filtered_tree import FilteredTree
 
 TASKS = {"masked": "masked leaf", "root": "root"}
@@ -18,7 +17,7 @@ class Family:
 
     slug: str
     """Names the family in ids of figures and claims, and in streams of randomness."""
-    task: Task
+    task: str
     runs: tuple[Run, ...]
 
     @property

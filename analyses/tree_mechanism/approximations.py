@@ -12,7 +12,6 @@ from mechbp.methods.patching.attribution import Attributions, attribution_patch,
 from mechbp.methods.patching.attribution_error import Agreement, agreement
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
-from mechbp.models.tasks import shown
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, listed
 from mechbp.study import Study
@@ -68,8 +67,8 @@ def study_approximations(study: Study, run: Run) -> tuple[list[Claim], Section]:
 
 
 def _compare(study: Study, run: Run, depth: int, clean: np.ndarray, corrupted: np.ndarray) -> Comparison:
-    metric, task = contrast_metric(run, clean, corrupted), run.config.objective.task
-    sides = shown(run.process, task, clean), shown(run.process, task, corrupted)
+    metric = contrast_metric(run, clean, corrupted)
+    sides = run.task.inputs(run.process, clean), run.task.inputs(run.process, corrupted)
     hooks = firing_hooks(run.model, COMPARED, sides[0][:1])
 
     def draw(name: str) -> np.random.Generator:

@@ -8,7 +8,6 @@ from analyses.shared.attention_maps import by_head, head_names, map_layout, map_
 from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, kl_to_exact, needs_levels
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
-from mechbp.models.tasks import shown
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
@@ -26,9 +25,9 @@ REPLACEMENT_NAMES = {
 
 def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     study.stage(f"{run.name}: attention")
-    process, task = run.process, run.config.objective.task
+    process = run.process
     sample = process.sample(study.size(2000, 100), study.rng(run.name, "attention"))
-    tokens = shown(process, task, sample.tokens)
+    tokens = run.task.inputs(process, sample.tokens)
     control = run.untrained(seed=1)
     patterns = mean_pattern(run.model, tokens)
     mass = mass_by_level(patterns, study.rng(run.name, "mass"))

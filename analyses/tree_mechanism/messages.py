@@ -17,9 +17,8 @@ from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subsp
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.architectures import HookedTransformer
-from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
-from mechbp.models.tasks import shown
+from mechbp.models.tasks.tree import training_evidence
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import message_pairs
 
@@ -107,7 +106,7 @@ def study_messages(study: Study, run: Run, read: ProbeGrid, message: Message) ->
     assert task != "next-token"
     sample = process.sample(study.size(4000, 400), study.rng(run.name, "message fit"))
     evidence = training_evidence(objective, process, sample.tokens, study.rng(run.name, "message masks"))
-    beliefs, inputs = getattr(process.beliefs(evidence), message), shown(process, task, evidence)
+    beliefs, inputs = getattr(process.beliefs(evidence), message), run.task.inputs(process, evidence)
     captured = capture(run.model, inputs, stages(run))
     activations = [to_array(captured[hook]) for hook in stages(run)]
     rates = (objective.mask_rate_low, objective.mask_rate_high) if objective.mask == "rate" else (0.0, 0.0)

@@ -12,7 +12,6 @@ from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, shown
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import listed, panel, points
 from mechbp.study import Study
@@ -49,7 +48,7 @@ def study_patching(study: Study, run: Run) -> tuple[list[Claim], Section]:
             left_out.append(name)
             continue
         metric = contrast_metric(run, clean, corrupted)
-        sides = (shown(process, task, clean), shown(process, task, corrupted))
+        sides = (run.task.inputs(process, clean), run.task.inputs(process, corrupted))
         sweep = partial(patch, run.model, *sides, metric)
         effects[name] = sweep(firing_hooks(run.model, PATCHED, sides[0][:1]), rng=study.rng(run.name, "patch", depth))
         noising[name] = sweep(NOISED, direction="noising", rng=study.rng(run.name, "noise", depth))
@@ -105,7 +104,7 @@ def redrawn_pairs(study: Study, run: Run, depth: int, n: int) -> tuple[np.ndarra
 def _posterior(run: Run, tokens: np.ndarray) -> np.ndarray:
     """Exact posterior [n, q] of what is asked."""
     if run.config.objective.task == "root":
-        return exact_answers(run.process, "root", tokens)[:, 0]
+        return run.task.exact(run.process, tokens)[:, 0]
     return run.process.beliefs(tokens).marginals[run.process.depth][:, QUERY_LEAF]
 
 

@@ -11,9 +11,8 @@ from mechbp.hooks import firing_hooks
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
-from mechbp.models.tasks import shown
+from mechbp.models.tasks.tree import training_evidence
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
@@ -35,24 +34,24 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section, ProbeGri
     beliefs = process.beliefs(evidence)
     targets = {f"{name} {d}": getattr(beliefs, name)[d] for name in MESSAGES for d in process.depths}
     control = run.untrained(seed=1)
-    stream = firing_hooks(run.model, STREAM, shown(process, task, evidence[:1]))
+    stream = firing_hooks(run.model, STREAM, run.task.inputs(process, evidence[:1]))
     try:
         grid = probe(
-            run.model, shown(process, task, evidence), targets, stream,
+            run.model, run.task.inputs(process, evidence), targets, stream,
             rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
         )  # fmt: skip
     except TooFewSequences as error:
         return [], Section(*place, (), (), "skipped", reason(error)), None
     study.stage(f"{run.name}: probes of every node")
     everywhere = probe(
-        run.model, shown(process, task, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
+        run.model, run.task.inputs(process, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
         rng=study.rng(run.name, "everywhere"), control_model=control, nodes="all", controls=("shuffled",), resamples=100,
     )  # fmt: skip
     study.stage(f"{run.name}: symbol probes")
     symbols = {f"symbol {d}": sample.nodes[d][:n_symbols] for d in process.depths if d < process.depth}
     try:
         symbol_grid = probe(
-            run.model, shown(process, task, sample.tokens[:n_symbols]), symbols, OUTPUTS,
+            run.model, run.task.inputs(process, sample.tokens[:n_symbols]), symbols, OUTPUTS,
             rng=study.rng(run.name, "symbols"), control_model=control, nodes="own", controls=("tokens",),
         )  # fmt: skip
     except TooFewSequences as error:  # unmasked sequences are fewer than masked ones

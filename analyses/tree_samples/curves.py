@@ -10,8 +10,9 @@ import numpy as np
 
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
+from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers
+from mechbp.models.tasks.tree import TREE
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.study import Study
 
@@ -110,7 +111,7 @@ class Exam:
         """Draw n sequences of either kind; the same for all runs of one filter level."""
         tokens = process.sample(n, study.rng("exam", process.filter_level)).tokens
         uniform = study.rng("exam", "uniform").integers(process.vocab_size, size=(n, process.n_leaves))
-        exact, exact_uniform = (exact_answers(process, "root", rows) for rows in (tokens, uniform))
+        exact, exact_uniform = (TREE.tasks["root"].exact(process, rows) for rows in (tokens, uniform))
         return cls(process, tokens, exact, uniform, exact_uniform)
 
     @property
@@ -137,9 +138,9 @@ def curve_of(name: str, runs: Sequence[Run], exam: Exam, *, uniform: bool = Fals
                 f"{names[at]} and {run.name} both have training_set {sizes[at[0]]:,} and seed {seeds[at[1]]}: a curve has one "
                 "point for each.\nGive one of them, or train the other with another seed."
             )
-        scores[(slice(3), *at)] = exam.grade(model_answers(run.model, run.process, "root", exam.tokens))
+        scores[(slice(3), *at)] = exam.grade(model_answers(run.model, run.task, run.process, exam.tokens))
         if uniform:
-            scores[(3, *at)] = kl_nats(exam.exact_uniform, model_answers(run.model, run.process, "root", exam.uniform)).mean()
+            scores[(3, *at)] = kl_nats(exam.exact_uniform, model_answers(run.model, run.task, run.process, exam.uniform)).mean()
     chance = float(exam.process.grammar.root_prior.max())
     return Curve(name, tuple(sizes), scores[0], scores[1], scores[3], exam.best, chance, float(np.nanmax(scores[2])))
 

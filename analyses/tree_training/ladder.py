@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyses.shared.tree_training import inclusions
-from mechbp.models.process_config import ProcessConfig
 from mechbp.models.runs import Run
-from mechbp.models.tasks import Task
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import listed
 from mechbp.study import Study
@@ -15,7 +13,7 @@ from mechbp.study import Study
 HEADINGS = {"masked": "Masked leaf", "root": "Root", "next-token": "Next leaf"}
 
 
-def study_ladder(study: Study, task: Task, runs: Sequence[Run]) -> tuple[list[Claim], Section]:
+def study_ladder(study: Study, task: str, runs: Sequence[Run]) -> tuple[list[Claim], Section]:
     study.stage(f"{task}: ladder of oracles")
     passed = {run.name: inclusions(run) for run in runs}
     depth, level = runs[0].process.depth, runs[0].config.process.filter_level
@@ -45,12 +43,11 @@ def study_ladder(study: Study, task: Task, runs: Sequence[Run]) -> tuple[list[Cl
 
 def _described(run: Run) -> str:
     process, seed, objective = run.config.process, run.config.training.seed, run.config.objective
-    assert isinstance(process, ProcessConfig)  # `study.chosen_analyses` refuses other runs
     single = objective.task == "masked" and objective.mask == "single"
     return f"{run.name}: grammar {process.seed}, seed {seed}" + ", one mask per sequence" * single
 
 
-def _claim(task: Task, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
+def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
     expected = list(range(depth - 1, level - 1, -1))
     lines, right, finals = [], [], []
     for run in runs:

@@ -14,9 +14,9 @@ from mechbp.errors import TooFewSequences
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.models.objectives import training_evidence
+from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
-from mechbp.models.tasks import exact_answers, model_answers, shown
+from mechbp.models.tasks.tree import training_evidence
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, reason, spread
@@ -60,11 +60,11 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
     upward = run.process.beliefs(evidence).upward
     targets = {f"upward {d}": upward[d] for d in run.process.depths}
-    inputs = shown(run.process, run.config.objective.task, evidence)
+    inputs = run.task.inputs(run.process, evidence)
     for step in chosen:
         study.stage(f"{run.name}: step {step:,}")
         model = run.at(step)
-        patterns = mean_pattern(model, shown(run.process, run.config.objective.task, sample.tokens[:500]))
+        patterns = mean_pattern(model, run.task.inputs(run.process, sample.tokens[:500]))
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass", step)).mass)
         maps.append(patterns.mean)
         try:
@@ -96,14 +96,14 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
     n = study.size(*{"masked": (128, 16), "root": (1024, 64)}[task])
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     data = [tree.sample(n, study.rng(run.name, "level", k)).tokens for k, tree in enumerate(trees)]
-    exact = [exact_answers(tree, task, tokens) for tree, tokens in zip(trees, data, strict=True)]
-    oracles = [exact_answers(tree, task, data[own]) for tree in trees]
+    exact = [run.task.exact(tree, tokens) for tree, tokens in zip(trees, data, strict=True)]
+    oracles = [run.task.exact(tree, data[own]) for tree in trees]
     hits, divergences = np.empty((n, len(trees), len(steps))), np.empty((n, len(trees), len(steps)))
     for at, step in enumerate(steps):
         study.stage(f"{run.name}: answers at step {step:,}")
         model = run.at(step)
         for k, tokens in enumerate(data):
-            answers = model_answers(model, process, task, tokens)
+            answers = model_answers(model, run.task, process, tokens)
             hits[:, k, at] = expected_hits(exact[k], answers).mean(axis=1)
             if k == own:
                 for j, oracle in enumerate(oracles):
@@ -113,7 +113,7 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
         sequences=[step * run.config.training.batch_size for step in steps],
         accuracy=bootstrap_mean(hits, study.rng(run.name, "accuracy")),
         hits=hits,
-        oracle=[float(expected_hits(e, exact_answers(trees[own], task, t)).mean()) for e, t in zip(exact, data, strict=True)],
+        oracle=[float(expected_hits(e, run.task.exact(trees[own], t)).mean()) for e, t in zip(exact, data, strict=True)],
         to_oracles=bootstrap_mean(divergences, study.rng(run.name, "divergence")),
         n=n,
     )

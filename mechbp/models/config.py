@@ -7,11 +7,13 @@ import math
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
-from mechbp.models.process_config import ChainConfig, ProcessConfig
+from mechbp.models.families import families, task_of
 from mechbp.models.recipe_tables import dataclass_from, in_range, shown
+from mechbp.models.tasks.objective import ObjectiveConfig
+from mechbp.models.tasks.task import Task
 from mechbp.storage import NAME
 
 MAX_RECIPE_BYTES = 100_000
@@ -45,29 +47,6 @@ class ModelConfig:
         if parameters > MAX_PARAMETERS:
             raise LimitExceeded(
                 f"model: about {parameters:,} parameters; at most {MAX_PARAMETERS:,}. Lower n_layers, d_model or d_mlp."
-            )
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is asked during training, and what counts as the answer.
-
-    task: "masked" asks for masked leaves, "root" for the root at a query token, "next-token" for each leaf from those before.
-    mask: "single" hides exactly one uniform leaf; "rate" draws a rate per sequence from [low, high], hides leaves with it,
-    and always at least one. targets: "tokens" are the sampled symbols; "posteriors" the exact ones, which have the same
-    expected gradient and less noise.
-    """
-
-    task: Literal["masked", "root", "next-token"]
-    mask: Literal["single", "rate"] = "single"
-    mask_rate_low: float = 0.0
-    mask_rate_high: float = 0.4
-    targets: Literal["tokens", "posteriors"] = "tokens"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.mask_rate_low <= self.mask_rate_high <= 1:
-            raise InputError(
-                f"objective: mask rates must satisfy 0 <= low <= high <= 1, got {self.mask_rate_low} and {self.mask_rate_high}."
             )
 
 
@@ -143,7 +122,8 @@ class RequirementConfig:
 class RunConfig:
     """The whole recipe of a run; equal recipes give equal checkpoints (same torch, device type and thread count)."""
 
-    process: ProcessConfig | ChainConfig
+    process: Any
+    """A ProcessRecipe of one of the registered families."""
     model: ModelConfig
     objective: ObjectiveConfig
     training: TrainingConfig
@@ -156,17 +136,17 @@ class RunConfig:
             raise LimitExceeded(
                 f"training: a batch of {tokens:,} tokens; at most {MAX_BATCH_TOKENS:,} are allowed. Lower batch_size or length."
             )
-        if isinstance(self.process, ChainConfig) and (self.objective.task != "next-token" or self.training.training_set):
+        needed = self.task.attention
+        if self.model.attention != needed:
             raise InputError(
-                f"recipe: models of hidden Markov models are asked for the next token of fresh sequences; got task "
-                f'{self.objective.task!r} and training_set {self.training.training_set}. Set task = "next-token".'
+                f"recipe: task {self.objective.task!r} needs {needed} attention, got {self.model.attention!r}. "
+                f"Change model.attention or objective.task."
             )
-        causal = self.model.attention == "causal"
-        if causal != (self.objective.task == "next-token"):
-            raise InputError(
-                f"recipe: task {self.objective.task!r} needs {'bidirectional' if causal else 'causal'} attention, "
-                f"got {self.model.attention!r}. Change model.attention or objective.task."
-            )
+
+    @property
+    def task(self) -> Task:
+        """What the model is asked."""
+        return task_of(self.process, self.objective.task)
 
     def trained_recipe(self) -> str:
         """Return everything that determines the weights as canonical JSON (requirements do not)."""
@@ -176,7 +156,7 @@ class RunConfig:
     def trained_by(self, stored: str) -> bool:
         """Return whether `stored`, the canonical JSON in a checkpoint, is this recipe; keys it does not have yet are defaults."""
         try:
-            other = dataclass_from(RunConfig, json.loads(stored), "recipe")
+            other = _config(json.loads(stored))
         except (MechbpError, ValueError, RecursionError):
             return False
         return replace(self, requirement=other.requirement) == other
@@ -195,8 +175,13 @@ def read_recipe(path: Path) -> RunConfig:
     except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
         raise InputError(f"{path} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
     try:
-        config = dataclass_from(RunConfig, tables, "recipe")
+        config = _config(tables)
         config.process.build()
     except (InputError, LimitExceeded) as error:
         raise type(error)(f"{path}: {error}") from error
     return config
+
+
+def _config(tables: Any) -> RunConfig:
+    """Build a recipe from its tables; [process] becomes a recipe of one of the registered families."""
+    return dataclass_from(RunConfig, tables, "recipe", {"process": [cls for f in families() for cls in f.recipes]})

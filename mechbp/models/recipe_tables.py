@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mechbp.errors import InputError
 
+Unions = Mapping[str, Sequence[type]]
+"""Which dataclasses the table of this name may become; its `kind` says which, the first is meant where it has none."""
 
-def dataclass_from(cls: type, table: Any, where: str) -> Any:
+
+def dataclass_from(cls: type, table: Any, where: str, unions: Unions | None = None) -> Any:
     """Build the dataclass `cls` from a TOML table, refusing unknown and missing keys and wrong types."""
     if not isinstance(table, dict):
         raise InputError(f"[{where}] must be a table, got {shown(table)}.")
@@ -23,11 +26,19 @@ def dataclass_from(cls: type, table: Any, where: str) -> Any:
     if missing:
         raise InputError(f"[{where}] lacks {', '.join(missing)}.")
     return cls(
-        **{key: _checked(hints[key], value, key if where == "recipe" else f"{where}.{key}") for key, value in table.items()}
+        **{
+            key: _checked(hints[key], value, key if where == "recipe" else f"{where}.{key}", unions or {})
+            for key, value in table.items()
+        }
     )
 
 
-def _checked(kind: Any, value: Any, where: str) -> Any:
+def kinds_of(cls: type) -> tuple[str, ...]:
+    """Return the values of `kind` by which a table says that it means this dataclass."""
+    return get_args(get_type_hints(cls)["kind"])
+
+
+def _checked(kind: Any, value: Any, where: str, unions: Unions) -> Any:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {shown(value)}.")
@@ -44,14 +55,14 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         if type(value) not in (int, float) or not abs(value) < 1e300:  # a larger integer would not fit a float
             raise InputError(f"{where} must be a finite number, got {shown(value)}.")
         return float(value)
-    if get_origin(kind) is UnionType:
-        kind = _member(get_args(kind), value, where)
+    if where in unions:
+        kind = _member(unions[where], value, where)
     return dataclass_from(kind, value, where)
 
 
-def _member(kinds: tuple[type, ...], table: Any, where: str) -> type:
+def _member(kinds: Sequence[type], table: Any, where: str) -> type:
     """The dataclass among `kinds` whose `kind` the table names; the first is meant where it names none."""
-    named = {name: cls for cls in kinds for name in get_args(get_type_hints(cls)["kind"])}
+    named = {name: cls for cls in kinds for name in kinds_of(cls)}
     wanted = table.get("kind") if isinstance(table, dict) else None
     if wanted is None:
         return kinds[0]

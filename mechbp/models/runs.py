@@ -14,6 +14,8 @@ from mechbp.errors import CheckpointError, InputError
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
+from mechbp.models.families import family_of
+from mechbp.models.tasks.task import Task
 from mechbp.models.training import METRICS, has_ended, read_metrics, step_file, untrained_model
 from mechbp.storage import NAME, inside
 
@@ -30,8 +32,18 @@ class Run:
 
     @cached_property
     def process(self) -> Any:
-        """The data-generating process of the recipe: a FilteredTree, or a HiddenMarkovModel with its length."""
+        """The data-generating process of the recipe."""
         return self.config.process.build()
+
+    @property
+    def task(self) -> Task:
+        """What the model is asked, with the exact answers."""
+        return self.config.task
+
+    @property
+    def family(self) -> str:
+        """The wing that its process belongs to: "tree", "chain", …"""
+        return family_of(self.config.process).name
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
@@ -51,8 +63,8 @@ class Run:
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl: accuracy and KL to every BP_k along training."""
-        return read_metrics(self.folder / METRICS, self.config.process.levels)
+        """The lines of metrics.jsonl: accuracy and KL to every oracle along training."""
+        return read_metrics(self.folder / METRICS, self.task.oracles(self.process))
 
     @property
     def complete(self) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +22,13 @@ from torch import Tensor
 from mechbp.divergence import kl_nats
 from mechbp.errors import CheckpointError, MechbpError
 from mechbp.models import forward
+from mechbp.models.answers import ask, model_answers
 from mechbp.models.architectures import HookedTransformer, build_model
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
 from mechbp.models.objectives import loss_nats, training_batch
 from mechbp.models.start import start_from
-from mechbp.models.tasks import Source, Task, ask, exact_answers, model_answers, n_input_tokens, n_positions, oracle
+from mechbp.models.tasks.task import Task
 from mechbp.randomness import rng
 from mechbp.storage import atomic_write, exclusive, inside, sweep_temporaries
 
@@ -62,31 +64,37 @@ def step_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:07d}.safetensors"
 
 
-def measure(model: HookedTransformer, process: Source, task: Task, levels: Iterable[int]) -> dict[str, float]:
-    """Return accuracy, cross-entropy and the KL to BP_k of every level k, both ways (means, nats), on held-out sequences."""
-    asked = ask(process, task, EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
-    answers, truth = model_answers(model, process, task, asked.tokens), asked.truth
-    line = {"accuracy": float((answers.argmax(-1) == truth).mean())}
-    line["cross_entropy_nats"] = float(-np.log(np.take_along_axis(answers, truth[..., None], -1)).mean())
-    for level in levels:
-        exact = exact_answers(oracle(process, level), task, asked.tokens)
-        line[f"kl_bp{level}_to_model_nats"] = float(kl_nats(exact, answers).mean())
-        line[f"kl_model_to_bp{level}_nats"] = float(kl_nats(answers, exact).mean())
+def measure(model: HookedTransformer, process: Any, task: Task) -> dict[str, float]:
+    """Return accuracy, cross-entropy and the KL to every oracle, both ways (means, nats), on held-out sequences."""
+    asked = ask(task, process, EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
+    found = model_answers(model, task, process, asked.tokens)
+    line = {"accuracy": float((found.argmax(-1) == asked.truth).mean())}
+    line["cross_entropy_nats"] = float(-np.log(np.take_along_axis(found, asked.truth[..., None], -1)).mean())
+    for name, oracle in task.oracles(process).items():
+        exact = task.exact(oracle, asked.tokens)
+        forward_kl, reverse_kl = divergence_names(name)
+        line[forward_kl] = float(kl_nats(exact, found).mean())
+        line[reverse_kl] = float(kl_nats(found, exact).mean())
     return line
 
 
-def read_metrics(path: Path, levels: Sequence[int] | None = None) -> list[dict[str, float]]:
+def divergence_names(oracle: str) -> tuple[str, str]:
+    """Return what metrics.jsonl calls the mean D(oracle || model) and D(model || oracle), nats."""
+    return f"kl_{oracle}_to_model_nats", f"kl_model_to_{oracle}_nats"
+
+
+def read_metrics(path: Path, oracles: Iterable[str] | None = None) -> list[dict[str, float]]:
     """Return the lines of a metrics.jsonl; an absent file has none.
 
-    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, where `levels` are given, any
+    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, where `oracles` are given, any
     other number that `measure` gives for them, or holds something else in its place.
     """
     if not path.exists():
         return []
     wanted = ["step"]
-    if levels is not None:
+    if oracles is not None:
         wanted += ["sequences", "accuracy"]
-        wanted += [name for k in levels for name in (f"kl_bp{k}_to_model_nats", f"kl_model_to_bp{k}_nats")]
+        wanted += [name for oracle in oracles for name in divergence_names(oracle)]
     rows: list[dict[str, float]] = []
     try:
         for text in path.read_text(encoding="utf-8").splitlines():
@@ -128,14 +136,14 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
     return training.learning_rate * warm * shape
 
 
-def untrained_model(config: RunConfig, process: Source, seed: int | None = None) -> HookedTransformer:
+def untrained_model(config: RunConfig, process: Any, seed: int | None = None) -> HookedTransformer:
     """Return the recipe's model at step 0, or its random twin of another `seed`."""
     seed = int(rng(config.training.seed if seed is None else seed, "weights").integers(2**63))
     return build_model(
         config.model,
-        d_vocab=n_input_tokens(process),
+        d_vocab=config.task.n_input_tokens(process),
         d_vocab_out=process.vocab_size,
-        n_ctx=n_positions(process, config.objective.task),
+        n_ctx=config.task.n_positions(process),
         seed=seed,
     )
 
@@ -215,7 +223,7 @@ class _Trainer:
     def _measure(self) -> None:
         """Append one line to metrics.jsonl."""
         line = {"step": self.step, "sequences": self.step * self.config.training.batch_size}
-        line |= measure(self.model, self.process, self.config.objective.task, self.config.process.levels)
+        line |= measure(self.model, self.process, self.config.task)
         line["wall_s"] = round(time.monotonic() - self.started, 1)
         self.metrics.append(line)
         if self.config.training.early_stopping:

@@ -19,11 +19,11 @@ from analyses.constrained_updates.settings import Group, groups
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE, MessageTest
 from mechbp.models.config import ModelConfig, ObjectiveConfig
-from mechbp.models.process_config import ChainConfig
+from mechbp.models.tasks.chain import ChainRecipe
 from mechbp.theory.chain.constrained_attention import Lags, PatternFit
 from mechbp.theory.chain.prefix_probe import AffineMap, WordScore
 
-RECIPE = ChainConfig("mess3", length=10, x=0.5, alpha=0.6)
+RECIPE = ChainRecipe("mess3", length=10, x=0.5, alpha=0.6)
 MODEL = ModelConfig(n_layers=1, n_heads=2, d_model=64, d_mlp=256, attention="causal")
 
 

@@ -62,7 +62,7 @@ def test_every_seed_has_a_set_of_its_own(tmp_path):
     for seed in (0, 1):
         path.write_text(toml(recipe(training__training_set=16, training__seed=seed, process__depth=4, process__vocab_size=4)))
         config = read_recipe(path)
-        rows.append(training_sequences(config.process.build(), seed, 16, 0, 16).tokens)
+        rows.append(training_sequences(config.task, config.process.build(), seed, 16, 0, 16).tokens)
     assert not (np.sort(rows[0], axis=0) == np.sort(rows[1], axis=0)).all()
 
 

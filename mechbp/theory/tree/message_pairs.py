@@ -25,7 +25,7 @@ Task = Literal["masked", "root"]
 
 def message_pairs(
     tree: FilteredTree,
-    task: Task,
+    task: str,
     depth: int,
     n: int,
     rng: np.random.Generator,
@@ -85,7 +85,7 @@ def _hidden(
 
 def _kept(
     tree: FilteredTree,
-    task: Task,
+    task: str,
     message: Message,
     depth: int,
     nodes: np.ndarray,

@@ -31,7 +31,7 @@ class OracleTable:
     oracle's argmax, which has the same expectation as counting hits and less variance; the same holds for the logarithms.
     """
 
-    task: OracleTask
+    task: str
     """"masked": one masked leaf, averaged over all leaves; "root": the root given all leaves."""
     filter_levels: tuple[int, ...]
     """Of the rows and of the columns."""
@@ -55,7 +55,7 @@ class OracleTable:
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(self).items()}
 
 
-def oracle_table(trees: Sequence[FilteredTree], n: int, rng: np.random.Generator, task: OracleTask) -> OracleTable:
+def oracle_table(trees: Sequence[FilteredTree], n: int, rng: np.random.Generator, task: str) -> OracleTable:
     """Score the exact inference of every tree on n sequences of every tree, all oracles on the same sequences.
 
     Raises InputError unless the trees share depth and vocabulary, n >= 2 and the task is known; ImpossibleEvidence if some
@@ -98,7 +98,7 @@ def oracle_table(trees: Sequence[FilteredTree], n: int, rng: np.random.Generator
     )
 
 
-def _posterior(tree: FilteredTree, tokens: np.ndarray, task: OracleTask) -> Float64[np.ndarray, "n answers q"]:
+def _posterior(tree: FilteredTree, tokens: np.ndarray, task: str) -> Float64[np.ndarray, "n answers q"]:
     """The exact answers to the task: one per leaf, or a single one."""
     answers = tree.posteriors(tokens)
     return answers.leaves if task == "masked" else answers.root[:, None]

@@ -9,12 +9,12 @@ from small_runs import recipe, toml
 
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ObjectiveConfig, read_recipe
-from mechbp.models.objectives import Batch, hidden_leaves, loss_nats, training_batch
-from mechbp.models.tasks import Task
+from mechbp.models.objectives import Batch, loss_nats, training_batch
+from mechbp.models.tasks.tree import hidden_leaves
 from mechbp.processes.tree.enumeration import enumerate_tree
 from mechbp.randomness import rng
 
-TASKS: list[Task] = ["masked", "root", "next-token"]
+TASKS = ["masked", "root", "next-token"]
 
 
 def batches(tmp_path, task, **changes):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from mechbp.models.answers import model_answers
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
-from mechbp.models.tasks import exact_answers, model_answers, n_positions, shown, true_answers
+from mechbp.models.tasks.tree import TREE
 from mechbp.processes.tree.enumeration import enumerate_tree
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.grammar import TreeGrammar
@@ -30,7 +31,7 @@ def test_exact_answers_equal_enumeration_on_every_possible_word(task, q, depth, 
     else:
         earlier = [np.broadcast_to(np.arange(tree.n_leaves) < t, words.shape) for t in range(1, tree.n_leaves)]
         expected = np.stack([joint.beliefs(words, e).marginals[depth][:, t + 1] for t, e in enumerate(earlier)], axis=1)
-    np.testing.assert_allclose(exact_answers(tree, task, words), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(TREE.tasks[task].exact(tree, words), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("task", ["masked", "root", "next-token"])
@@ -38,9 +39,9 @@ def test_model_answers_are_read_one_query_at_a_time(task):
     tree = FilteredTree(TreeGrammar.random(3, 1.0, seed=0), 2)
     attention = "causal" if task == "next-token" else "bidirectional"
     config = ModelConfig(n_layers=1, n_heads=1, d_model=8, d_mlp=8, attention=attention)
-    model = build_model(config, d_vocab=5, d_vocab_out=3, n_ctx=n_positions(tree, task), seed=0)
+    model = build_model(config, d_vocab=5, d_vocab_out=3, n_ctx=TREE.tasks[task].n_positions(tree), seed=0)
     sample = tree.sample(5, rng(0, "tasks"))
-    found = model_answers(model, tree, task, sample.tokens, batch_size=3)
+    found = model_answers(model, TREE.tasks[task], tree, sample.tokens, batch_size=3)
     for i, word in enumerate(sample.tokens):
         queries = {"masked": range(4), "root": [4], "next-token": range(3)}[task]
         for n, query in enumerate(queries):
@@ -51,10 +52,10 @@ def test_model_answers_are_read_one_query_at_a_time(task):
                 tokens = np.append(tokens, tree.root_token)
             probabilities = model(torch.from_numpy(tokens)[None])[0, query].double().softmax(-1).detach().numpy()
             np.testing.assert_allclose(found[i, n], probabilities, rtol=0, atol=1e-6)
-    truth = true_answers(task, sample)
+    truth = TREE.tasks[task].questions(tree, sample).truth
     assert truth.shape == found.shape[:2]
     if task == "root":
         assert (truth[:, 0] == sample.nodes[0][:, 0]).all()
-        assert (shown(tree, "root", sample.tokens)[:, :4] == sample.tokens).all()
+        assert (TREE.tasks["root"].inputs(tree, sample.tokens)[:, :4] == sample.tokens).all()
     else:
         assert (truth == sample.tokens[:, (task == "next-token") :]).all()

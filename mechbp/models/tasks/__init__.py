@@ -1,0 +1,1 @@
+"""What models are asked, wing by wing; `mechbp.models.families` names them all."""
