@@ -54,9 +54,7 @@ Scheduler = Annotated[
 
 @app.command()
 def report(
-    analyses: Annotated[
-        list[str] | None, typer.Argument(metavar="[ANALYSIS ...]", help="Which analyses; all by default.")
-    ] = None,
+    pages: Annotated[list[str] | None, typer.Argument(metavar="[PAGE ...]", help="Which pages; all by default.")] = None,
     run: Annotated[list[str] | None, typer.Option(help="Study this run (a name or a folder) instead; may be repeated.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
@@ -68,39 +66,38 @@ def report(
 ) -> None:
     """Analyse runs and write self-contained HTML pages, their numbers in JSON beside them."""
     from mechbp import study
+    from mechbp.report.folder import check_folder, render_folder, write_documents
 
     fan = _fan(jobs, backend, scheduler, threads)
     folder = out or _default_folder(run or [], quick)
-    study.check_folder(folder)
+    check_folder(folder)
     if render:
-        _say_pages(study.render_folder(folder))
+        _say_pages(render_folder(folder))
         return
-    names = study.chosen_analyses(analyses or [], run or [])
-    pages: list[Path] = []
-    if fan.spreads(len(names)):
+    names = study.chosen_pages(pages or [], run or [])
+    written: list[Path] = []
+    if fan.scheduler is not None or min(fan.processes, len(names) + 1) > 1:
         from mechbp.jobs import analyse_all
 
         for document in analyse_all(names, run or [], quick, study.command_line(), fan):
-            pages = study.write_documents([document], folder)
-        _say_pages(pages)
+            written = write_documents([document], folder)
+        _say_pages(written)
         return
-    scripts = [study.load_analysis(name) for name in names]
     _set_threads(threads)
     from mechbp.models.runs import load
 
-    studied = [[load(name) for name in study.studied_runs(script, run or [])] for script in scripts]
+    studied = {name: [load(found) for found in study.studied_runs(study.load_page(name), run or [])] for name in names}
     with _progress() as bars:
-        for script, runs in zip(scripts, studied, strict=True):
-            title = script.__name__.rpartition(".")[2]
-            bar = bars.add_task(title, total=None)
+        for name, runs in studied.items():
+            bar = bars.add_task(name, total=None)
 
-            def stage(text: str, bar=bar, title=title) -> None:
-                bars.update(bar, advance=1, description=f"{title}: {text}")
+            def stage(text: str, bar=bar, name=name) -> None:
+                bars.update(bar, advance=1, description=f"{name}: {text}")
 
-            # Written one by one, so that what is finished outlasts an analysis that is refused, and an interruption.
-            pages = study.write_documents([study.analyse(script, study.Study(tuple(runs), quick, stage))], folder)
-            bars.update(bar, total=1, completed=1, description=f"{title}: done")
-    _say_pages(pages)
+            # Written one by one, so that what is finished outlasts a page that is refused, and an interruption.
+            written = write_documents([study.analyse(name, study.Study(tuple(runs), quick, stage))], folder)
+            bars.update(bar, total=1, completed=1, description=f"{name}: done")
+    _say_pages(written)
 
 
 @app.command()
@@ -150,7 +147,7 @@ def verify(
 ) -> None:
     """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
 
-    Without runs also print the thresholds of the analyses that have some: short ones are findings, and leave the exit code alone.
+    Without runs also print the thresholds of the pages that have some: short ones are findings, and leave the exit code alone.
     """
     _set_threads(threads)
     from mechbp.models.runs import load, run_names
@@ -168,28 +165,28 @@ def verify(
 
 
 def _print_thresholds() -> None:
-    """Print what the analyses are held to; those whose runs are not all here are left out, and said so."""
+    """Print what the pages are held to; those whose runs are not all here are left out, and said so."""
     from mechbp.models.runs import load, run_names
-    from mechbp.study import Study, analysis_names, load_analysis
+    from mechbp.study import Study, load_page, page_names
 
     here = set(run_names())
-    for name in analysis_names():
-        analysis = load_analysis(name)
-        if not hasattr(analysis, "thresholds"):
+    for name in page_names():
+        page = load_page(name)
+        if page.thresholds is None:
             continue
-        if absent := [run for run in analysis.RUNS if run not in here]:
+        if absent := [run for run in page.runs if run not in here]:
             print(f"{name:<24} left out: no run {', '.join(absent)}")
             continue
-        study = Study(tuple(load(run) for run in analysis.RUNS), quick=False, stage=lambda _: None)
-        for run, check in analysis.thresholds(study):
+        study = Study(tuple(load(run) for run in page.runs), quick=False, stage=lambda _: None)
+        for run, check in page.thresholds(study):
             print(f"{run:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
 
 
 @app.command("list")
 def list_all() -> None:
-    """List the runs and the analyses."""
+    """List the runs and the pages."""
     from mechbp.models.runs import load, run_names
-    from mechbp.study import analysis_names
+    from mechbp.study import page_names
 
     for name in run_names():
         try:
@@ -203,8 +200,8 @@ def list_all() -> None:
             f"run       {name:<24} {objective.task}, {process.name}, "
             f"trained on {objective.targets}; {state}{'' if run.complete else ' (incomplete)'}"
         )
-    for name in analysis_names():
-        print(f"analysis  {name}")
+    for name in page_names():
+        print(f"page      {name}")
 
 
 def main() -> None:

@@ -47,30 +47,56 @@ def train_all(folders: Sequence[Path], fan: Fan) -> None:
 
 
 def analyse_all(names: Sequence[str], runs: Sequence[str], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
-    """Run the analyses on `runs`, or each on its own ones, one a job, and yield the documents as they come.
+    """Make the pages on `runs`, or each on its own ones, and yield the documents as they come.
 
-    Raises MechbpError at the end where some failed.
+    A page is one job, or one per run where its runs are studied one by one. Raises MechbpError at the end where some failed.
     """
     from mechbp.report.document import loads
-    from mechbp.study import recorded_seconds
+    from mechbp.study import merged
 
-    names = sorted(names, key=recorded_seconds, reverse=True)  # a long one that starts last would end alone
-    jobs = [(name, _folders(name, runs, fan), quick, fan.threads, command) for name in names]
-    for _, text in _values("report", names, fan.outcomes(_analyse, jobs, storing=False)):
-        yield loads(text)
+    parts = [part for name in names for part in _parts(name, runs, fan)]
+    parts.sort(key=lambda part: part.seconds, reverse=True)  # a long one that starts last would end alone
+    jobs = [(part.page, part.folders, quick, fan.threads, command) for part in parts]
+    found: dict[str, dict[int, Document]] = {name: {} for name in names}
+    for index, text in _values("report", [part.title for part in parts], fan.outcomes(_analyse, jobs, storing=False)):
+        part = parts[index]
+        found[part.page][part.place] = loads(text)
+        if len(found[part.page]) == part.of:
+            documents = [document for _, document in sorted(found[part.page].items())]
+            yield documents[0] if part.of == 1 else merged(part.page, documents)
 
 
-def _folders(name: str, runs: Sequence[str], fan: Fan) -> list[str] | None:
-    """Return the folders of the runs to study; None leaves an analysis's own runs to its job, which then need not wait.
+@dataclass(frozen=True)
+class _Part:
+    """A page, or what one of its runs contributes."""
 
-    Jobs of this machine find the same ones; the workers of a cluster may stand elsewhere.
-    """
-    if not runs and fan.scheduler is None:
-        return None
-    from mechbp.models.runs import load
-    from mechbp.study import load_analysis, studied_runs
+    page: str
+    folders: list[str] | None
+    """Of the runs; None leaves a page's own runs to its job, which then need not wait."""
+    title: str
+    seconds: float
+    """What it took when it was recorded."""
+    place: int = 0
+    of: int = 1
 
-    return [str(load(run).folder) for run in studied_runs(load_analysis(name), runs)]
+
+def _parts(name: str, runs: Sequence[str], fan: Fan) -> list[_Part]:
+    """Cut a page into jobs. Jobs of this machine find the same runs by name; the workers of a cluster may stand elsewhere."""
+    from mechbp.models.runs import find_run
+    from mechbp.study import load_page, recorded_seconds, studied_runs
+
+    page = load_page(name)
+    seconds = recorded_seconds(name)
+    own = not runs and fan.scheduler is None
+    if own and not page.by_run:
+        return [_Part(name, None, name, seconds)]
+    studied = [str(run if own else find_run(run)) for run in studied_runs(page, runs)]
+    if not page.by_run or len(studied) < 2:
+        return [_Part(name, studied, name, seconds)]
+    return [
+        _Part(name, [run], f"{name}, {Path(run).name}", seconds / len(studied), place, len(studied))
+        for place, run in enumerate(studied)
+    ]
 
 
 def say_failure(name: str, failure: str) -> None:
@@ -114,15 +140,14 @@ def _train(check: Callable[[], None], folder: str, threads: int, patience_s: flo
 
 
 def _analyse(check: Callable[[], None], name: str, folders: list[str] | None, quick: bool, threads: int, command: str) -> str:
-    """Run one analysis and return its document as JSON."""
+    """Make one page, or what some of its runs contribute, and return its document as JSON."""
     _prepare(threads)
     from mechbp.models.runs import load
     from mechbp.report.document import dumps
-    from mechbp.study import Study, analyse, load_analysis, studied_runs
+    from mechbp.study import Study, analyse, load_page, studied_runs
 
-    analysis = load_analysis(name)
-    runs = tuple(load(run) for run in studied_runs(analysis, folders or ()))
-    return dumps(analyse(analysis, Study(runs, quick, lambda _: check()), command))
+    runs = tuple(load(run) for run in studied_runs(load_page(name), folders or ()))
+    return dumps(analyse(name, Study(runs, quick, lambda _: check()), command))
 
 
 def _prepare(threads: int) -> None:

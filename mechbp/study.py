@@ -1,30 +1,27 @@
-"""Run an analysis on runs, record where its numbers come from, and turn documents into pages."""
+"""Run a page's study on runs, and record where its numbers come from."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mechbp.errors import InputError
 from mechbp.randomness import rng
-from mechbp.report.document import Document, Provenance, dumps, load
-from mechbp.report.index import render_index
-from mechbp.report.page import render
-from mechbp.storage import atomic_write, checked_name
+from mechbp.report.document import Claim, Document, Provenance, Section, load
+from mechbp.storage import checked_name
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mechbp.models.runs import Run
+    from mechbp.models.verify import Check
 
 SEED = 0
 SOURCES = ("--", ":/", ":(top,exclude)reports")
@@ -33,7 +30,7 @@ PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plot
 
 @dataclass(frozen=True)
 class Study:
-    """What an analysis is given: runs, how thorough to be, and streams of randomness."""
+    """What a page is given: runs, how thorough to be, and streams of randomness."""
 
     runs: tuple[Run, ...]
     quick: bool
@@ -61,8 +58,34 @@ class Study:
         return quick if self.quick else full
 
 
-def analysis_names() -> list[str]:
-    """Return the names of all analyses."""
+Findings = tuple[Sequence[Claim], Sequence[Section]]
+"""What a page found: its claims, and the sections that show why."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the report, registered as PAGE in analyses/<slug>/page.py; the folder's name is the slug."""
+
+    title: str
+    lead: str
+    """What the page asks and how, in a few sentences; the count of its claims is put before it."""
+    runs: tuple[str, ...]
+    """Names of the runs that it studies unless told otherwise."""
+    family: str | None
+    """Which runs it can study: those of one family of processes ("tree", "chain", …), ANY, or None for no run at all."""
+    study: Callable[[Study], Findings]
+    thresholds: Callable[[Study], Iterator[tuple[str, Check]]] | None = None
+    """Yields (run, Check) for numbers that the page is held to, computed as its own are; "short" is a finding, no damage."""
+    by_run: bool = False
+    """Whether runs are studied one by one, so that each can have a job of its own: what several jobs bring alike is kept once."""
+
+
+ANY = "any"
+"""The family of a page that studies runs of every family."""
+
+
+def page_names() -> list[str]:
+    """Return the slugs of all pages."""
     return sorted(path.parent.name for path in analyses_root().glob("*/page.py"))
 
 
@@ -71,74 +94,72 @@ def analyses_root() -> Path:
     return Path(__file__).resolve().parents[1] / "analyses"
 
 
-def analysis_file(name: str) -> Path:
-    """Return the script of an analysis. Raises InputError where there is none of this name."""
-    path = analyses_root() / checked_name(name, "analysis") / "page.py"
+def page_file(name: str) -> Path:
+    """Return the script of a page. Raises InputError where there is none of this name."""
+    path = analyses_root() / checked_name(name, "page") / "page.py"
     if not path.is_file():
-        raise InputError(f"no analysis {name!r}; there are: {', '.join(analysis_names()) or 'none'}.")
+        raise InputError(f"no page {name!r}; there are: {', '.join(page_names()) or 'none'}.")
     return path
 
 
 def recorded_seconds(name: str) -> float:
-    """Return how long an analysis took when its numbers in reports/ were recorded; 0 where there are none."""
+    """Return how long a page took when its numbers in reports/ were recorded; 0 where there are none."""
     try:
         return load(analyses_root().parent / "reports" / f"{name}.json").provenance.wall_s
     except InputError:
         return 0.0
 
 
-def load_analysis(name: str) -> ModuleType:
-    """Import an analysis script: it offers RUNS, the runs it studies by default (None: it studies none), and analyse(study).
-
-    PROCESS says which runs it can study, those of a "tree" where it says nothing, or of a "chain". One that is held to numbers
-    also offers thresholds(study), which yields (run, Check) computed as the page's numbers are; "short" is a finding, no damage.
-    """
-    path = analysis_file(name)
+def load_page(name: str) -> Page:
+    """Import a page's script and return what it registers. Raises InputError where it registers no Page."""
+    path = page_file(name)
     spec = importlib.util.spec_from_file_location(f"analyses.{name}.page", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up here
     spec.loader.exec_module(module)
-    return module
+    page = getattr(module, "PAGE", None)
+    if not isinstance(page, Page):
+        raise InputError(f"{path} registers no page, got PAGE = {page!r:.60}. Set PAGE = mechbp.study.Page(...).")
+    return page
 
 
-def chosen_analyses(names: Sequence[str], runs: Sequence[str]) -> list[str]:
-    """Return which analyses to make: those named, else all; where `runs` are named, all that study runs of their kind.
+def chosen_pages(names: Sequence[str], runs: Sequence[str]) -> list[str]:
+    """Return which pages to make: those named, else all; where `runs` are named, all that study runs of their kind.
 
     Raises InputError where there is none, or none of this name, and where one is asked to study runs that it cannot.
     """
-    chosen = list(names) or analysis_names()
+    chosen = list(names) or page_names()
     if not chosen:
-        raise InputError("report: there are no analyses; run from a copy of the source tree, which holds analyses/.")
+        raise InputError("report: there are no pages; run from a copy of the source tree, which holds analyses/.")
     for name in chosen:
-        analysis_file(name)
+        page_file(name)
     if not runs:
         return chosen
-    refused = {name: reason for name in chosen if (reason := _why_not(load_analysis(name), runs))}
+    refused = {name: reason for name in chosen if (reason := _why_not(load_page(name), runs))}
     if refused and (names or len(refused) == len(chosen)):
         name, reason = next(iter(refused.items()))
         raise InputError(
-            f"report: {name} {reason}.\nLeave --run out, or name other analyses."
+            f"report: {name} {reason}.\nLeave --run out, or name other pages."
             if names
-            else f"report: no analysis here studies these runs; {name}, for one, {reason}. Leave --run out."
+            else f"report: no page here studies these runs; {name}, for one, {reason}. Leave --run out."
         )
     return [name for name in chosen if name not in refused]
 
 
-def _why_not(analysis: ModuleType, runs: Sequence[str]) -> str:
-    """Why an analysis cannot study these runs; empty where it can."""
+def _why_not(page: Page, runs: Sequence[str]) -> str:
+    """Why a page cannot study these runs; empty where it can."""
     from mechbp.models.runs import load as load_run
 
-    if analysis.RUNS is None:
+    if page.family is None:
         return "studies no trained run, so --run does not apply to it"
-    wanted = getattr(analysis, "PROCESS", "tree")
-    other = [run.name for run in map(load_run, runs) if run.config.process.family != wanted]
-    return f"studies runs trained on a {wanted}, and {other[0]} was not" if other else ""
+    other = [run.name for run in map(load_run, runs) if page.family not in (run.family, ANY)]
+    return f"studies runs trained on a {page.family}, and {other[0]} was not" if other else ""
 
 
-def studied_runs(analysis: ModuleType, runs: Sequence[str]) -> Sequence[str]:
-    """Return the names or folders of the runs that an analysis studies: `runs`, or its own where there are none."""
-    return () if analysis.RUNS is None else runs or analysis.RUNS
+def studied_runs(page: Page, runs: Sequence[str]) -> Sequence[str]:
+    """Return the names or folders of the runs that a page studies: `runs`, or its own where there are none."""
+    return () if page.family is None else runs or page.runs
 
 
 def command_line() -> str:
@@ -146,16 +167,15 @@ def command_line() -> str:
     return "mechbp " + " ".join(sys.argv[1:])
 
 
-def analyse(analysis: ModuleType, study: Study, command: str | None = None) -> Document:
-    """Run an analysis and return its document with provenance; the analysis gives slug, title, lead, claims and sections.
-
-    `command` is what the user typed, where that was in another process.
-    """
+def analyse(name: str, study: Study, command: str | None = None) -> Document:
+    """Make the page `name` and return its document with provenance; `command` is what the user typed in another process."""
     import torch
 
-    started, utc = time.monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    page = load_page(name)
+    started = time.monotonic()
+    utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit, dirty = _git_state()
-    content: dict[str, Any] = analysis.analyse(study)
+    claims, sections = page.study(study)
     provenance = Provenance(
         command=command or command_line(),
         utc=utc,
@@ -168,49 +188,28 @@ def analyse(analysis: ModuleType, study: Study, command: str | None = None) -> D
         seeds={"study": study.seed},
         runs={run.name: _describe(run) for run in study.runs},
     )
-    return Document(provenance=provenance, **content)
+    return _document(name, page, claims, sections, provenance)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise InputError unless pages can be written to `folder`, before anything is computed; create nothing."""
-    try:
-        if folder.is_dir():
-            for source in sorted(folder.glob("*.json")):
-                load(source)
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        usable = existing.is_dir() and os.access(existing, os.W_OK)
-        folder.resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        usable = False
-    if not usable:
-        raise InputError(f"--out: cannot write to {str(folder)!r:.200}. Choose a folder that can be written to or created.")
+def merged(name: str, parts: Sequence[Document]) -> Document:
+    """Return the page of all runs from the pages of each, in their order; seconds add up."""
+    page = load_page(name)
+    claims = {claim.id: claim for part in parts for claim in part.claims}
+    sections = {section.id: section for part in parts for section in part.sections}
+    first = parts[0].provenance
+    provenance = replace(
+        first,
+        utc=min(part.provenance.utc for part in parts),
+        wall_s=sum(part.provenance.wall_s for part in parts),
+        runs={run: told for part in parts for run, told in part.provenance.runs.items()},
+    )
+    return _document(name, page, list(claims.values()), list(sections.values()), provenance)
 
 
-def write_documents(documents: list[Document], folder: Path) -> list[Path]:
-    """Write each document's JSON and page, and the index over all documents of the folder; return all pages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for document in documents:
-        atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
-    return render_folder(folder, [document.slug for document in documents])
-
-
-def render_folder(folder: Path, changed: Collection[str] | None = None) -> list[Path]:
-    """Rebuild the pages of a folder from the JSON beside them, byte for byte the same each time; return all pages.
-
-    With `changed` slugs just these, those that are missing, and the index.
-    """
-    sources = sorted(folder.glob("*.json"))
-    if not sources:
-        raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
-    documents = [load(source) for source in sources]
-    pages = [folder / f"{document.slug}.html" for document in documents]
-    for page, document in zip(pages, documents, strict=True):
-        if changed is None or document.slug in changed or not page.exists():
-            atomic_write(page, render(document).encode())
-    atomic_write(folder / "index.html", render_index(documents).encode())
-    return [*pages, folder / "index.html"]
+def _document(name: str, page: Page, claims: Sequence[Claim], sections: Sequence[Section], provenance: Provenance) -> Document:
+    held = sum(claim.verdict == "holds" for claim in claims)
+    lead = f"{held} of {len(claims)} claims hold. {page.lead}"
+    return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance)
 
 
 def _describe(run: Run) -> dict[str, object]:

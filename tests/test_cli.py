@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_runs import write_run
+from tiny_pages import write_page
 
 from mechbp import cli, study
 from mechbp.models.training import train
@@ -231,7 +232,7 @@ def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeyp
 
 
 def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, workplace, capsys, monkeypatch):
-    (workplace.parent / "analyses" / "any.py").write_text("RUNS = ()\ndef analyse(study): raise AssertionError('computed')\n")
+    write_page(workplace.parent / "analyses", "any", "raise AssertionError('computed')")
     other = shutil.copytree(trained, workplace / "b" / trained.name)
     before = listing(workplace.parent)
     for second in (other, trained):
@@ -242,10 +243,8 @@ def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, w
 
 
 def test_finished_analyses_outlast_one_that_is_refused(trained, workplace, capsys, monkeypatch):
-    content = '{"slug": "first", "title": "T", "lead": "L", "claims": (), "sections": ()}'
-    (workplace.parent / "analyses" / "first.py").write_text(f"RUNS = ()\ndef analyse(study): return {content}\n")
-    refusing = "from mechbp.errors import InputError\nRUNS = ()\ndef analyse(study): raise InputError('no such thing')\n"
-    (workplace.parent / "analyses" / "second.py").write_text(refusing)
+    write_page(workplace.parent / "analyses", "first")
+    write_page(workplace.parent / "analyses", "second", "raise InputError('no such thing')")
     code, out, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "pages")
     assert code == 2 and "no such thing" in err and out == ""
     assert {path.name for path in Path("pages").iterdir()} == {"first.json", "first.html", "index.html"}
@@ -253,10 +252,8 @@ def test_finished_analyses_outlast_one_that_is_refused(trained, workplace, capsy
 
 
 def test_an_analysis_that_studies_no_run_is_told_apart(trained, workplace, capsys, monkeypatch):
-    content = '{{"slug": "{0}", "title": str([r.name for r in study.runs]), "lead": "L", "claims": (), "sections": ()}}'
-    for name, runs in (("alone", None), ("usual", (str(trained),))):
-        text = f"RUNS = {runs!r}\ndef analyse(study): return {content.format(name)}\n"
-        (workplace.parent / "analyses" / f"{name}.py").write_text(text)
+    write_page(workplace.parent / "analyses", "alone", family=None)
+    write_page(workplace.parent / "analyses", "usual", runs=(str(trained),))
     code, out, err = call(capsys, monkeypatch, "report", "alone", "--run", str(trained), "--out", "pages")
     assert (code, out) == (2, "") and "report: alone studies no trained run, so --run does not apply to it." in err
     check_refusal(code, err, "alone")
@@ -264,11 +261,11 @@ def test_an_analysis_that_studies_no_run_is_told_apart(trained, workplace, capsy
     assert call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "theirs")[0] == 0
     assert {path.name for path in Path("theirs").glob("*.json")} == {"usual.json"}
     assert call(capsys, monkeypatch, "report", "--out", "all")[0] == 0
-    titles = {path.stem: json.loads(path.read_text())["title"] for path in Path("all").glob("*.json")}
-    assert titles == {"alone": "[]", "usual": "['own']"}
-    (workplace.parent / "analyses" / "usual.py").unlink()
+    runs = {path.stem: list(json.loads(path.read_text())["provenance"]["runs"]) for path in Path("all").glob("*.json")}
+    assert runs == {"alone": [], "usual": ["own"]}
+    (workplace.parent / "analyses" / "usual" / "page.py").unlink()
     code, _, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "none")
-    assert code == 2 and "no analysis here studies these runs" in err and not Path("none").exists()
+    assert code == 2 and "no page here studies these runs" in err and not Path("none").exists()
 
 
 @pytest.mark.parametrize(

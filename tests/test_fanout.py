@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from small_runs import Child, products, write_run
 from test_cli import call, check_refusal, listing
+from tiny_pages import write_page
 
 from mechbp import cli, fanout, jobs, study
 from mechbp.models.checkpoint import load_checkpoint
@@ -88,15 +89,11 @@ def test_without_dask_the_error_says_what_to_install(three, capsys, monkeypatch)
 
 
 def test_a_page_made_by_a_job_has_the_same_content_and_the_command_that_was_typed(tmp_path, alone, monkeypatch):
-    script = '"""Tiny."""\nRUNS = ("tiny",)\n\ndef analyse(study):\n    number = int(study.rng("a").integers(1000))\n'
-    script += (
-        '    return {"slug": "tiny", "title": f"{number} {study.runs[0].name}", "lead": "x", "claims": (), "sections": ()}\n'
-    )
-    (tmp_path / "tiny.py").write_text(script)
+    write_page(tmp_path, "tiny", runs=("tiny",))
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
-    here = study.analyse(study.load_analysis("tiny"), study.Study((load(alone),), True, lambda text: None))
+    here = study.analyse("tiny", study.Study((load(alone),), True, lambda text: None))
     told = json.loads(jobs._analyse(lambda: None, "tiny", [str(alone)], True, 1, "mechbp report tiny"))
-    assert told["title"] == here.title and told["provenance"]["command"] == "mechbp report tiny"
+    assert told["sections"][0]["text"] == list(here.sections[0].text) and told["provenance"]["command"] == "mechbp report tiny"
     assert told["provenance"]["runs"] == here.provenance.runs
     monkeypatch.chdir(tmp_path)
     shutil.copytree(alone, tmp_path / "checkpoints" / "tiny")
@@ -105,13 +102,13 @@ def test_a_page_made_by_a_job_has_the_same_content_and_the_command_that_was_type
 
 
 def test_a_job_for_an_analysis_that_studies_no_run_looks_for_none(tmp_path, monkeypatch):
-    content = '{"slug": "alone", "title": str(study.runs), "lead": "x", "claims": (), "sections": ()}'
-    (tmp_path / "alone.py").write_text(f"RUNS = None\n\ndef analyse(study):\n    return {content}\n")
+    write_page(tmp_path, "alone", family=None)
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
     cluster = Written(1, "tcp://127.0.0.1:1", 1)
     assert not list(jobs.analyse_all(["alone"], [], True, "x", cluster))
     for folders in (None, cluster.__dict__["jobs"][0][1]):
-        assert json.loads(jobs._analyse(lambda: None, "alone", folders, True, 1, "x"))["title"] == "()"
+        told = json.loads(jobs._analyse(lambda: None, "alone", folders, True, 1, "x"))
+        assert " [] " in told["sections"][0]["text"][0]
 
 
 class Written(jobs.Fan):
@@ -132,6 +129,25 @@ def test_the_page_that_took_longest_starts_first_and_each_job_knows_its_runs(alo
     assert here.__dict__["jobs"] == [("tree_beyond", [str(alone.resolve())])]
     assert not list(jobs.analyse_all(names[:1], [], True, "x", cluster))  # a worker may stand in another folder
     assert all(Path(folder).is_absolute() for folder in cluster.__dict__["jobs"][0][1])
+
+
+def test_runs_that_are_studied_one_by_one_have_a_job_each_and_one_page(tmp_path, alone, monkeypatch):
+    write_page(tmp_path, "tiny", runs=("own", "other"), by_run=True)
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
+    fan = Written(2, None, 1)
+    assert not list(jobs.analyse_all(["tiny"], [], True, "x", fan))
+    assert fan.__dict__["jobs"] == [("tiny", ["own"]), ("tiny", ["other"])]
+    twin = shutil.copytree(alone, tmp_path / "twin")
+    (document,) = jobs.analyse_all(["tiny"], [str(alone), str(twin)], True, "x", Here(2, None, 1))
+    assert list(document.provenance.runs) == [alone.name, "twin"] and len(document.sections) == 1
+
+
+class Here(jobs.Fan):
+    """Runs the jobs one after the other in this process, the last one first."""
+
+    def outcomes(self, work, jobs, *, storing):
+        for index in reversed(range(len(jobs))):
+            yield fanout.Outcome(index, 0.0, work(lambda: None, *jobs[index]))
 
 
 def test_how_long_a_page_took_is_read_from_its_record(tmp_path, monkeypatch):

@@ -7,29 +7,20 @@ from dataclasses import replace
 
 import pytest
 from small_runs import write_run
+from tiny_pages import write_page
 
 from mechbp import study
 from mechbp.errors import InputError
 from mechbp.models.runs import load
 from mechbp.models.training import train
-
-SCRIPT = '''"""A tiny analysis."""
-from mechbp.report.document import Section
-RUNS = ("tiny",)
-def analyse(study):
-    study.stage("looking")
-    number = study.rng("a").integers(1000)
-    return {"slug": "tiny", "title": "Tiny", "lead": "A number.", "claims": (),
-            "sections": (Section("one", "One", (f"The number is {number}; size {study.size(10, 2)}.",)),)}
-'''
+from mechbp.report import folder as report_folder
 
 
 @pytest.fixture
 def analyses(tmp_path, monkeypatch):
     folder = tmp_path / "analyses"
-    folder.mkdir()
-    (folder / "tiny.py").write_text(SCRIPT)
-    (folder / "_private.py").touch()
+    write_page(folder, "tiny", runs=("tiny",))
+    (folder / "shared").mkdir()
     monkeypatch.setattr(study, "analyses_root", lambda: folder)
     return folder
 
@@ -42,17 +33,34 @@ def run(tmp_path_factory):
 
 
 def studied(run, *, quick=True):
-    return study.analyse(study.load_analysis("tiny"), study.Study((run,), quick, lambda text: None))
+    return study.analyse("tiny", study.Study((run,), quick, lambda text: None))
 
 
 def test_analyses_are_found_by_name(analyses):
-    assert study.analysis_names() == ["tiny"]
-    assert study.load_analysis("tiny").RUNS == ("tiny",)
-    with pytest.raises(InputError, match=re.escape("no analysis 'nope'; there are: tiny.")):
-        study.load_analysis("nope")
+    assert study.page_names() == ["tiny"]
+    assert study.load_page("tiny").runs == ("tiny",)
+    with pytest.raises(InputError, match=re.escape("no page 'nope'; there are: tiny.")):
+        study.load_page("nope")
     for name in ("../tiny", "tiny.py\0", "", "/etc/passwd"):
         with pytest.raises(InputError, match="is not a valid name"):
-            study.load_analysis(name)
+            study.load_page(name)
+
+
+def test_a_script_that_registers_no_page_is_refused(analyses):
+    (analyses / "tiny" / "page.py").write_text("PAGE = {'title': 'Tiny'}\n")
+    with pytest.raises(InputError, match="registers no page, got PAGE = {'title': 'Tiny'}"):
+        study.load_page("tiny")
+
+
+def test_a_page_of_several_runs_is_that_of_each_run_side_by_side(analyses, run):
+    other = replace(run, name="other")
+    whole = study.analyse("tiny", study.Study((run, other), True, lambda text: None))
+    parts = [study.analyse("tiny", study.Study((one,), True, lambda text: None)) for one in (run, other)]
+    parts[1] = replace(parts[1], sections=tuple(replace(section, id="two") for section in parts[1].sections))
+    merged = study.merged("tiny", [*parts, parts[0]])
+    assert merged.provenance.runs == whole.provenance.runs and (merged.slug, merged.lead) == (whole.slug, whole.lead)
+    assert merged.sections == (*parts[0].sections, *parts[1].sections), "what several parts bring alike is kept once"
+    assert merged.provenance.wall_s == pytest.approx(sum(part.provenance.wall_s for part in (*parts, parts[0])))
 
 
 def test_provenance_names_run_versions_and_seed(analyses, run):
@@ -68,27 +76,27 @@ def test_provenance_names_run_versions_and_seed(analyses, run):
 def test_equal_seeds_give_equal_content_and_quick_changes_sizes_only(analyses, run):
     first, again, full = studied(run), studied(run), studied(run, quick=False)
     assert first.sections == again.sections
-    assert first.sections[0].text[0].replace("size 2", "size 10") == full.sections[0].text[0]
+    assert first.sections[0].text[0].replace(" 2", " 10") == full.sections[0].text[0]
 
 
 def test_pages_are_rebuilt_byte_for_byte_from_the_json(analyses, run, tmp_path):
     folder = tmp_path / "out" / "deep"
-    pages = study.write_documents([studied(run)], folder)
+    pages = report_folder.write_documents([studied(run)], folder)
     assert {page.name for page in pages} == {"tiny.html", "index.html"}
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(before) == {"tiny.html", "index.html", "tiny.json"}
     (folder / "tiny.html").unlink()
-    study.render_folder(folder)
+    report_folder.render_folder(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert json.loads(before["tiny.json"])["slug"] == "tiny"
 
 
 def test_a_new_page_leaves_the_others_as_they_are_but_restores_what_is_missing(analyses, run, tmp_path):
     first = studied(run)
-    study.write_documents([first, replace(first, slug="other"), replace(first, slug="lost")], tmp_path)
+    report_folder.write_documents([first, replace(first, slug="other"), replace(first, slug="lost")], tmp_path)
     (tmp_path / "other.html").write_text("untouched")
     (tmp_path / "lost.html").unlink()
-    pages = study.write_documents([replace(first, title="A new title")], tmp_path)
+    pages = report_folder.write_documents([replace(first, title="A new title")], tmp_path)
     assert {page.name for page in pages} == {"tiny.html", "other.html", "lost.html", "index.html"}
     assert (tmp_path / "other.html").read_text() == "untouched" and (tmp_path / "lost.html").is_file()
     assert all("A new title" in (tmp_path / name).read_text() for name in ("tiny.html", "index.html"))
@@ -99,15 +107,15 @@ def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_pat
     (tmp_path / "loop").symlink_to("loop")
     for bad in ("file", "file/below", "loop", "x" * 300, "a\0b"):
         with pytest.raises(InputError, match="--out: cannot write to"):
-            study.check_folder(tmp_path / bad)
+            report_folder.check_folder(tmp_path / bad)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "package.json").write_text("{}")
     with pytest.raises(InputError, match="package.json"):
-        study.check_folder(tmp_path / "theirs")
-    study.check_folder(tmp_path / "new" / "deep")
+        report_folder.check_folder(tmp_path / "theirs")
+    report_folder.check_folder(tmp_path / "new" / "deep")
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="holds no .*json to render"):
-        study.render_folder(tmp_path)
+        report_folder.render_folder(tmp_path)
 
 
 def test_reports_do_not_make_the_source_dirty(tmp_path, monkeypatch):

@@ -20,10 +20,9 @@ from analyses.belief_geometry.thresholds import thresholds_of
 from analyses.shared.prefix_corpus import Corpus, unsuitable
 from mechbp.models.verify import Check
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = ("mess3-s24", "rrxor-s24")
-PROCESS = "chain"
 LENGTH, QUICK_LENGTH = 10, 7
 
 
@@ -33,8 +32,8 @@ def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
         yield from thresholds_of(study, Corpus.of(run, LENGTH))
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     claim, machines = study_machines()
     claims, sections = [claim], [machines]
     for run in study.runs:
@@ -46,13 +45,17 @@ def analyse(study: Study) -> dict[str, object]:
         used, writing = study_writing(study, corpus)
         claims += [*emergence_claims(grown), *reading_claims(reading), distance_claim(apart), *used]
         sections += [emergence_section(grown), reading_section(reading), distance_section(apart), writing]
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "belief_geometry",
-        "title": "Does the model hold the exact belief, and answer from it?",
-        "lead": f"{held} of {len(claims)} claims hold. Transformers trained on hidden Markov models are held against the "
-        "exact filter: what can be read from them, how much of that needs training, and whether writing one word's belief into "
-        "another's run moves the answer as exact inference says.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
+
+
+PAGE = Page(
+    title="Does the model hold the exact belief, and answer from it?",
+    lead="Transformers trained on hidden Markov models are held against the "
+    "exact filter: what can be read from them, how much of that needs training, and whether writing one word's belief into "
+    "another's run moves the answer as exact inference says.",
+    runs=RUNS,
+    family="chain",
+    study=study_page,
+    thresholds=thresholds,
+    by_run=True,
+)

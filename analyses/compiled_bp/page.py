@@ -22,16 +22,14 @@ from analyses.compiled_bp.trace import walk
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
-RUNS = None
-"""The models are built, not trained."""
 EXAMPLE = [3, 2, 1, 0, 2, 4, 4, 2, 3, 0, 1, 3, 2, 2, 0, 1]
 """A sequence of the paper grammar, leaves 5 and 6 masked."""
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     compiled = compile_bp(FilteredTree(grammar(4), 4))
     parts = [study_construction(study, compiled), study_accuracy(study), study_relu(study)]
     parts += [part(study, compiled) for part in (study_probes, study_flow, study_causal)]
@@ -39,15 +37,7 @@ def analyse(study: Study) -> dict[str, object]:
     claims = [claim for found, _ in parts for claim in found]
     claims.sort(key=lambda claim: claim.id != "compiled-exact")
     construction, *others = (section for _, section in parts)
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "compiled_bp",
-        "title": "A transformer that is belief propagation",
-        "lead": f"{held} of {len(claims)} claims hold. This model was built by hand, so what it computes, where, and what it "
-        "reads is known: it is the ground truth on which the methods of the other pages are judged here.",
-        "claims": tuple(claims),
-        "sections": (construction, _walk_section(compiled), *others),
-    }
+    return claims, (construction, _walk_section(compiled), *others)
 
 
 def _walk_section(compiled: CompiledBP) -> Section:
@@ -58,3 +48,13 @@ def _walk_section(compiled: CompiledBP) -> Section:
         "`" + "\n".join(lines) + "`",
     )
     return Section("walk", "One sequence through two blocks", text)
+
+
+PAGE = Page(
+    title="A transformer that is belief propagation",
+    lead="This model was built by hand, so what it computes, where, and what it "
+    "reads is known: it is the ground truth on which the methods of the other pages are judged here.",
+    runs=(),
+    family=None,
+    study=study_page,
+)

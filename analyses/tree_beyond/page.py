@@ -11,14 +11,14 @@ from analyses.tree_beyond.claims import claims_of
 from analyses.tree_beyond.figures import figures_of
 from analyses.tree_beyond.measurements import picture
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = ("tree-mlm-k0-exact", "tree-mlm-ambiguous", "tree-mlm-d5", "tree-mlm-q8")
 """The first is what the others are held against."""
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     masked = [run for run in study.runs if run.config.objective.task == "masked"]
     pictures = [picture(study, run) for run in masked]
     sections, claims = [], []
@@ -37,12 +37,13 @@ def analyse(study: Study) -> dict[str, object]:
     if left_out:
         reason = f"{', '.join(left_out)}: this page compares masked models"
         sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "tree_beyond",
-        "title": "Does the picture hold beyond the paper?",
-        "lead": f"{held} of {len(claims)} claims hold in every run. Each change to grammar or tree has one run, so what differs "
-        "may be the change or the run.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
+
+
+PAGE = Page(
+    title="Does the picture hold beyond the paper?",
+    lead="Each change to grammar or tree has one run, so what differs may be the change or the run.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+)

@@ -19,7 +19,7 @@ from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import estimate, listed, points
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 from mechbp.theory.tree.oracle_table import OracleTable, oracle_table
 
 RUNS = ("tree-mlm-k0", "tree-root-k0")
@@ -45,20 +45,14 @@ class Comparison:
     answers: np.ndarray
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     sections, claims = [], []
     for run in study.runs:
         run_claims, run_sections = _study_run(study, run)
         claims += run_claims
         sections += run_sections
-    return {
-        "slug": "tree_inference",
-        "title": "Does the network compute the exact answer?",
-        "lead": _lead(claims),
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
 
 
 def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
@@ -348,9 +342,12 @@ def _nearest_by_mean(oracles: list[Agreement]) -> int:
     return min(range(len(oracles)), key=lambda k: float(oracles[k].kl_model_to_bp_nats.mean))
 
 
-def _lead(claims: list[Claim]) -> str:
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return (
-        f"{held} of {len(claims)} claims hold. Models are compared with exact belief propagation on held-out sequences, in "
-        "eval mode, every number with a 95 % bootstrap interval over sequences and a control beside it."
-    )
+PAGE = Page(
+    title="Does the network compute the exact answer?",
+    lead="Models are compared with exact belief propagation on held-out sequences, in eval mode, every number with a 95 % "
+    "bootstrap interval over sequences and a control beside it.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+    by_run=True,
+)

@@ -13,13 +13,13 @@ from analyses.tree_levels.attention import study_looking
 from analyses.tree_levels.end_probes import study_first_and_last
 from analyses.tree_levels.groups import families
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = (*(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range(5)), "tree-mlm-k0-exact")
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     sections, claims = [], []
     for family in families(study.runs):
         parts = (study_answers, study_looking, study_ancestors, study_first_and_last)
@@ -31,12 +31,14 @@ def analyse(study: Study) -> dict[str, object]:
     if skipped:
         reason = f"{', '.join(skipped)}: filter levels are compared for masked and root models"
         sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "tree_levels",
-        "title": "Does a model become the oracle of its own data?",
-        "lead": f"{held} of {len(claims)} claims hold. Models that differ only in the filter level of their training data are "
-        "held against belief propagation of that level, on their own data and on all others.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
+
+
+PAGE = Page(
+    title="Does a model become the oracle of its own data?",
+    lead="Models that differ only in the filter level of their training data are "
+    "held against belief propagation of that level, on their own data and on all others.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+)

@@ -15,13 +15,13 @@ from analyses.tree_mechanism.interchange import study_interchange
 from analyses.tree_mechanism.patching import study_patching
 from analyses.tree_mechanism.probes import study_probes
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = ("tree-mlm-k0", "tree-root-k0")
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     sections, claims = [], []
     for run in study.runs:
         if run.config.objective.task == "next-token":
@@ -36,13 +36,16 @@ def analyse(study: Study) -> dict[str, object]:
             part_claims, section = part(study, run)
             claims += part_claims
             sections.append(section)
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "tree_mechanism",
-        "title": "Where and how does the network compute it?",
-        "lead": f"{held} of {len(claims)} claims hold. Probes say what can be read where; writing a message into a run, and "
-        "erasing it, say which of what can be read is used; patching says what flows where, and replacing attention patterns "
-        "says what the attention is needed for.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
+
+
+PAGE = Page(
+    title="Where and how does the network compute it?",
+    lead="Probes say what can be read where; writing a message into a run, and "
+    "erasing it, say which of what can be read is used; patching says what flows where, and replacing attention patterns "
+    "says what the attention is needed for.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+    by_run=True,
+)

@@ -18,7 +18,7 @@ from mechbp.errors import MechbpError
 from mechbp.models.runs import Run, load, run_names
 from mechbp.report.document import Claim, Section
 from mechbp.report.parts import reason
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = tuple(name for name in run_names() if name.startswith(("samples-", "tuned-")))
 
@@ -26,8 +26,8 @@ Key = tuple[int, int, str]
 """Filter level, number of blocks, and the run that training started from."""
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     runs = [run for run in study.runs if run.config.training.training_set and run.config.objective.task == "root"]
     if runs:  # one process but for its filter level, that of the lowest level
         process = min((run.config.process for run in runs), key=lambda config: config.filter_level)
@@ -37,15 +37,7 @@ def analyse(study: Study) -> dict[str, object]:
     if left_out or not runs:
         why = "this page compares root models on fixed training sets, of one process but for its filter level"
         sections.append(Section("skipped", "Runs left out", (), (), "skipped", f"{', '.join(left_out) or 'no run given'}: {why}"))
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "tree_samples",
-        "title": "How many sequences does it take?",
-        "lead": f"{held} of {len(claims)} claims hold. {len(runs)} root models, each trained on a fixed set of sequences and "
-        "stopped early, on sets of growing size.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
 
 
 def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section]]:
@@ -107,3 +99,12 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         if others:
             notes.append(f"For most runs {what} is {usual:g}; for the others: {', '.join(others)}.")
     return notes
+
+
+PAGE = Page(
+    title="How many sequences does it take?",
+    lead="Root models, each trained on a fixed set of sequences and stopped early, on sets of growing size.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+)

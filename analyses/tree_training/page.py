@@ -10,7 +10,7 @@ from __future__ import annotations
 from analyses.tree_training.ladder import study_ladder
 from analyses.tree_training.trajectory import study_trajectory
 from mechbp.report.document import Section
-from mechbp.study import Study
+from mechbp.study import Findings, Page, Study
 
 RUNS = (
     *(f"tree-mlm-k0{variant}" for variant in ("", "-s1", "-s2", "-g1", "-single")),
@@ -20,8 +20,8 @@ DENSE = 20
 """A run with at least this many stored steps is watched; where no run of a task has as many, the one with the most is."""
 
 
-def analyse(study: Study) -> dict[str, object]:
-    """Return the content of the page."""
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
     sections, claims = [], []
     for task in ("masked", "root"):
         runs = [run for run in study.runs if run.config.objective.task == task]
@@ -40,12 +40,13 @@ def analyse(study: Study) -> dict[str, object]:
     if left_out:
         reason = f"{', '.join(left_out)}: no training curve, or a task without a ladder of oracles"
         sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    held = sum(claim.verdict == "holds" for claim in claims)
-    return {
-        "slug": "tree_training",
-        "title": "In which order does training find the hierarchy?",
-        "lead": f"{held} of {len(claims)} claims hold. Along training, models are held against the oracles of every filter "
-        "level: each knows the tree up to one level only.",
-        "claims": tuple(claims),
-        "sections": tuple(sections),
-    }
+    return claims, sections
+
+
+PAGE = Page(
+    title="In which order does training find the hierarchy?",
+    lead="Along training, models are held against the oracles of every filter level: each knows the tree up to one level only.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+)

@@ -47,7 +47,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize(("name", "analysis"), LACKS)
 def test_only_what_cannot_be_computed_is_left_out(name, analysis, runs, monkeypatch):
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 300))
-    document = study.analyse(study.load_analysis(analysis), study.Study((runs[name],), True, lambda text: None))
+    document = study.analyse(analysis, study.Study((runs[name],), True, lambda text: None))
     missing = {part.id: part.reason for part in (*document.sections, *document.figures) if part.status != "done"}
     assert list(missing) == list(LACKS[name, analysis])
     for part, reason in LACKS[name, analysis].items():
@@ -59,8 +59,7 @@ def test_only_what_cannot_be_computed_is_left_out(name, analysis, runs, monkeypa
 
 def test_attention_only_models_are_probed_where_their_stream_is(runs, monkeypatch):
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 300))
-    mechanism = study.load_analysis("tree_mechanism")
-    document = study.analyse(mechanism, study.Study((runs["attention-only"],), True, lambda text: None))
+    document = study.analyse("tree_mechanism", study.Study((runs["attention-only"],), True, lambda text: None))
     figures = {figure.id: figure.data for figure in document.figures}
     assert figures["fig-attention-only-probe-upward"]["rows"] == ["embedding", "block 1 output"]
     assert np.isfinite(figures["fig-attention-only-probe-upward"]["panels"][0]["values"]).all()

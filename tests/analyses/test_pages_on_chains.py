@@ -46,7 +46,7 @@ def document(request, runs):
     chosen = tuple(runs[name] for name in STUDIED[request.param])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study.Study, "size", lambda self, full, quick: min(quick, 64))
-        return study.analyse(study.load_analysis(request.param), study.Study(chosen, True, lambda text: None))
+        return study.analyse(request.param, study.Study(chosen, True, lambda text: None))
 
 
 def test_documents_survive_the_round_trip(document):
@@ -89,9 +89,10 @@ def test_seeds_stand_side_by_side(document):
 @pytest.mark.parametrize(("analysis", "names"), STUDIED.items())
 def test_thresholds_are_printed_for_every_run_on_the_published_settings(analysis, names, runs, monkeypatch):
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 64))
-    module = study.load_analysis(analysis)
+    page = study.load_page(analysis)
+    assert page.thresholds is not None
     chosen = tuple(runs[name] for name in names if name != "parity" or analysis == "belief_geometry")
-    found = list(module.thresholds(study.Study(chosen, True, lambda text: None)))
+    found = list(page.thresholds(study.Study(chosen, True, lambda text: None)))
     assert {run for run, _ in found} == {run.name for run in chosen}
     verdicts = {(run, check.what): check.verdict for run, check in found}
     assert set(verdicts.values()) == {"pass", "short"}  # some lie in the process or the architecture, others need training
@@ -104,10 +105,14 @@ def test_thresholds_are_printed_for_every_run_on_the_published_settings(analysis
 
 
 def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, capsys):
-    held = SimpleNamespace(RUNS=("one",), thresholds=lambda study: [(study.runs[0].name, Check.of("R² >= 1", "0.5", False))])
-    analyses = {"held": held, "absent": SimpleNamespace(RUNS=("two",), thresholds=None), "free": SimpleNamespace(RUNS=())}
-    monkeypatch.setattr("mechbp.study.analysis_names", lambda: list(analyses))
-    monkeypatch.setattr("mechbp.study.load_analysis", analyses.get)
+    held = SimpleNamespace(runs=("one",), thresholds=lambda study: [(study.runs[0].name, Check.of("R² >= 1", "0.5", False))])
+    analyses = {
+        "held": held,
+        "absent": SimpleNamespace(runs=("two",), thresholds=list),
+        "free": SimpleNamespace(runs=(), thresholds=None),
+    }
+    monkeypatch.setattr("mechbp.study.page_names", lambda: list(analyses))
+    monkeypatch.setattr("mechbp.study.load_page", analyses.get)
     monkeypatch.setattr("mechbp.models.runs.run_names", lambda: ["one"])
     monkeypatch.setattr("mechbp.models.runs.load", lambda name: SimpleNamespace(name=name, folder=None))
     monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
@@ -122,7 +127,7 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
 @pytest.mark.parametrize("analysis", STUDIED)
 def test_only_what_cannot_be_studied_is_left_out(analysis, name, runs, monkeypatch):
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 64))
-    document = study.analyse(study.load_analysis(analysis), study.Study((runs[name],), True, lambda text: None))
+    document = study.analyse(analysis, study.Study((runs[name],), True, lambda text: None))
     skipped = {section.id: section.reason for section in document.sections if section.status != "done"}
     reason = ODD[name].get(analysis)
     assert list(skipped) == ([f"skipped-{name}"] if reason else []) and all(reason in text for text in skipped.values())

@@ -42,7 +42,7 @@ def document(request, runs):
     """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study.Study, "size", lambda self, full, quick: min(quick, max(24, min(150, quick // 4))))
-        return study.analyse(study.load_analysis(request.param), study.Study(runs, True, lambda text: None))
+        return study.analyse(request.param, study.Study(runs, True, lambda text: None))
 
 
 def test_documents_survive_the_round_trip(document):

@@ -26,7 +26,7 @@ def studied():
     """The page on samples of 8 sequences; more only where `--quick` needs them for a fit."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(study.Study, "size", lambda self, full, quick: quick if quick > 250 else min(quick, 8))
-        return study.analyse(study.load_analysis("compiled_bp"), study.Study((), True, lambda text: None))
+        return study.analyse("compiled_bp", study.Study((), True, lambda text: None))
 
 
 def test_the_document_is_sound_and_says_what_is_so():
@@ -41,7 +41,7 @@ def is_sound(document):
     survives_the_round_trip(document)
     claims_have_evidence(document)
     figures_can_be_drawn(document)
-    assert document.provenance.runs == {} and study.load_analysis("compiled_bp").RUNS is None
+    assert document.provenance.runs == {} and study.load_page("compiled_bp").family is None
 
 
 def every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document):

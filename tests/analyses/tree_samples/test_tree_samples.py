@@ -51,7 +51,7 @@ def sets(tmp_path_factory):
 
 def test_training_sets_of_growing_size(sets, monkeypatch):
     monkeypatch.setattr(transfer, "FROZEN_SIZES", (32, 64))
-    page = study.analyse(study.load_analysis("tree_samples"), study.Study(sets, True, lambda text: None))
+    page = study.analyse("tree_samples", study.Study(sets, True, lambda text: None))
     assert {c.id for c in page.claims} == {f"samples-{part}" for part in ("optimum", "order", "blocks", "transfer")}
     for check in (claims_have_evidence, figures_can_be_drawn, survives_the_round_trip):
         check(page)
@@ -69,7 +69,7 @@ def test_training_sets_of_growing_size(sets, monkeypatch):
 def test_runs_that_cannot_be_compared_are_named(sets):
     tuned = [run for run in sets if run.name.startswith("tuned")]
     alien = replace(sets[1], name="alien", config=replace(sets[1].config, process=replace(sets[1].config.process, sigma=2.0)))
-    page = study.analyse(study.load_analysis("tree_samples"), study.Study((*tuned, alien), True, lambda text: None))
+    page = study.analyse("tree_samples", study.Study((*tuned, alien), True, lambda text: None))
     missing = {section.id: section.reason for section in page.sections}
     assert set(missing) == {"transfer", "skipped"} and not page.claims
     assert missing["transfer"].startswith("no run of the same size from random weights")
@@ -129,4 +129,4 @@ def test_how_many_sequences_a_curve_needs():
 def test_two_runs_of_one_size_and_seed_are_refused(sets):
     twins = [run for run in sets if run.name == "k0-p16-s0"] + [replace(sets[1], name="twin")]
     with pytest.raises(InputError, match="k0-p16-s0 and twin both have training_set 16 and seed 0"):
-        study.analyse(study.load_analysis("tree_samples"), study.Study(tuple(twins), True, lambda text: None))
+        study.analyse("tree_samples", study.Study(tuple(twins), True, lambda text: None))
