@@ -46,13 +46,13 @@ def _steps(direction: float) -> Callable[[Value], bool]:
 def _reduced(reduce: Callable[[Value], Any], several: np.ufunc | None = None) -> Callable[..., Any]:
     """`reduce` of one list, NaN of an empty one; of several arguments entry by entry."""
 
-    def compute(*given: Value) -> Any:
-        if len(given) > 1 and several is not None:
-            result = given[0]
-            for other in given[1:]:
+    def compute(first: Value, *others: Value) -> Any:
+        if others and several is not None:
+            result: Any = first
+            for other in others:
                 result = several(result, other)
             return result
-        return reduce(given[0]) if given[0].size else np.nan
+        return reduce(first) if first.size else np.nan
 
     return compute
 
