@@ -27,6 +27,19 @@ VERDICTS = {
     "short": "the sample is too small for a verdict: a quick run, or too few seeds",
 }
 """What each verdict means; shown where it stands."""
+KINDS = {
+    "reproduction": "a published statement, held against our models",
+    "method": "a check of our tools where the truth is known",
+    "new": "a finding of ours",
+    "expected to fail": "said to be false, or known to be: the page shows that it fails",
+}
+"""What each kind of claim means; shown where it stands."""
+FIXED = ("before", "after")
+"""Whether a criterion was fixed before or after the first recorded measurement."""
+MOVED = ("date", "commit", "what", "old", "new", "why", "verdicts")
+CRITERION = ("criterion", "rule", "kind", "fixed", "fixed_commit", "fixed_date", "numbers", "moved")
+"""The fields of a claim that its criterion gives."""
+REPLACED = ("run", "date", "commit", "changed", "why", "measured")
 STATUSES = ("done", "failed", "skipped", "not run")
 """What became of a part. Whatever is not `done` carries a reason and is shown, never dropped."""
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -115,10 +128,36 @@ class Claim(_Part):
     """`holds`, `partly`, `fails`, `not run` or `short`."""
     figure: str = ""
     """Id of the figure that shows it, if any."""
+    criterion: str = ""
+    """Key of the criterion in the page's criteria.toml that decided the verdict; "" where none did, and so for all below."""
+    rule: str = ""
+    """The criterion as a reader is shown it, thresholds in place, one line per verdict that has a rule."""
+    kind: str = ""
+    """One of KINDS."""
+    fixed: str = ""
+    """`before` or `after` the first recorded measurement."""
+    fixed_commit: str = ""
+    fixed_date: str = ""
+    """Commit and day (ISO 8601) of the criterion's present form."""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """What the rule is about: numbers, truth values, None, or flat lists of them."""
+    moved: tuple[dict[str, Any], ...] = ()
+    """How the criterion moved after a recording, oldest first, by the keys MOVED; verdicts: old and new, or none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _match(SLUG, self.id, "Claim.id")
+        if self.kind and self.kind not in KINDS:
+            raise InputError(f"claim {self.id}: unknown kind {self.kind!r}; choose from {', '.join(KINDS)}.")
+        if self.fixed not in ("", *FIXED):
+            raise InputError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r}.")
+        if not isinstance(self.numbers, dict):
+            raise InputError(f"claim {self.id}: numbers must be a dict, got {type(self.numbers).__name__}.")
+        object.__setattr__(self, "moved", _records(self.moved, MOVED, f"claim {self.id}: moved"))
+        for move in self.moved:
+            pair = move["verdicts"]
+            if not isinstance(pair, list) or len(pair) not in (0, 2) or any(verdict not in VERDICTS for verdict in pair):
+                raise InputError(f"claim {self.id}: moved: verdicts must be [old, new] or [], got {pair!r:.60}.")
         if self.verdict not in VERDICTS:
             raise InputError(f"claim {self.id}: unknown verdict {self.verdict!r}; choose from {', '.join(VERDICTS)}.")
 
@@ -164,6 +203,8 @@ class Document(_Part):
     sections: tuple[Section, ...]
     provenance: Provenance
     schema: int = SCHEMA
+    replaced: tuple[dict[str, Any], ...] = ()
+    """Earlier forms of the runs that the page uses, oldest first: run, date, commit, changed, why, measured."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.provenance, Provenance):
@@ -178,6 +219,7 @@ class Document(_Part):
         for name, cls in (("claims", Claim), ("sections", Section)):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             _instances(getattr(self, name), cls, f"document {self.slug}: {name}")
+        object.__setattr__(self, "replaced", _records(self.replaced, REPLACED, f"document {self.slug}: replaced"))
         _unique([claim.id for claim in self.claims], f"document {self.slug}: claim ids")
         _unique([section.id for section in self.sections], f"document {self.slug}: section ids")
         _unique([figure.id for figure in self.figures], f"document {self.slug}: figure ids")
@@ -195,7 +237,14 @@ class Document(_Part):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document as JSON values (dict, list, str, int, float, bool, None) in a fixed key order."""
-        return plain(asdict(self), f"document {self.slug}")
+        content = asdict(self)
+        for claim in content["claims"]:
+            if not any(claim[name] for name in CRITERION):  # a script's own claim needs no criterion
+                for name in CRITERION:
+                    del claim[name]
+        if not self.replaced:
+            del content["replaced"]
+        return plain(content, f"document {self.slug}")
 
 
 def summarize(claims: tuple[Claim, ...]) -> list[tuple[str, int]]:
@@ -216,12 +265,13 @@ def loads(text: str, where: str = "document") -> Document:
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}).") from None
     provenance = _build(Provenance, _take(tree, "provenance", where), where + ": provenance")
-    claims = tuple(_build(Claim, claim, where + ": claims") for claim in _list(tree, "claims", where))
+    claims = tuple(_build(Claim, _tupled(claim, "moved"), where + ": claims") for claim in _list(tree, "claims", where))
     sections = []
     for section in _list(tree, "sections", where):
         figures = tuple(_build(FigureData, figure, where + ": figures") for figure in _list(section, "figures", where))
         parts = {**section, "figures": figures, "text": tuple(_list(section, "text", where))}
         sections.append(_build(Section, parts, where + ": sections"))
+    tree = _tupled(tree, "replaced")
     return _build(Document, {**tree, "provenance": provenance, "claims": claims, "sections": tuple(sections)}, where)
 
 
@@ -298,6 +348,18 @@ def _instances(parts: Any, cls: type, where: str) -> None:
             raise InputError(f"{where}: expected {cls.__name__}, got {type(part).__name__}.")
 
 
+def _records(records: Any, keys: tuple[str, ...], where: str) -> tuple[dict[str, Any], ...]:
+    """Return records of exactly these keys as JSON values."""
+    if not isinstance(records, (list, tuple)):
+        raise InputError(f"{where}: expected a list, got {type(records).__name__}.")
+    for record in records:
+        check_keys(record, keys, (), where)
+        for key in sorted({*keys} - {"old", "new", "verdicts"}):
+            if not isinstance(record[key], str):
+                raise InputError(f"{where}: {key} must be text, got {record[key]!r:.60}.")
+    return tuple(plain(record, where) for record in records)
+
+
 def _unique(names: list[str], where: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -308,9 +370,16 @@ def _build(cls: type, mapping: Any, where: str) -> Any:
     if not isinstance(mapping, dict):
         raise InputError(f"{where}: expected an object, got {type(mapping).__name__}.")
     named = {item.name: item for item in fields(cls)}
-    required = {name for name, item in named.items() if cls.__dataclass_fields__[name].default is MISSING and name != "data"}
+    required = {name for name, item in named.items() if item.default is MISSING and item.default_factory is MISSING}
     check_keys(mapping, required, set(named) - required, where)
     return cls(**mapping)
+
+
+def _tupled(mapping: Any, key: str) -> Any:
+    """Return an object with the list under `key`, if there is one, as a tuple."""
+    if not isinstance(mapping, dict) or not isinstance(mapping.get(key), list):
+        return mapping
+    return {**mapping, key: tuple(mapping[key])}
 
 
 def _take(tree: Any, key: str, where: str) -> Any:

@@ -6,11 +6,12 @@ import base64
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
-from mechbp.report.document import VERDICTS
+from mechbp.report.document import KINDS, VERDICTS
 
 HERE = Path(__file__).parent
 
@@ -28,7 +29,7 @@ def environment() -> jinja2.Environment:
     )
     env.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     env.filters["code_spans"] = code_spans
-    env.globals.update(css=asset("page.css"), verdicts=VERDICTS)
+    env.globals.update(css=asset("page.css"), verdicts=VERDICTS, kinds=KINDS, written=written)
     return env
 
 
@@ -43,6 +44,17 @@ def code_spans(text: str) -> Markup:
     if len(parts) % 2 == 0:
         parts[-2:] = ["`".join(parts[-2:])]
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def written(value: Any) -> str:
+    """Return a number, a truth value, text, nothing, or a list of these as a claim's reader is shown it."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(written, value)) or "none"
+    if value is None:
+        return "not measured"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def content_security_policy(*scripts: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from demo import demo, provenance
 
 from mechbp.errors import InputError
-from mechbp.report.document import Claim, Document, FigureData, Section, dumps, load, loads, plain
+from mechbp.report.document import MOVED, Claim, Document, FigureData, Section, dumps, load, loads, plain
 
 LINE = {"name": "a", "x": [1, 2], "y": [0.1, 0.2]}
 LINES = {"x_title": "x", "y_title": "y", "series": [LINE]}
@@ -86,3 +86,36 @@ def test_refusals_name_what_is_wrong(build, message):
 def test_a_missing_part_needs_no_data():
     part = figure(status="skipped", reason="too long", data={})
     assert dataclasses.asdict(part)["data"] == {}
+
+
+def test_json_of_before_criteria_loads_and_stays_as_it_was():
+    claim = Claim("a", "s", "r", "m", "c", "holds")
+    text = dumps(Document("a", "t", "l", (claim,), (), provenance()))
+    assert set(json.loads(text)["claims"][0]) == {"id", "statement", "reference", "measured", "control", "verdict", "figure"}
+    assert "replaced" not in json.loads(text) and dumps(loads(text)) == text
+    assert loads(text).claims == (claim,) and not claim.criterion and not claim.moved
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"kind": "news"}, "unknown kind 'news'"),
+        ({"fixed": "later"}, "fixed must be one of before, after"),
+        ({"numbers": [1]}, "numbers must be a dict"),
+        ({"numbers": {"kl": float("inf")}}, "infinite value"),
+        ({"moved": ({"what": "kl"},)}, "key 'commit' is missing"),
+        ({"moved": ({**dict.fromkeys(MOVED, ""), "why": 3},)}, "why must be text"),
+        ({"moved": ({**dict.fromkeys(MOVED, ""), "verdicts": ["held", "holds"]},)}, "verdicts must be [old, new]"),
+    ],
+)
+def test_claims_refuse_what_no_criterion_gives(changes, message):
+    record = {**dict(id="a", statement="s", reference="r", measured="m", control="c", verdict="holds"), **changes}
+    document = {**json.loads(dumps(Document("a", "t", "l", (), (), provenance())))}
+    with pytest.raises(InputError) as caught:
+        loads(json.dumps({**document, "claims": [record]}))
+    assert message in str(caught.value) or "Infinity is no JSON number" in str(caught.value)
+
+
+def test_records_of_replaced_runs_have_all_their_keys():
+    with pytest.raises(InputError, match="document a: replaced: key 'changed' is missing"):
+        Document("a", "t", "l", (), (), provenance(), replaced=({"run": "b"},))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from demo import demo, provenance
 
-from mechbp.report.document import Claim, Document, FigureData, Provenance, Section, dumps, loads
+from mechbp.report.document import MOVED, REPLACED, Claim, Document, FigureData, Provenance, Section, dumps, loads
 from mechbp.report.figures import table
 from mechbp.report.figures.table import format_cell
 from mechbp.report.index import render_index
@@ -88,8 +88,12 @@ def hostile_document(text: str) -> Document:
     figures = [FigureData(f"fig-{kind}", kind, text, text, text, content) for kind, content in data.items()]
     figures.append(FigureData("fig-none", "lines", text, text, text, {}, "failed", text or "-"))
     origin = Provenance(text, text, 1.0, text, 1, text, True, {text: text}, {text: 0}, {text: {text: text}})
-    claim = Claim("c", text, text, text, text, "holds", "fig-bars")
-    return Document("h", text, text, (claim,), (Section("s", text, (text,), tuple(figures), "failed", text or "-"),), origin)
+    move = {**dict.fromkeys(MOVED, text), "verdicts": ["fails", "holds"]}
+    graded = dict(criterion=text, rule=text, kind="new", fixed="after", fixed_commit=text, fixed_date=text, moved=(move,))
+    claim = Claim("c", text, text, text, text, "holds", "fig-bars", numbers={text: 1.0}, **graded)
+    earlier = (dict.fromkeys(REPLACED, text),)
+    section = Section("s", text, (text,), tuple(figures), "failed", text or "-")
+    return Document("h", text, text, (claim,), (section,), origin, replaced=earlier)
 
 
 class Dom(HTMLParser):
@@ -239,3 +243,51 @@ def test_several_lines_between_backquotes_are_shown_as_they_are():
     html = render(Document("d", "T", "L", (), (section,), provenance()))
     assert '<pre tabindex="0">a  &lt;b&gt;\n c</pre>' in html
     assert html.count("<pre") == 1 and "<p><code>a</code> and\n<code>b</code></p>" in html
+
+
+def graded(**changes) -> Document:
+    claim = Claim(
+        **{
+            **dict(id="c", statement="s", reference="r", measured="m", control="-", verdict="holds"),
+            **dict(criterion="k", rule="`kl <= 0.03`", kind="new", fixed="before", numbers={"kl": 0.02}),
+            **changes,
+        }
+    )
+    return Document("d", "T", "L", (claim,), (), provenance())
+
+
+LATE = "criterion set after the first measurement"
+MOVE = {"date": "2026-01-31", "commit": "0123456789ab", "what": "close", "old": 0.02, "new": 0.03, "why": "wider"}
+
+
+def test_a_page_shows_what_decides_a_claim_and_of_which_kind_it_is():
+    html = render(graded())
+    for text in ("<code>kl &lt;= 0.03</code>", ">new</p>", "set before the first recorded measurement", "<dd>0.02</dd>"):
+        assert text in html, text
+    assert ">new</p>" in render_index([graded()])
+
+
+@pytest.mark.parametrize("show", [render, lambda document: render_index([document])], ids=["page", "index"])
+def test_the_badge_stands_where_a_criterion_was_set_after_the_measurement_and_nowhere_else(show):
+    assert LATE in show(graded(fixed="after"))
+    assert LATE not in show(graded()) and LATE not in show(graded(fixed="", criterion="", rule="", kind="", numbers={}))
+
+
+def test_a_page_shows_how_a_criterion_moved():
+    html = render(graded(moved=({**MOVE, "verdicts": ["fails", "holds"]},)))
+    moved = html.split('<p class="moved">')[1].split("</p>")[0]
+    assert "<s>0.02</s> → <ins>0.03</ins>" in moved and moved.index("fails") < moved.index("holds") and "wider" in moved
+    assert "the verdict from" not in render(graded(moved=({**MOVE, "verdicts": []},)))
+
+
+def test_a_claim_without_a_criterion_shows_none():
+    html = render(graded(fixed="", criterion="", rule="", kind="", numbers={})).split("</style>")[1]
+    for part in ("rule", "kind", "when", "moved", "decides", "late"):
+        assert f'class="{part}' not in html
+
+
+def test_a_page_shows_the_runs_that_were_replaced():
+    html = render(demo()).split("</style>")[1]
+    (run,) = demo().replaced
+    assert 'id="replaced"' in html and 'href="#replaced"' in html and all(value in html for value in run.values())
+    assert "replaced" not in render(graded()).split("</style>")[1]

@@ -1,0 +1,161 @@
+"""The criteria of a page's claims, read from its criteria.toml: what decides each verdict, and when that was fixed.
+
+    [exact]
+    kind = "reproduction"               # one of mechbp.report.document.KINDS
+    holds = "kl_high_nats <= close_nats and accuracy_gap <= gap"
+    partly = "kl_high_nats <= close_nats or accuracy_gap <= gap"     # may be left out, as may `short`
+    bounds = { close_nats = 0.03, gap = 0.01 }
+    fixed = "before"                    # or "after" the first recorded measurement
+    commit = "0123456789ab"             # where the present form was committed; "" until it is
+    date = 2026-01-31
+    recorded = "ba9876543210"           # the first recording of a claim under it; "" until there is one
+
+    [[exact.moved]]                     # a form that was given up after a recording, oldest first
+    date = 2026-01-31
+    what = "close_nats"                 # a bound, or `holds`, `partly` or `short`
+    old = 0.02
+    new = 0.03
+    verdicts = { "tree-mlm-k0-exact" = ["fails", "holds"] }
+    why = "…"
+
+A claim is `short` where that rule is true, else `holds`, else `partly`, else `fails`; `mechbp.report.rules` says how they read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mechbp.errors import InputError
+from mechbp.report.criterion import Criterion, criterion_from
+from mechbp.report.document import Claim, Document
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a recorded claim says and what its criterion says now."""
+
+    claim: str
+    field: str
+    recorded: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.claim}: {self.field} is recorded as {self.recorded!r:.80}, by its criterion {self.now!r:.80}"
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """All criteria of a page, by key."""
+
+    where: str
+    by_key: dict[str, Criterion]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Criteria:
+        """Read a criteria.toml. Raises InputError that names the file, the criterion and the first thing wrong."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as criteria ({error}).") from None
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, where: str = "criteria") -> Criteria:
+        """Read criteria from TOML text."""
+        try:
+            tables = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise InputError(f"{where}: not valid TOML ({error}).") from None
+        return cls(where, {key: criterion_from(key, table, f"{where}: [{key}]") for key, table in tables.items()})
+
+    def __getitem__(self, key: str) -> Criterion:
+        if key not in self.by_key:
+            near = difflib.get_close_matches(key, self.by_key, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self.by_key) or 'none'}."
+            raise InputError(f"{self.where}: no criterion {key!r}{hint}")
+        return self.by_key[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_key)
+
+    def grade(self, key: str, numbers: Mapping[str, Any]) -> str:
+        """Return the verdict that the criterion `key` gives on these numbers."""
+        return self[key].grade(numbers)
+
+    def claim(
+        self,
+        key: str,
+        *,
+        id: str,
+        statement: str,
+        reference: str,
+        measured: str,
+        control: str,
+        numbers: Mapping[str, Any] | None,
+        figure: str = "",
+    ) -> Claim:
+        """Return a claim graded by the criterion `key`; where `numbers` is None nothing was measured, and it is "not run".
+
+        numbers: what the rules are about, floats, truth values, None (not measured) or flat lists of them.
+        """
+        measurement = Claim(id, statement, reference, measured, control, "not run", figure, numbers=dict(numbers or {}))
+        verdict = "not run" if numbers is None else self.grade(key, measurement.numbers)
+        parts = {name: getattr(measurement, name) for name in ("id", "statement", "reference", "measured", "control", "figure")}
+        return Claim(**parts, verdict=verdict, numbers=measurement.numbers, **self[key].fields(id))
+
+
+COUNTED = {
+    "reproduction": "Reproductions",
+    "method": "Method checks",
+    "new": "New findings",
+    "expected to fail": "Expected to fail",
+    "": "Claims",
+}
+"""What claims of each kind, and of none, are called together."""
+
+
+def regrade(document: Document, criteria: Criteria) -> list[Difference]:
+    """Grade every claim of a document anew from its numbers; return where the document and the criteria disagree.
+
+    A claim without a criterion, or with one that is no longer there, is a difference too. A claim whose numbers are empty was
+    not run.
+    """
+    found = []
+    for claim in document.claims:
+        if claim.criterion not in criteria.by_key:
+            found.append(Difference(claim.id, "criterion", claim.criterion, "none of this name"))
+            continue
+        now = criteria[claim.criterion].fields(claim.id)
+        try:
+            now["verdict"] = criteria.grade(claim.criterion, claim.numbers) if claim.numbers else "not run"
+        except InputError as error:
+            now["verdict"] = f"none: {error}"
+        found += [
+            Difference(claim.id, name, recorded, value)
+            for name, value in now.items()
+            if (recorded := getattr(claim, name)) != value
+        ]
+    return found
+
+
+def lead_counts(claims: tuple[Claim, ...] | list[Claim]) -> str:
+    """Count what holds, kind by kind: "Reproductions: 5 of 8 hold. New findings: 2 of 4. Expected to fail: 1 of 1 does."
+
+    Claims without a verdict (short, or not run) are counted and named; claims of no kind come last.
+    """
+    parts = []
+    for kind in COUNTED:
+        verdicts = [claim.verdict for claim in claims if claim.kind == kind]
+        if not verdicts:
+            continue
+        fails = kind == "expected to fail"
+        count, open_ = verdicts.count("fails" if fails else "holds"), sum(verdict in ("short", "not run") for verdict in verdicts)
+        verb = (" does" if count == 1 else " do") if fails else "" if parts else " holds" if count == 1 else " hold"
+        without = f" ({open_} without a verdict)" if open_ else ""
+        parts.append(f"{COUNTED[kind]}: {count} of {len(verdicts)}{verb}{without}.")
+    return " ".join(parts)

@@ -1,0 +1,101 @@
+"""What git remembers of a page's criteria, held against what its criteria.toml says of itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+from mechbp.report.criteria import Criteria
+
+NAMED = ("holds", "partly", "short")
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def has_history(root: Path) -> bool:
+    """Tell whether `root` is a repository that remembers its whole history."""
+    try:
+        return git(root, "rev-parse", "--is-shallow-repository") == "false" and bool(git(root, "rev-parse", "HEAD"))
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def unlisted_moves(root: Path, page: str) -> list[str]:
+    """Name every change of a criterion after a recording that its `moved` entries do not list, uncommitted changes too."""
+    path = f"analyses/{page}/criteria.toml"
+    commits = git(root, "log", "--reverse", "--format=%H", "--", path).split()
+    forms = [(_parsed(root, f"{commit}:{path}"), _recorded(root, f"{commit}^", page)) for commit in commits]
+    now = tomllib.loads((root / path).read_text(encoding="utf-8")) if (root / path).exists() else {}
+    forms.append((now, _recorded(root, "HEAD", page)))
+    found = []
+    for (before, _), (after, recorded) in itertools.pairwise(forms):
+        for key in sorted(recorded & set(before)):
+            for what, old, new in _changes(before[key], after.get(key)):
+                if not _listed(now, key, what, old, new):
+                    found.append(f"{page}: [{key}] {what} moved from {old!r} to {new!r} after a recording")
+    return found
+
+
+def false_dates(root: Path, page: str) -> list[str]:
+    """Name every criterion whose `fixed` contradicts the order of its commit and the recording in history."""
+    criteria, found = Criteria.read(root / f"analyses/{page}/criteria.toml"), []
+    for key in criteria:
+        criterion = criteria[key]
+        if criterion.commit and criterion.recorded:
+            earlier = criterion.commit != criterion.recorded and _precedes(root, criterion.commit, criterion.recorded)
+            if (criterion.fixed == "before") != earlier:
+                found.append(
+                    f"{page}: [{key}] says fixed {criterion.fixed!r}, but {criterion.commit} and {criterion.recorded} say not"
+                )
+    return found
+
+
+def _changes(before: dict, after: dict | None) -> list[tuple[str, object, object]]:
+    """What differs between two forms: rules, bounds, or the criterion as a whole where it is gone."""
+    if after is None:
+        return [("all", "there", "gone")]
+    old, new = before.get("bounds", {}), after.get("bounds", {})
+    bounds = [(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+    return [item for item in [(name, before.get(name), after.get(name)) for name in NAMED] + bounds if item[1] != item[2]]
+
+
+def _listed(now: dict, key: str, what: str, old: object, new: object) -> bool:
+    """A criterion that is gone is listed by the one that took its place: what = its key."""
+    if what == "all":
+        return any(move["what"] == key for table in now.values() for move in table.get("moved", []))
+    wanted = (what, "" if old is None else old, "" if new is None else new)
+    return any((move["what"], move["old"], move["new"]) == wanted for move in now.get(key, {}).get("moved", []))
+
+
+def _parsed(root: Path, name: str) -> dict:
+    try:
+        return tomllib.loads(git(root, "show", name))
+    except subprocess.CalledProcessError:
+        return {}
+
+
+def _recorded(root: Path, until: str, page: str) -> set[str]:
+    """The criteria under which the page was ever recorded up to a commit."""
+    path, found = f"reports/{page}.json", set()
+    try:
+        commits = git(root, "log", "--format=%H", until, "--", path).split()
+    except subprocess.CalledProcessError:  # before the first commit
+        return found
+    for commit in commits:
+        try:
+            found |= {claim.get("criterion", "") for claim in json.loads(git(root, "show", f"{commit}:{path}"))["claims"]}
+        except subprocess.CalledProcessError:  # the commit that took it away
+            continue
+    return found
+
+
+def _precedes(root: Path, first: str, second: str) -> bool:
+    return (
+        subprocess.run(["git", "-C", str(root), "merge-base", "--is-ancestor", first, second], capture_output=True).returncode
+        == 0
+    )
