@@ -143,12 +143,19 @@ def train(
 @app.command()
 def verify(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.")] = None,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Instead grade the recorded pages anew, from their numbers and criteria.")
+    ] = False,
     threads: Threads = 1,
 ) -> None:
     """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
 
     Without runs also print the thresholds of the pages that have some: short ones are findings, and leave the exit code alone.
     """
+    if claims:
+        if runs:
+            raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
+        raise typer.Exit(_verify_claims())
     _set_threads(threads)
     from mechbp.models.runs import load, run_names
     from mechbp.models.verify import verify_run
@@ -162,6 +169,28 @@ def verify(
     if not runs:
         _print_thresholds()
     raise typer.Exit(1 if failed else 0)
+
+
+def _verify_claims() -> int:
+    """Grade every recorded page anew and print what differs; return the exit code."""
+    from mechbp.report.criteria import regrade
+    from mechbp.report.document import load
+    from mechbp.study import criteria_of, page_names, record_of
+
+    failed = False
+    for name in page_names():
+        record = record_of(name)
+        if not record.is_file():
+            print(f"{name:<24} left out: {record} is not there")
+            continue
+        document = load(record)
+        differences = regrade(document, criteria_of(name))
+        for difference in differences:
+            print(f"{name:<24} FAIL   {difference}")
+        if not differences:
+            print(f"{name:<24} pass   {len(document.claims)} claims graded as recorded")
+        failed |= bool(differences)
+    return 1 if failed else 0
 
 
 def _print_thresholds() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mechbp.errors import InputError
 from mechbp.randomness import rng
+from mechbp.report.criteria import Criteria, lead_counts
 from mechbp.report.document import Claim, Document, Provenance, Section, load
 from mechbp.storage import checked_name
 
@@ -102,10 +103,20 @@ def page_file(name: str) -> Path:
     return path
 
 
+def criteria_of(name: str) -> Criteria:
+    """Return what decides the claims of a page: criteria.toml beside its script. Raises InputError where it cannot be read."""
+    return Criteria.read(page_file(name).with_name("criteria.toml"))
+
+
+def record_of(name: str) -> Path:
+    """Return where the numbers of a page are recorded: reports/<slug>.json of the source tree."""
+    return analyses_root().parent / "reports" / f"{name}.json"
+
+
 def recorded_seconds(name: str) -> float:
     """Return how long a page took when its numbers in reports/ were recorded; 0 where there are none."""
     try:
-        return load(analyses_root().parent / "reports" / f"{name}.json").provenance.wall_s
+        return load(record_of(name)).provenance.wall_s
     except InputError:
         return 0.0
 
@@ -207,8 +218,7 @@ def merged(name: str, parts: Sequence[Document]) -> Document:
 
 
 def _document(name: str, page: Page, claims: Sequence[Claim], sections: Sequence[Section], provenance: Provenance) -> Document:
-    held = sum(claim.verdict == "holds" for claim in claims)
-    lead = f"{held} of {len(claims)} claims hold. {page.lead}"
+    lead = f"{lead_counts(claims)} {page.lead}".strip()
     return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance)
 
 
