@@ -218,7 +218,7 @@ def merged(name: str, parts: Sequence[Document]) -> Document:
 
 
 def _document(name: str, page: Page, claims: Sequence[Claim], sections: Sequence[Section], provenance: Provenance) -> Document:
-    lead = f"{lead_counts(claims)} {page.lead}".strip()
+    lead = f"{lead_counts(tuple(claims))} {page.lead}".strip()
     return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance)
 
 
