@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def claims_of(pictures: Sequence[Picture]) -> list[Claim]:
     return [_exact(pictures), _order(pictures), _looking(pictures), _needed(pictures), _writing(pictures)]
 
 
-def _claim(verdicts: Sequence[str], measured: str, **parts: str) -> Claim:
+def _claim(verdicts: Sequence[str], measured: str, **parts: Any) -> Claim:
     """Join one verdict per run, judged by those beyond the first, which the others are held against."""
     judged = verdicts[1:] or verdicts
     shown = any(verdict != "fails" for verdict in judged)

@@ -1,9 +1,11 @@
 """The log of replaced runs: read strictly, sorted by day, handed to the pages that use a run."""
 
+from pathlib import Path
+
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.report.replaced import replaced_runs, used_by
+from mechbp.report.replaced import FILE, replaced_runs, used_by
 
 ENTRY = """
 [[replaced]]
@@ -50,3 +52,10 @@ def test_refusals_name_what_is_wrong(tmp_path, old, new, message):
     with pytest.raises(InputError) as caught:
         replaced_runs(log(tmp_path, ENTRY.format(run="a", date="2026-02-01").replace(old, new)))
     assert message in str(caught.value) and "replaced.toml" in str(caught.value)
+
+
+def test_the_log_of_this_repository_names_runs_that_are_here():
+    root = Path(__file__).resolve().parents[2] / "checkpoints"
+    found = replaced_runs(root / FILE)
+    assert {"mess3-x50-a60-l4", "mess3-x15-a60", "tree-mlm-d5"} <= {entry.run for entry in found}
+    assert all((root / entry.run / "run.toml").is_file() for entry in found)

@@ -47,7 +47,7 @@ def false_dates(root: Path, page: str) -> list[str]:
     for key in criteria:
         criterion = criteria[key]
         if criterion.commit and criterion.recorded:
-            earlier = criterion.commit != criterion.recorded and _precedes(root, criterion.commit, criterion.recorded)
+            earlier = _precedes(root, criterion.commit, f"{criterion.recorded}^")
             if (criterion.fixed == "before") != earlier:
                 found.append(
                     f"{page}: [{key}] says fixed {criterion.fixed!r}, but {criterion.commit} and {criterion.recorded} say not"
@@ -95,7 +95,5 @@ def _recorded(root: Path, until: str, page: str) -> set[str]:
 
 
 def _precedes(root: Path, first: str, second: str) -> bool:
-    return (
-        subprocess.run(["git", "-C", str(root), "merge-base", "--is-ancestor", first, second], capture_output=True).returncode
-        == 0
-    )
+    command = ["git", "-C", str(root), "merge-base", "--is-ancestor", first, second]
+    return subprocess.run(command, capture_output=True).returncode == 0
