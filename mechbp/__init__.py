@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mechbp import errors as errors
     from mechbp import hooks as hooks
+    from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
     from mechbp.models.runs import load
     from mechbp.processes.chain.hmm import HiddenMarkovModel
     from mechbp.processes.chain.library import mess3, rrxor
+    from mechbp.processes.check import check_process
     from mechbp.processes.tree.filtered_tree import FilteredTree
     from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ContractError": "mechbp.errors",
     "FilteredTree": "mechbp.processes.tree.filtered_tree",
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
+    "check_process": "mechbp.processes.check",
     "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
@@ -42,10 +46,12 @@ _MODULES = ("errors", "hooks")
 """Modules that scripts use by name, `mechbp.hooks.to_tokens`."""
 
 __all__ = [
+    "ContractError",
     "FilteredTree",
     "HiddenMarkovModel",
     "TreeGrammar",
     "capture",
+    "check_process",
     "compare_attention",
     "edit",
     "hook_table",

@@ -21,6 +21,14 @@ class ImpossibleEvidence(MechbpError, ValueError):
         self.example = example
 
 
+class ContractError(MechbpError):
+    """A process breaks a law that every process keeps; `law` is its name."""
+
+    def __init__(self, law: str, numbers: str) -> None:
+        super().__init__(f"{law}: {numbers}")
+        self.law = law
+
+
 class CheckpointError(MechbpError):
     """A stored step is damaged, truncated, foreign, or does not fit its run."""
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figures.schema import check_data, check_keys
+from mechbp.report.figures import check_data
+from mechbp.report.figures.checking import keys as check_keys
 
 SCHEMA = 1
 VERDICTS = {

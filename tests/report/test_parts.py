@@ -5,7 +5,7 @@ import pytest
 
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng
-from mechbp.report.figures.schema import check_data
+from mechbp.report.figures import check_data
 from mechbp.report.parts import estimate, listed, panel, points
 
 

@@ -14,9 +14,12 @@ from jaxtyping import Bool, Float64, Int, Integer, Real
 
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.chain.constrained import Evidence, constrained_beliefs
+from mechbp.processes.chain.joint import chain_joint, small_length
 from mechbp.processes.chain.messages import chain_messages
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.process import Joint
+from mechbp.processes.read_only import read_only
 from mechbp.processes.tree.belief_propagation import TreeBeliefs
 from mechbp.randomness import checked_generator
 
@@ -88,16 +91,27 @@ class HiddenMarkovModel:
     @cached_property
     def state_transitions(self) -> Float64[np.ndarray, "state state"]:
         """T[i, j] = P(next state j | state i)."""
-        return self.transitions.sum(axis=0)
+        return read_only(self.transitions.sum(axis=0))
 
     @cached_property
     def emissions(self) -> Float64[np.ndarray, "state token"]:
         """P(next token z | state i)."""
-        return self.transitions.sum(axis=2).T.copy()
+        return read_only(self.transitions.sum(axis=2).T.copy())
 
     def of_length(self, length: int) -> HiddenMarkovModel:
         """Return the same process, asked for sequences of `length` tokens unless told otherwise."""
         return replace(self, length=length)
+
+    def small(self) -> HiddenMarkovModel:
+        """Return the same process at a length at which its joint can be listed."""
+        length = small_length(self.n_states, self.vocab_size, self.length)
+        return self if length == self.length else self.of_length(length)
+
+    def joint(self) -> Joint:
+        """List P(states, tokens) at this model's length. Raises LimitExceeded where that is too long."""
+        if self.length is None:
+            raise InputError("HiddenMarkovModel.joint: this model has no length; say how long, of_length(4).joint(), or small().")
+        return chain_joint(self.transitions, self.start, self.length)
 
     def sample(self, n: int, rng: np.random.Generator, length: int | None = None) -> ChainSample:
         """Draw n independent sequences of `length` tokens, each from a new start."""

@@ -1,8 +1,6 @@
-"""The slow, obvious twin of belief propagation: sum the joint law of a small filtered tree over every state.
+"""The slow, obvious twin of belief propagation: sum the joint of a small filtered tree over every state.
 
-    P(x) = p_0(x_0)  prod_j T_j(x_0, x_{k,j})  prod_{d >= k, j} M(x_{d,j}; x_{d+1,2j}, x_{d+1,2j+1})
-
-where T_j is the law of node (k, j) given the root in the unfiltered grammar. Shares no code with belief propagation.
+Shares no code with belief propagation.
 """
 
 from __future__ import annotations
@@ -12,11 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
-from mechbp.errors import LimitExceeded
 from mechbp.processes.tree.filtered_tree import FilteredTree
-
-MAX_STATES = 20_000_000
-"""Assignments of a symbol to every node; a larger joint is refused before anything is allocated."""
+from mechbp.processes.tree.joint import all_symbols, refuse_long_joint, state_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +74,9 @@ def enumerate_tree(tree: FilteredTree) -> TreeJoint:
     Raises LimitExceeded, with the number of states, if there are more than MAX_STATES.
     """
     q, depth, k = tree.vocab_size, tree.depth, tree.filter_level
-    n_nodes = sum(2**d for d in tree.depths)
-    if n_nodes * np.log(q) > np.log(MAX_STATES):
-        raise LimitExceeded(
-            f"enumerate_tree: {n_nodes} nodes of {q} symbols have {float(q) ** min(n_nodes, 500):.1e} joint states"
-            f"{' or more' if n_nodes > 500 else ''}; at most {MAX_STATES:.0e} are summed.\n"
-            f"Use FilteredTree.beliefs (belief propagation), or a smaller depth or vocabulary."
-        )
-    rules, free = tree.grammar.rules, np.ones(q)  # a root weight of 1 turns the joint into the law given the root's symbol
+    refuse_long_joint(q, depth, k, "enumerate_tree")
+    rules = tree.grammar.rules
+    free = np.ones(q)  # a root weight of 1 turns the joint into the distribution given the root's symbol
     likelihoods = {d: _sum_joint(rules, free, depth - d, 0 if d else k)[0][0] for d in tree.depths}
     return TreeJoint(tree, _sum_joint(rules, tree.grammar.root_prior, depth, k), likelihoods)
 
@@ -94,31 +84,14 @@ def enumerate_tree(tree: FilteredTree) -> TreeJoint:
 def _sum_joint(rules: np.ndarray, root_weight: np.ndarray, depth: int, filter_level: int) -> dict[int, np.ndarray]:
     """{d: [node, symbol, word]}: the weight of all states in which that node has that symbol and the leaves are that word."""
     q = len(rules)
-    nodes = [(d, j) for d in sorted({0, *range(filter_level, depth + 1)}) for j in range(2**d)]  # leaves come last
-    state = np.arange(q ** len(nodes), dtype=np.int32)
-    symbol = {node: state // q ** (len(nodes) - 1 - i) % q for i, node in enumerate(nodes)}
-    weight = root_weight[symbol[0, 0]]
-    if filter_level:
-        for j in range(2**filter_level):
-            weight = weight * _law_given_root(rules, filter_level, j)[symbol[0, 0], symbol[filter_level, j]]
-    for d in range(filter_level, depth):
-        for j in range(2**d):
-            weight = weight * rules[symbol[d, j], symbol[d + 1, 2 * j], symbol[d + 1, 2 * j + 1]]
+    symbols = all_symbols(q, tuple(sorted({0, *range(filter_level, depth + 1)})))
+    weight = state_weights(rules, root_weight, symbols, filter_level)
     n_words = q ** (2**depth)
-    word = state % n_words
-    tables: dict[int, list] = {d: [] for d, _ in nodes}
-    for d, j in nodes:
-        summed = np.bincount(symbol[d, j] * n_words + word, weights=weight, minlength=q * n_words)
-        tables[d].append(summed.reshape(q, n_words))
-    return {d: np.stack(laws) for d, laws in tables.items()}
-
-
-def _law_given_root(rules: np.ndarray, depth: int, j: int) -> np.ndarray:
-    """P(x_{depth,j} = b | x_0 = a), following the binary digits of j: 0 turns left, 1 turns right."""
-    law = np.eye(len(rules))
-    for turn in np.binary_repr(j, depth):
-        law = law @ rules.sum(axis=2 if turn == "0" else 1)
-    return law
+    word = np.arange(len(weight)) % n_words  # leaves count fastest
+    return {
+        d: np.stack([np.bincount(node * n_words + word, weight, q * n_words).reshape(q, n_words) for node in nodes])
+        for d, nodes in symbols.items()
+    }
 
 
 def _compatible(tokens: np.ndarray, observed: np.ndarray, q: int) -> Float64[np.ndarray, "n words"]:

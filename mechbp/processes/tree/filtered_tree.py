@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,8 +11,11 @@ from jaxtyping import Bool, Float64, Int, Integer
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.process import Joint
+from mechbp.processes.read_only import read_only
 from mechbp.processes.tree.belief_propagation import TreeBeliefs, beliefs_from, run_passes
 from mechbp.processes.tree.grammar import TreeGrammar
+from mechbp.processes.tree.joint import small_shape, tree_joint
 from mechbp.processes.tree.leave_one_out import BlockTable, LeafAndRoot, best_height, block_table, leaf_and_root_posteriors
 from mechbp.randomness import checked_generator
 
@@ -93,7 +96,7 @@ class FilteredTree:
         product = np.eye(self.vocab_size)[None]
         for _ in range(self.filter_level):  # node j's children are 2j (left) and 2j + 1 (right)
             product = np.einsum("jab,sbc->jsac", product, step).reshape(-1, self.vocab_size, self.vocab_size)
-        return product
+        return read_only(product)
 
     @cached_property
     def priors(self) -> dict[int, Float64[np.ndarray, "_nodes q"]]:
@@ -103,7 +106,16 @@ class FilteredTree:
         for d in range(1, self.depth + 1):
             law = np.einsum("ja,sab->jsb", law, step).reshape(-1, self.vocab_size)
             laws[d] = law
-        return {d: laws[d] for d in self.depths}
+        return {d: read_only(laws[d]) for d in self.depths}
+
+    def small(self) -> FilteredTree:
+        """Return a tree of the same grammar and kind of filter, of a depth at which its joint can be listed."""
+        depth, filter_level = small_shape(self.vocab_size, self.depth, self.filter_level)
+        return self if depth == self.depth else replace(self, depth=depth, filter_level=filter_level)
+
+    def joint(self) -> Joint:
+        """List P(all symbols). Raises LimitExceeded where there are too many states."""
+        return tree_joint(self.grammar, self.depth, self.filter_level)
 
     def sample(self, n: int, rng: np.random.Generator) -> TreeSample:
         """Draw n independent trees."""

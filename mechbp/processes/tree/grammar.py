@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Real
 
 from mechbp.errors import InputError, LimitExceeded
+from mechbp.processes.read_only import read_only
 
 Recipe = Literal["paper", "released"]
 
@@ -54,12 +55,12 @@ class TreeGrammar:
     @cached_property
     def left(self) -> Float64[np.ndarray, "q q"]:
         """M^L[a, b] = P(left child = b | parent = a)."""
-        return self.rules.sum(axis=2)
+        return read_only(self.rules.sum(axis=2))
 
     @cached_property
     def right(self) -> Float64[np.ndarray, "q q"]:
         """M^R[a, c] = P(right child = c | parent = a)."""
-        return self.rules.sum(axis=1)
+        return read_only(self.rules.sum(axis=1))
 
     @classmethod
     def random(

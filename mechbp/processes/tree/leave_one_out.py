@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
+from mechbp.processes.read_only import read_only
 from mechbp.processes.tree.belief_propagation import chunks, combine_at_root, downward_pass, normalise, upward_pass
 from mechbp.processes.tree.grammar import TreeGrammar
 
@@ -53,7 +54,7 @@ def block_table(grammar: TreeGrammar, height: int) -> BlockTable:
         response /= np.where(largest > 0, largest, 1)  # against underflow where rules are tiny
         upward = np.einsum("abc,ib,jc->ija", grammar.rules, upward, upward, optimize=True).reshape(-1, q)
         _to_distributions(upward)
-    return BlockTable(height, upward, response)
+    return BlockTable(height, read_only(upward), read_only(response))
 
 
 def best_height(vocab_size: int, max_height: int) -> int:

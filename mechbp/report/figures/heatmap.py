@@ -1,13 +1,25 @@
-"""Heat maps as small multiples under one colour scale."""
+"""Heat maps as small multiples under one colour scale; the first row is drawn on top.
+
+{rows: [r], columns: [c], value_title, row_title?, column_title?, scale?: sequential|diverging, range?: [low, high],
+ cell_text?: bool, panel_columns?: int,
+ panels: [{title, values: [r][c], low?: [r][c], high?: [r][c], control?: [r][c], rows?: [labels], columns?: [labels]}]}
+
+A panel may bring its own row and column labels. `diverging` is centred at 0. `low`, `high` and `control` stand in hover and
+table. `panel_columns`: panels side by side. With a slider: frames: [{name, panels}] in place of panels, and frame_title?; all
+frames need the same panels.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import plotly.graph_objects as go
+from mechbp.errors import InputError
+from mechbp.report.figures import checking, style
+from mechbp.report.figures.frames import Content, checked_frames, frames_of, picture
+from mechbp.report.figures.table import Row, distinct
 
-from mechbp.report.figures import style as style
+SCALES = ("sequential", "diverging")
 
 CELL_PX = {False: 30, True: 26}
 CHARACTER_PX = 6.6
@@ -17,12 +29,57 @@ TOP_PX = 62
 """Room above all panels for the colour bar."""
 
 
-def heatmap(data: dict[str, Any], narrow: bool) -> go.Figure:
+def check(data: dict[str, Any], where: str) -> None:
+    """Raise InputError naming the first thing wrong with the data."""
+    content = "frames" if "frames" in data else "panels"
+    optional = {"row_title", "column_title", "scale", "range", "cell_text", "panel_columns", "frame_title"}
+    checking.keys(data, {"rows", "columns", "value_title", content}, optional, where)
+    for key in ("rows", "columns"):
+        checking.labels(data[key], f"{where}.{key}")
+    checking.ranges(data, where, "range")
+    checking.choice(data, "scale", SCALES, where)
+    shapes = set()
+    for name, panels in checked_frames(data, "panels", where):
+        for index, panel in enumerate(checking.entries(panels, f"{name}.panels", least=1)):
+            _check_panel(panel, data, f"{name}.panels[{index}]")
+        shapes.add(tuple((panel["title"], *(tuple(_of(panel, key, data)) for key in ("rows", "columns"))) for panel in panels))
+    if len(shapes) > 1:
+        raise InputError(f"{where}: every frame needs the same panel titles, rows and columns, in the same order.")
+
+
+def _check_panel(panel: Any, data: dict[str, Any], where: str) -> None:
+    checking.keys(panel, {"title", "values"}, {"rows", "columns", "low", "high", "control"}, where)
+    checking.text(panel["title"], where + ".title")
+    own_rows = checking.labels(_of(panel, "rows", data), where + ".rows")
+    own_columns = checking.labels(_of(panel, "columns", data), where + ".columns")
+    checking.interval(panel, where)
+    for key in ("values", "low", "high", "control"):
+        if key in panel:
+            for row, line in enumerate(checking.entries(panel[key], f"{where}.{key}", length=len(own_rows))):
+                checking.numbers(line, f"{where}.{key}[{row}]", len(own_columns))
+
+
+def rows(data: dict[str, Any], content: Content) -> list[Row]:
+    """Return one row per cell, panel by panel."""
+    row_title = data.get("row_title") or "row"
+    column_title = data.get("column_title") or "column"
+    reserved = ("panel", "low", "high", "control")
+    title, row_title, column_title, *_ = distinct(data["value_title"], row_title, column_title, *reserved)
+    found: list[Row] = []
+    for panel in content:
+        extra = [key for key in ("low", "high", "control") if key in panel]
+        for i, row in enumerate(_of(panel, "rows", data)):
+            for j, column in enumerate(_of(panel, "columns", data)):
+                cell = {title: panel["values"][i][j], **{key: panel[key][i][j] for key in extra}}
+                found.append({"panel": panel["title"], row_title: row, column_title: column, **cell})
+    return found
+
+
+def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     """Draw panels in a grid; all panels of all frames share one colour scale, diverging scales are centred at 0."""
-    frames = data.get("frames") or [{"name": "", "panels": data["panels"]}]
-    low, high = _range(data, [value for frame in frames for panel in frame["panels"] for row in panel["values"] for value in row])
-    panels = frames[0]["panels"]
-    layout = _layout(data, panels, narrow)
+    frames = [panels for _, panels in frames_of(data)]
+    low, high = _range(data, [value for panels in frames for panel in panels for row in panel["values"] for value in row])
+    layout = _layout(data, frames[0], narrow)
     title = _title(data["value_title"], 0, 1, 48 if narrow else 90)
     layout["annotations"].append(title | {"yshift": 36, "name": "scale"})
     layout["coloraxis"] = {
@@ -43,11 +100,7 @@ def heatmap(data: dict[str, Any], narrow: bool) -> go.Figure:
             "nticks": 6,
         },
     }
-    traces = [[_panel(data, panel, index) for index, panel in enumerate(frame["panels"])] for frame in frames]
-    figure = go.Figure(data=traces[-1], layout=layout)
-    if "frames" in data:
-        figure.frames = [go.Frame(name=frame["name"], data=trace) for frame, trace in zip(frames, traces, strict=True)]
-    return figure
+    return picture(data, layout, lambda panels: [_trace(data, panel, index) for index, panel in enumerate(panels)])
 
 
 def _range(data: dict[str, Any], values: list[float | None]) -> tuple[float, float]:
@@ -66,10 +119,8 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     shared_rows = all(panel.get("rows", data["rows"]) == data["rows"] for panel in panels)
     width_px = (style.NOMINAL_WIDTH[narrow] - _left_px(data["rows"]) - (30 if "row_title" in data else 0)) / across
     between_px = 16 if shared_rows else 16 + max(_left_px(panel.get("rows", data["rows"])) for panel in panels)
-    height_px = [
-        max(len(_of(panel, "rows", data)) for panel in panels[i * across : (i + 1) * across]) * CELL_PX[narrow]
-        for i in range(down)
-    ]
+    own_height_px = [len(_of(panel, "rows", data)) * CELL_PX[narrow] for panel in panels]
+    height_px = [max(own_height_px[i * across : (i + 1) * across]) for i in range(down)]
     angled = [_angle(_of(panel, "columns", data), width_px - between_px) for panel in panels]
     labels_px = [_below_px(panels[i * across : (i + 1) * across], angled[i * across :], data) for i in range(down)]
     total_px = sum(height_px) + sum(labels_px[:-1]) + TITLE_PX * down
@@ -80,15 +131,12 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     for index, panel in enumerate(panels):
         i, j = divmod(index, across)
         top = sum(height_px[:i]) + sum(labels_px[:i]) + TITLE_PX * (i + 1)
-        own_px = len(_of(panel, "rows", data)) * CELL_PX[narrow]
         left = j * (1 + share) / across
         x_domain = [round(left, 5), round(left + (1 - share * (across - 1)) / across, 5)] if across > 1 else [0, 1]
-        y_domain = [round(max(0.0, 1 - (top + own_px) / total_px), 5), round(1 - top / total_px, 5)]
+        y_domain = [round(max(0.0, 1 - (top + own_height_px[index]) / total_px), 5), round(1 - top / total_px, 5)]
         suffix = str(index + 1) if index else ""
-        layout["xaxis" + suffix] = _labels(_of(panel, "columns", data), angled[index]) | {
-            "domain": x_domain,
-            "anchor": "y" + suffix,
-        }
+        x_axis = _labels(_of(panel, "columns", data), angled[index])
+        layout["xaxis" + suffix] = x_axis | {"domain": x_domain, "anchor": "y" + suffix}
         layout["yaxis" + suffix] = _labels(_of(panel, "rows", data), (0, 1)) | {
             "range": [len(_of(panel, "rows", data)) - 0.5, -0.5],
             "domain": y_domain,
@@ -96,17 +144,11 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
             "showticklabels": j == 0 or not shared_rows,
         }
         if j == 0 and "row_title" in data:
-            layout["yaxis" + suffix]["title"] = {
-                "text": style.label(data["row_title"], max(10, own_px // 7)),
-                "standoff": 6,
-                "font": {"size": 12},
-            }
+            text = style.label(data["row_title"], max(10, own_height_px[index] // 7))
+            layout["yaxis" + suffix]["title"] = {"text": text, "standoff": 6, "font": {"size": 12}}
         if "column_title" in data and index + across >= len(panels):
-            layout["xaxis" + suffix]["title"] = {
-                "text": style.label(data["column_title"], max(12, int(width_px / 7))),
-                "standoff": 4,
-                "font": {"size": 12},
-            }
+            text = style.label(data["column_title"], max(12, int(width_px / 7)))
+            layout["xaxis" + suffix]["title"] = {"text": text, "standoff": 4, "font": {"size": 12}}
         layout["annotations"].append(_title(panel["title"], x_domain[0], y_domain[1], int(width_px / CHARACTER_PX)))
     return layout
 
@@ -147,10 +189,8 @@ def _angle(labels: list[str], width_px: float) -> tuple[int, int]:
 
 
 def _below_px(panels: list[dict[str, Any]], angles: list[tuple[int, int]], data: dict[str, Any]) -> int:
-    lengths = [
-        max(map(len, _of(panel, "columns", data))) if turned else 0 for panel, (turned, _) in zip(panels, angles, strict=False)
-    ]
-    return 26 + int(CHARACTER_PX * max(lengths))
+    turned = [_of(panel, "columns", data) for panel, (angle, _) in zip(panels, angles, strict=False) if angle]
+    return 26 + int(CHARACTER_PX * max((len(label) for labels in turned for label in labels), default=0))
 
 
 def _left_px(labels: list[str]) -> int:
@@ -162,28 +202,31 @@ def _title(text: str, x: float, y: float, room: int) -> dict[str, Any]:
     return {"x": x, "y": y, "yanchor": "bottom", "yshift": 3, "text": style.label(shown), "font": {"size": 12.5}}
 
 
-def _panel(data: dict[str, Any], panel: dict[str, Any], index: int) -> go.Heatmap:
-    rows, columns, suffix = _of(panel, "rows", data), _of(panel, "columns", data), str(index + 1) if index else ""
+def _trace(data: dict[str, Any], panel: dict[str, Any], index: int) -> dict[str, Any]:
+    rows = _of(panel, "rows", data)
+    columns = _of(panel, "columns", data)
+    suffix = str(index + 1) if index else ""
     shown = data.get("cell_text", len(columns) <= 10)
     extra = [key for key in ("low", "high", "control") if key in panel]
-    trace = go.Heatmap(
-        x=[style.label(name) for name in columns],
-        y=[style.label(name) for name in rows],
-        z=panel["values"],
-        name=style.label(panel["title"], 40),
-        coloraxis="coloraxis",
-        xaxis="x" + suffix,
-        yaxis="y" + suffix,
-        xgap=1,
-        ygap=1,
-        customdata=[list(zip(*(panel[key][i] for key in extra), strict=True)) for i in range(len(rows))] if extra else None,
-        hovertemplate=_hover(extra),
-        hoverongaps=False,
-    )
+    trace: dict[str, Any] = {
+        "type": "heatmap",
+        "x": [style.label(name) for name in columns],
+        "y": [style.label(name) for name in rows],
+        "z": panel["values"],
+        "name": style.label(panel["title"], 40),
+        "coloraxis": "coloraxis",
+        "xaxis": "x" + suffix,
+        "yaxis": "y" + suffix,
+        "xgap": 1,
+        "ygap": 1,
+        "customdata": [list(zip(*(panel[key][i] for key in extra), strict=True)) for i in range(len(rows))] if extra else None,
+        "hovertemplate": _hover(extra),
+        "hoverongaps": False,
+    }
     if shown:
-        trace.text = [[_short(value) for value in row] for row in panel["values"]]
-        trace.texttemplate = "%{text}"
-        trace.textfont = {"size": 11, "family": style.SANS}
+        trace["text"] = [[_short(value) for value in row] for row in panel["values"]]
+        trace["texttemplate"] = "%{text}"
+        trace["textfont"] = {"size": 11, "family": style.SANS}
     return trace
 
 

@@ -20,6 +20,8 @@ DIVERGING = ("#2b5c8a", "#5b8db8", "#9dc0dc", "#dbe7f0", "#f5f3ef", "#f6dfc6", "
 """Blue (negative) to orange (positive): distinct for every kind of colour blindness."""
 LEGEND_ROOM = 34
 """Characters after which a name in the legend is wrapped."""
+GROUP = 0.8
+"""Share of a category's room that its bars or dots take; the rest is air."""
 NOMINAL_WIDTH = {False: 1040, True: 340}
 """Width in pixels that a layout is planned for: wide, narrow."""
 
@@ -133,6 +135,24 @@ def label(text: str, room: int = 0) -> str:
     """Return plain text for plotly, whose text is a small markup language; wrapped after `room` characters."""
     lines = textwrap.wrap(text, room) or [""] if room else [text]
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in lines)
+
+
+def reference_line(reference: dict[str, Any], axis_name: str, index: int, legend: bool) -> dict[str, Any]:
+    """Return a line across the whole plot at one value of `axis_name`, "x" or "y"."""
+    other = "x" if axis_name == "y" else "y"
+    return {
+        "type": "line",
+        f"{other}ref": "paper",
+        f"{other}0": 0,
+        f"{other}1": 1,
+        f"{axis_name}0": reference[axis_name],
+        f"{axis_name}1": reference[axis_name],
+        "opacity": 0.65,
+        "line": {"width": 1.2, "dash": REFERENCE_DASHES[index % len(REFERENCE_DASHES)]},
+        "layer": "below",
+        "name": label(reference["name"], LEGEND_ROOM),
+        "showlegend": legend,
+    }
 
 
 def colorscale(colors: tuple[str, ...]) -> list[list[float | str]]:

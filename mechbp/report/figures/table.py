@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mechbp.report.figures.frames import Content, frames_of
+
 Cell = str | int | float | None
+Row = dict[str, Cell]
+"""Column header -> cell."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,12 @@ def format_cell(value: Cell) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def table_of(kind: str, data: dict[str, Any]) -> Table:
-    """Return the table of a figure of this kind; columns that no row fills are left out."""
-    content = "panels" if kind in ("heatmap", "clouds") else "series"
-    rows: list[dict[str, Cell]] = []
-    for frame in data.get("frames", [{content: data.get(content, [])}]):
-        named = {data.get("frame_title", "frame"): frame["name"]} if "name" in frame else {}
-        rows += [{**named, **row} for row in _ROWS[kind](data, frame[content])]
+def tidy(data: dict[str, Any], rows_of: Callable[[dict[str, Any], Content], list[Row]]) -> Table:
+    """Return the table of all frames, `rows_of` each below the other; columns that no row fills are left out."""
+    rows: list[Row] = []
+    for name, content in frames_of(data):
+        named: Row = {} if name is None else {data.get("frame_title", "frame"): name}
+        rows += [{**named, **row} for row in rows_of(data, content)]
     headers = list(dict.fromkeys(key for row in rows for key in row))
     n_labels = next(
         (i for i, header in enumerate(headers) if not any(isinstance(row.get(header), str) for row in rows)), len(headers)
@@ -39,64 +43,24 @@ def table_of(kind: str, data: dict[str, Any]) -> Table:
     return Table(tuple(headers), n_labels, tuple(tuple(row.get(header) for header in headers) for row in rows))
 
 
-def _points(data: dict[str, Any], series: list[dict[str, Any]]) -> list[dict[str, Cell]]:
-    x_title, y_title = _distinct(data["x_title"], data["y_title"], "series", "low", "high", "count")[:2]
-    rows: list[dict[str, Cell]] = []
-    for line in series:
-        extra = [key for key in ("low", "high", "count") if key in line]
-        for index, (x, y) in enumerate(zip(line["x"], line["y"], strict=True)):
-            rows.append({"series": line["name"], x_title: x, y_title: y, **{key: line[key][index] for key in extra}})
-    rows += [{"series": reference["name"], x_title: None, y_title: reference["y"]} for reference in data.get("references", [])]
-    if "density" in data:
-        density = data["density"]
-        for low, high, counts in zip(density["y_edges"], density["y_edges"][1:], density["counts"], strict=False):
-            for left, right, count in zip(density["x_edges"], density["x_edges"][1:], counts, strict=False):
-                rows.append({"series": "density", "x from": left, "x to": right, "y from": low, "y to": high, "count": count})
+def point_titles(data: dict[str, Any]) -> tuple[str, str]:
+    """Return the headers of the x and the y column of points."""
+    x_title, y_title, *_ = distinct(data["x_title"], data["y_title"], "series", "low", "high", "count")
+    return x_title, y_title
+
+
+def point_rows(data: dict[str, Any], series: Content) -> list[Row]:
+    """Return one row per point of series with x and y."""
+    x_title, y_title = point_titles(data)
+    rows: list[Row] = []
+    for part in series:
+        extra = [key for key in ("low", "high", "count") if key in part]
+        for index, (x, y) in enumerate(zip(part["x"], part["y"], strict=True)):
+            rows.append({"series": part["name"], x_title: x, y_title: y, **{key: part[key][index] for key in extra}})
     return rows
 
 
-def _categories(data: dict[str, Any], series: list[dict[str, Any]]) -> list[dict[str, Cell]]:
-    axis = "y" if "y_title" in data else "x"
-    (title,) = _distinct(data[axis + "_title"], "category", "series", "low", "high", "reference")[:1]
-    rows: list[dict[str, Cell]] = []
-    for index, category in enumerate(data["categories"]):
-        for part in series:
-            extra = {key: part[key][index] for key in ("low", "high", "reference") if key in part}
-            rows.append({"category": category, "series": part["name"], title: part[axis][index], **extra})
-        if axis == "y":
-            rows += [{"category": category, "series": ref["name"], title: ref["y"][index]} for ref in data.get("references", [])]
-    if axis == "x":
-        rows += [{"category": "reference line", "series": ref["name"], title: ref["x"]} for ref in data.get("references", [])]
-    return rows
-
-
-def _cells(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[dict[str, Cell]]:
-    title, row_title, column_title = _distinct(
-        data["value_title"],
-        data.get("row_title") or "row",
-        data.get("column_title") or "column",
-        "panel",
-        "low",
-        "high",
-        "control",
-    )[:3]
-    rows: list[dict[str, Cell]] = []
-    for panel in panels:
-        extra = [key for key in ("low", "high", "control") if key in panel]
-        for i, row in enumerate(panel.get("rows", data["rows"])):
-            for j, column in enumerate(panel.get("columns", data["columns"])):
-                cell = {title: panel["values"][i][j], **{key: panel[key][i][j] for key in extra}}
-                rows.append({"panel": panel["title"], row_title: row, column_title: column, **cell})
-    return rows
-
-
-def _clouds(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[dict[str, Cell]]:
-    columns = {f"{panel['title']}: {axis}": panel[axis] for panel in panels for axis in ("x", "y")}
-    rows = zip(*columns.values(), strict=True)
-    return [{"point": f"{number}", **dict(zip(columns, row, strict=True))} for number, row in enumerate(rows, 1)]
-
-
-def _distinct(*titles: str) -> tuple[str, ...]:
+def distinct(*titles: str) -> tuple[str, ...]:
     """Return the titles with a prime added where one would collide with a later one."""
     found: list[str] = []
     for title in reversed(titles):
@@ -104,6 +68,3 @@ def _distinct(*titles: str) -> tuple[str, ...]:
             title += "\N{PRIME}"
         found.append(title)
     return tuple(reversed(found))
-
-
-_ROWS = {"lines": _points, "scatter": _points, "bars": _categories, "dots": _categories, "heatmap": _cells, "clouds": _clouds}

@@ -1,14 +1,16 @@
-"""Figures: every number of the data is drawn and stands in the table; colours and scales keep their promises."""
+"""What holds for every kind: tables have the numbers of the data, drawing changes nothing, checking needs no plotly."""
 
-import itertools
 import json
+import pkgutil
+import subprocess
+import sys
 
 import pytest
 from demo import demo
 
-from mechbp.report.figures import draw, table
-from mechbp.report.figures import style as style
-from mechbp.report.figures.table import format_cell
+from mechbp.errors import InputError
+from mechbp.report import figures
+from mechbp.report.figures import KINDS, check_data, draw, table
 
 FIGURES = [figure for figure in demo().figures if figure.status == "done"]
 each = pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)
@@ -60,57 +62,21 @@ def test_drawing_leaves_its_data_alone(figure):
     assert json.dumps(figure.data) == before
 
 
-def test_table_row_by_hand():
-    data = {
-        "x_title": "Step",
-        "y_title": "KL (nats)",
-        "series": [{"name": "a", "x": [1, 2], "y": [0.5, None], "low": [0.4, None], "high": [0.6, None]}],
-        "references": [{"name": "floor", "y": 0.1}],
-    }
-    result = table("lines", data)
-    assert result.headers == ("series", "Step", "KL (nats)", "low", "high")
-    assert result.rows == (("a", 1, 0.5, 0.4, 0.6), ("a", 2, None, None, None), ("floor", None, 0.1, None, None))
-    assert [format_cell(cell) for cell in result.rows[1]] == ["a", "2", "–", "–", "–"]
+def test_every_file_of_a_kind_is_registered_under_its_name_and_shown_in_the_demo():
+    modules = {name for _, name, _ in pkgutil.iter_modules(figures.__path__)}
+    kinds = {name for name in modules if hasattr(getattr(figures, name, None), "draw")}
+    assert kinds == set(KINDS) == {figure.kind for figure in FIGURES}
+    assert all(KINDS[name] is getattr(figures, name) for name in kinds)
 
 
-def test_heat_maps_share_one_scale_over_frames_and_diverging_ones_are_centred():
-    data = {"rows": ["r"], "columns": ["c"], "value_title": "v", "frames": []}
-    data["frames"] = [{"name": str(v), "panels": [{"title": "p", "values": [[v]]}]} for v in (-1.0, 3.0)]
-    sequential, diverging = draw("heatmap", data), draw("heatmap", {**data, "scale": "diverging"})
-    assert (sequential.layout.coloraxis.cmin, sequential.layout.coloraxis.cmax) == (-1, 3)
-    assert (diverging.layout.coloraxis.cmin, diverging.layout.coloraxis.cmax) == (-3, 3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_is_documented(kind):
+    with pytest.raises(InputError, match="unknown key") as caught:
+        check_data(kind, {"?": None}, "here")
+    known = str(caught.value).partition("known: ")[2].rstrip(".").split(", ")
+    assert known and all(key in KINDS[kind].__doc__ for key in known)
 
 
-def test_bands_break_at_gaps():
-    line = {"name": "a", "x": [1, 2, 3, 4], "y": [1, 1, None, 1], "low": [0, 0, 0, 0], "high": [2, 2, 2, 2]}
-    band = draw("lines", {"x_title": "", "y_title": "", "series": [line]}).data[0]
-    assert band.x == (1, 2, 2, 1, None, 4, 4)
-
-
-def test_text_is_no_markup_for_plotly():
-    line = {"name": '<a href="javascript:x">b</a>', "x": [1], "y": [1]}
-    assert "<a" not in draw("lines", {"x_title": "<b>", "y_title": "&", "series": [line]}).to_json()
-
-
-def test_series_colours_stand_out_on_both_papers():
-    def luminance(color):
-        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    for color, paper in itertools.product((*style.PALETTE, style.GREY), style.PAPER.values()):
-        dark, light = sorted((luminance(color), luminance(paper)))
-        assert (light + 0.05) / (dark + 0.05) >= 3, (color, paper)
-
-
-def test_heatmap_labels_stand_at_their_own_cells():
-    """Plotly takes the tick 1 for the category "1" even where that is the first: ticks go by name."""
-    data = {
-        "rows": ["2", "1"],
-        "columns": ["1", "2", "leaf"],
-        "value_title": "v",
-        "panels": [{"title": "t", "values": [[1, 2, 3]] * 2}],
-    }
-    layout = draw("heatmap", data).layout
-    for axis, labels in ((layout.xaxis, ["1", "2", "leaf"]), (layout.yaxis, ["2", "1"])):
-        assert list(axis.tickvals) == list(axis.ticktext) == labels
+def test_checking_a_document_needs_no_plotly():
+    code = "import sys, mechbp.report.document; print('plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

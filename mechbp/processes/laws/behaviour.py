@@ -1,0 +1,162 @@
+"""Laws of every process, however large: frozen, inputs, randomness, batch independence, named errors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from inspect import getmembers_static
+from random import getstate  # read only, to see that nobody else moves it
+from typing import Any
+
+import numpy as np
+
+from mechbp.errors import ContractError, MechbpError
+from mechbp.processes.process import Process, Sample
+
+BATCH_TOLERANCE = 1e-13
+"""Answers may move by this much, absolutely and relatively, with the batch: products of matrices add up in another order."""
+N_DRAWN = 50
+N_EXAMPLES = 7
+
+Answer = Callable[[np.ndarray], Any]
+"""tokens [n, length] -> arrays whose first axis is n, in any structure."""
+
+
+def check_behaviour(process: Process[Any], answers: Mapping[str, Answer], rng: np.random.Generator) -> None:
+    """Check the laws above on a few sequences drawn from the process, for each of its answers."""
+    tokens = _check_randomness(process, rng)
+    for name, answer in answers.items():
+        _check_inputs(name, answer, tokens)
+        _check_batches(name, answer, tokens)
+        _check_nonsense(name, answer, tokens, process.vocab_size)
+    _check_frozen(process)
+
+
+def _check_randomness(process: Process[Any], rng: np.random.Generator) -> np.ndarray:
+    """Return the first few of the sequences drawn."""
+    same = copy.deepcopy(rng)
+    with _no_global_randomness("sample"):
+        samples = [process.sample(N_DRAWN, generator) for generator in (rng, same, rng, rng, rng, rng)]
+    if not isinstance(samples[0], Sample):
+        raise ContractError("protocol", f"a {type(samples[0]).__name__} has no tokens.")
+    first, again, *others = (sample.tokens for sample in samples)
+    if first.dtype.kind not in "iu" or first.ndim != 2 or len(first) != N_DRAWN or first.min() < 0:
+        raise ContractError("protocol", f"sample({N_DRAWN}).tokens: expected symbols [{N_DRAWN}, length], got {first!r:.80}.")
+    if not np.array_equal(first, again):
+        raise ContractError("randomness", f"the same state of rng gave {(first != again).sum()} other tokens of {first.size}.")
+    if (first != first[0]).any() and all(np.array_equal(first, other) for other in others):
+        raise ContractError("randomness", f"rng moved on, but sample gave the same {first.size} tokens {len(others)} times more.")
+    return np.array(first[:N_EXAMPLES])
+
+
+def _check_inputs(name: str, answer: Answer, tokens: np.ndarray) -> None:
+    given = tokens.copy()
+    with _no_global_randomness(name):
+        expected = [(path, array.copy()) for path, array in _arrays(answer(given), name)]
+    given.setflags(write=False)
+    strided = np.repeat(tokens, 2, axis=1)[:, ::2]
+    for what, shown in (("the same", tokens.copy()), ("read-only", given), ("strided", strided)):
+        for (path, before), (_, now) in zip(expected, _asked("inputs", name, answer, shown, what), strict=True):
+            if not np.array_equal(before, now):
+                gap = _gap(before, now)
+                raise ContractError("inputs", f"{path}: {what} tokens, another answer, off by {gap:.1e}; is a result kept?")
+            if now.flags.writeable:
+                now[...] = -1
+        if not np.array_equal(shown, tokens):
+            raise ContractError("inputs", f"{name} changed {(shown != tokens).sum()} of the {tokens.size} tokens given to it.")
+
+
+def _check_batches(name: str, answer: Answer, tokens: np.ndarray) -> None:
+    n = len(tokens)
+    together = list(_arrays(answer(tokens), name))
+    law = "batch independence"
+    for rows in [np.arange(n)[::-1], *(np.array([i]) for i in range(n))]:
+        what = f"example {rows[0]} alone" if len(rows) == 1 else f"all {n} in reversed order"
+        for (path, whole), (_, part) in zip(together, _asked(law, name, answer, tokens[rows], what), strict=True):
+            if part.shape != (len(rows), *whole.shape[1:]):
+                raise ContractError(law, f"{path}: {what} gave the shape {list(part.shape)}, the batch {list(whole.shape)}.")
+            if not np.allclose(part, whole[rows], rtol=BATCH_TOLERANCE, atol=BATCH_TOLERANCE):
+                raise ContractError(law, f"{path}: {what} differs by {_gap(part, whole[rows]):.1e} from the batch of {n}.")
+
+
+def _check_nonsense(name: str, answer: Answer, tokens: np.ndarray, vocab_size: int) -> None:
+    negative = tokens.copy()
+    negative[0, 0] = -1
+    beyond = tokens.copy()
+    beyond[-1, -1] = vocab_size + 1  # vocab_size itself may be MASK or a separator
+    nonsense = {
+        "the token -1": negative,
+        f"the token {vocab_size + 1} of {vocab_size}": beyond,
+        "float tokens": tokens.astype(float),
+        "tokens that are NaN": np.full(tokens.shape, np.nan),
+        "object tokens": tokens.astype(object),
+        "text": tokens.astype(str),
+        "tokens with one axis": tokens[0],
+        "tokens with three axes": tokens[None],
+    }
+    for what, given in nonsense.items():
+        try:
+            answer(given)
+        except MechbpError:
+            continue
+        except Exception as error:
+            kind = type(error).__name__
+            raise ContractError("named errors", f"{name}: {what} raised {kind} ({error!s:.60}), no MechbpError.") from error
+        raise ContractError("named errors", f"{name}: {what} were answered; expected InputError.")
+
+
+def _check_frozen(process: Process[Any]) -> None:
+    cached = {name for name, member in getmembers_static(type(process)) if isinstance(member, cached_property)}
+    for name in cached:
+        getattr(process, name)  # so that what it keeps is looked at below
+    for path, array in _arrays(process, type(process).__name__):
+        if array.flags.writeable:
+            raise ContractError("frozen", f"{path} {list(array.shape)} can be written into; setflags(write=False).")
+    for name in set(getattr(process, "__dict__", {})) - cached:
+        try:
+            setattr(process, name, getattr(process, name))
+        except (AttributeError, TypeError):
+            continue
+        raise ContractError("frozen", f"{type(process).__name__}.{name} can be set; use a frozen dataclass.")
+
+
+def _asked(law: str, name: str, answer: Answer, tokens: np.ndarray, what: str) -> list[tuple[str, np.ndarray]]:
+    """Return the arrays of an answer that has to exist."""
+    try:
+        return list(_arrays(answer(tokens), name))
+    except Exception as error:
+        raise ContractError(law, f"{name}: {what} raised {type(error).__name__} ({error!s:.80}).") from error
+
+
+def _arrays(value: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array inside a value, in a fixed order, with the way to it."""
+    if isinstance(value, np.ndarray):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _arrays(item, f"{path}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _arrays(item, f"{path}[{index}]")
+    elif not callable(value):
+        for name, item in getattr(value, "__dict__", {}).items():
+            yield from _arrays(item, f"{path}.{name}")
+
+
+@contextmanager
+def _no_global_randomness(name: str) -> Iterator[None]:
+    before = _global_states()
+    yield
+    if _global_states() != before:
+        raise ContractError("randomness", f"{name} moved a global generator of NumPy or Python; draw from the rng given.")
+
+
+def _global_states() -> tuple[object, ...]:
+    numpy_state: Any = np.random.get_state()
+    return (numpy_state[1].tobytes(), *numpy_state[2:], getstate())
+
+
+def _gap(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).max()) if one.shape == other.shape else np.inf

@@ -1,0 +1,296 @@
+"""The contract: every process keeps it, a toy family joins by its members alone, and every planted fault is found."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from scipy.special import betaln
+from scipy.stats import chi2, kstest
+
+import mechbp
+from mechbp.processes.chain.library import even, golden_mean, z1r
+from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.laws.sampler import N_FIRST, _g_statistic
+from mechbp.processes.process import Joint, Process, Query, Sample
+from mechbp.processes.tree.belief_propagation import TreeBeliefs
+
+PAPER = mechbp.TreeGrammar.random(4)
+SOFT = mechbp.TreeGrammar.random(2, seed=1, ambiguity=0.3)
+
+
+@dataclass(frozen=True)
+class Flips:
+    tokens: np.ndarray
+
+
+@dataclass(frozen=True)
+class BiasedCoin:
+    """Flips of one coin whose bias nobody knows: Beta(ones, zeros) before the first flip, Laplace's rule after some."""
+
+    ones: float = 1.0
+    zeros: float = 1.0
+    length: int = 20
+    vocab_size = 2
+
+    def sample(self, n, rng):
+        bias = rng.beta(self.ones, self.zeros, size=(n, 1))
+        return Flips((rng.random((n, self.length)) < bias).astype(np.int64))
+
+    def beliefs(self, tokens):
+        """P(next flip | flips so far), [n, length + 1, 2]."""
+        tokens = checked_evidence(tokens, "BiasedCoin", vocab_size=1, length=self.length, place="flip")
+        heads = np.pad(tokens.cumsum(axis=1), ((0, 0), (1, 0)))
+        n_ones = self.ones + heads
+        n_zeros = self.zeros + np.arange(self.length + 1) - heads
+        return np.stack([n_zeros, n_ones], axis=-1) / (n_zeros + n_ones)[..., None]
+
+    def small(self):
+        return replace(self, length=min(self.length, 5))
+
+    def joint(self):
+        tokens = np.stack(np.unravel_index(np.arange(2**self.length), (2,) * self.length), axis=-1)
+        n_ones = tokens.sum(axis=1)
+        probability = np.exp(
+            betaln(self.ones + n_ones, self.zeros + self.length - n_ones) - betaln(self.ones, self.zeros)
+        )  # the bias integrated out
+        earlier = np.tri(self.length, k=-1, dtype=bool)
+        return Joint(tokens, probability, {"predictive": Query(lambda coin, seen: coin.beliefs(seen)[:, :-1], tokens, earlier)})
+
+
+PROCESSES = {
+    **{f"tree, level {k}": mechbp.FilteredTree(PAPER, 3, k) for k in range(4)},
+    "tree, released grammar": mechbp.FilteredTree(mechbp.TreeGrammar.random(4, recipe="released"), 4, 1),
+    "tree, ambiguous grammar": mechbp.FilteredTree(SOFT, 2, 0),
+    "tree, impossible leaves": mechbp.FilteredTree(mechbp.TreeGrammar.random(3, seed=5), 2, 1),
+    "mess3": mechbp.mess3(0.15, 0.6, length=6),
+    "mess3 of any length": mechbp.mess3(0.05, 0.85),
+    "rrxor": mechbp.rrxor(length=12),
+    "even": even(length=4),
+    "golden mean": golden_mean(length=4),
+    "z1r": z1r(length=4),
+    "coin": BiasedCoin(),
+    "coin, skewed prior": BiasedCoin(0.3, 2.5, length=4),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_every_process_keeps_the_contract(name, unchecked):
+    process = PROCESSES[name]
+    assert isinstance(process, Process) and isinstance(process.small().sample(2, mechbp.rng(0)), Sample)
+    mechbp.check_process(process, mechbp.rng(1, "contract", name))
+
+
+def tilted(distributions):
+    """Move 1e-3 of probability from the likeliest outcome to the next one; sums stay 1."""
+    result = np.array(distributions)
+    order = np.argsort(result, axis=-1)
+    for rank, shift in ((-1, -1e-3), (-2, 1e-3)):
+        at = order[..., rank, None]
+        np.put_along_axis(result, at, np.take_along_axis(result, at, -1) + shift, -1)
+    return result
+
+
+def noisy(tokens, rng):
+    """Replace 3 % of the tokens by a random one."""
+    hit = rng.random(tokens.shape) < 0.03
+    return np.where(hit, rng.integers(2, size=tokens.shape), tokens)
+
+
+class TiltedCoin(BiasedCoin):
+    def beliefs(self, tokens):
+        return tilted(super().beliefs(tokens))
+
+
+class TiltedTree(mechbp.FilteredTree):
+    def beliefs(self, tokens, observed=None):
+        exact = super().beliefs(tokens, observed)
+        marginals = {d: tilted(marginal) if d == 0 else marginal for d, marginal in exact.marginals.items()}
+        return TreeBeliefs(exact.upward, exact.downward, marginals, exact.log_evidence)
+
+
+class TiltedEvidence(mechbp.HiddenMarkovModel):
+    def log_evidence(self, tokens, observed=None):
+        return super().log_evidence(tokens, observed) + 1e-3
+
+
+class UnnormalisedCoin(BiasedCoin):
+    def beliefs(self, tokens):
+        return super().beliefs(tokens) * (1 + 1e-9)
+
+
+class NoisyCoin(BiasedCoin):
+    def sample(self, n, rng):
+        return Flips(noisy(super().sample(n, rng).tokens, rng))
+
+
+class NoisyChain(mechbp.HiddenMarkovModel):
+    def sample(self, n, rng, length=None):
+        return Flips(noisy(super().sample(n, rng, length).tokens, rng))
+
+
+class MovedChain(mechbp.HiddenMarkovModel):
+    """One probability of the sampler is .01 higher, its row still sums to 1."""
+
+    def sample(self, n, rng, length=None):
+        steps = self.transitions.copy()
+        steps[0, 0, 0] += 0.01
+        return mechbp.HiddenMarkovModel(steps / steps.sum(axis=(0, 2))[:, None], self.start).sample(n, rng, length or self.length)
+
+
+class MovedTree(mechbp.FilteredTree):
+    def sample(self, n, rng):
+        rules = self.grammar.rules.copy()
+        rules[0, 0, 0] += 0.01
+        rules[0, 1, 1] -= 0.01
+        return mechbp.FilteredTree(mechbp.TreeGrammar(rules), self.depth, self.filter_level).sample(n, rng)
+
+
+class GlobalCoin(BiasedCoin):
+    def sample(self, n, rng):
+        np.random.random()
+        return super().sample(n, rng)
+
+
+class EntropyCoin(BiasedCoin):
+    def sample(self, n, rng):
+        return super().sample(n, np.random.default_rng())
+
+
+class DeafCoin(BiasedCoin):
+    def sample(self, n, rng):
+        return super().sample(n, np.random.default_rng(0))
+
+
+class MutatingCoin(BiasedCoin):
+    def beliefs(self, tokens):
+        result = super().beliefs(tokens)
+        tokens[0] = 0
+        return result
+
+
+class WritingCoin(BiasedCoin):
+    """Writes into what it is given, and takes it back."""
+
+    def beliefs(self, tokens):
+        checked_evidence(tokens, "WritingCoin", vocab_size=1, length=self.length, place="flip")
+        tokens += 1
+        tokens -= 1
+        return super().beliefs(tokens)
+
+
+class BatchCoin(BiasedCoin):
+    def beliefs(self, tokens):
+        exact = super().beliefs(tokens)
+        return exact + 1e-9 * (exact.mean(axis=0) - exact)
+
+
+class RememberingCoin(BiasedCoin):
+    kept = None
+
+    def beliefs(self, tokens):
+        if type(self).kept is None or not np.array_equal(type(self).kept[0], tokens):
+            type(self).kept = (np.array(tokens), super().beliefs(tokens))
+        return type(self).kept[1]
+
+
+@dataclass(frozen=True, eq=False)
+class KeepingCoin(BiasedCoin):
+    table: np.ndarray = field(default_factory=lambda: np.zeros(3))
+
+
+class OpenCoin(BiasedCoin):
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, value)
+
+
+class TrustingCoin(BiasedCoin):
+    """Takes any tokens for flips."""
+
+    def beliefs(self, tokens):
+        with np.errstate(all="ignore"):
+            return super().beliefs(np.asarray(tokens, float).astype(np.int64).clip(0, 1))
+
+
+class CrashingCoin(BiasedCoin):
+    def beliefs(self, tokens):
+        return super().beliefs(np.array([0, 1, 9])[tokens])
+
+
+class ForgivingChain(mechbp.HiddenMarkovModel):
+    def beliefs(self, tokens, observed=None):
+        try:
+            return super().beliefs(tokens, observed)
+        except mechbp.errors.ImpossibleEvidence:
+            return np.tile(self.start, (len(tokens), tokens.shape[1] + 1, 1))
+
+
+class WrongExample(mechbp.HiddenMarkovModel):
+    def beliefs(self, tokens, observed=None):
+        try:
+            return super().beliefs(tokens, observed)
+        except mechbp.errors.ImpossibleEvidence as refusal:
+            raise mechbp.errors.ImpossibleEvidence(str(refusal), example=0) from None
+
+
+class Wrapped:
+    """Passes everything on: its small() would be checked in its place."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def __getattr__(self, name):
+        return getattr(self.process, name)
+
+
+def chain(cls, process, length=4):
+    return cls(process.transitions, length=length)
+
+
+FAULTS = {
+    "beliefs tilted by 1e-3, coin": (TiltedCoin(), "enumeration: predictive"),
+    "beliefs tilted by 1e-3, tree": (TiltedTree(SOFT, 3), r"enumeration: marginals\[0\]"),
+    "evidence tilted by 1e-3": (chain(TiltedEvidence, mechbp.mess3(0.15, 0.6)), "enumeration: log_evidence"),
+    "sums of beliefs": (UnnormalisedCoin(), r"probabilities: predictive: .* sums miss 1 by up to 1\.0e-09"),
+    "3 % of the tokens, coin": (NoisyCoin(), "sampler: G = "),
+    "3 % of the tokens, impossible ones too": (chain(NoisyChain, even()), "sampler: .* sequences have probability 0"),
+    "3 % of the tokens, chain": (chain(NoisyChain, mechbp.rrxor(0.4, 0.4)), "sampler: "),
+    "one probability moved by .01, chain": (chain(MovedChain, mechbp.mess3(0.05, 0.85)), "sampler: G = "),
+    "one probability moved by .01, tree": (MovedTree(SOFT, 2), "sampler: G = "),
+    "global generator": (GlobalCoin(), "randomness: sample moved a global generator"),
+    "randomness of its own": (EntropyCoin(), "randomness: the same state of rng gave"),
+    "generator ignored": (DeafCoin(), "randomness: rng moved on"),
+    "inputs changed": (MutatingCoin(), "inputs: beliefs changed"),
+    "inputs written into": (WritingCoin(), "inputs: beliefs: read-only raised ValueError"),
+    "batch dependence": (BatchCoin(), "batch independence: beliefs: "),
+    "results kept": (RememberingCoin(), "inputs: beliefs: .* is a result kept"),
+    "writable arrays": (KeepingCoin(), r"frozen: KeepingCoin.table \[3\] can be written into"),
+    "writable attributes": (OpenCoin(), "frozen: OpenCoin.* can be set"),
+    "nonsense answered": (TrustingCoin(), "named errors: beliefs: the token -1 were answered"),
+    "raw errors": (CrashingCoin(), "named errors: beliefs: .* raised IndexError"),
+    "impossible evidence answered": (chain(ForgivingChain, even()), "impossible evidence: beliefs: .* was answered"),
+    "impossible evidence misplaced": (chain(WrongExample, even()), "impossible evidence: .* is example 1, the error names 0"),
+    "members missing": (Flips(np.zeros((2, 2), int)), "protocol: Flips lacks vocab_size, sample, beliefs, small, joint"),
+    "small version of another class": (Wrapped(BiasedCoin()), "protocol: small.. is a BiasedCoin"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_found_and_its_law_named(fault):
+    process, message = FAULTS[fault]
+    with pytest.raises(mechbp.ContractError, match=message) as caught:
+        mechbp.check_process(process, mechbp.rng(0, "fault", fault))
+    assert str(caught.value).startswith(f"{caught.value.law}: ") and len(str(caught.value).splitlines()) <= 3
+
+
+def test_the_p_values_of_faultless_samplers_are_uniform():
+    """So the second sample is drawn in a fifth of all checks, and the verdict is wrong as rarely as promised."""
+    probability = np.array([0.4, 0.3, 0.2, 0.09, 0.0099, 9e-5, 9e-6, 1e-6])
+    draws = mechbp.rng(0, "p-values").multinomial(N_FIRST, probability, size=2000)
+    p_values = [chi2.sf(*_g_statistic(counts, N_FIRST * probability)) for counts in draws]
+    assert kstest(p_values, "uniform").pvalue > 1e-3
+    assert _g_statistic(draws[0], N_FIRST * probability)[1] == 6  # eight outcomes, the two rarest counted together
+
+
+def test_the_generator_is_checked():
+    with pytest.raises(mechbp.errors.InputError, match="must be a numpy.random.Generator"):
+        mechbp.check_process(BiasedCoin(), 0)

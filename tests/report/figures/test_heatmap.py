@@ -1,0 +1,42 @@
+"""Heat maps: one colour scale for all panels and frames, labels at their cells, panels with labels of their own."""
+
+import pytest
+
+from mechbp.errors import InputError
+from mechbp.report.figures import check_data, draw, table
+
+
+def test_heat_maps_share_one_scale_over_frames_and_diverging_ones_are_centred():
+    data = {"rows": ["r"], "columns": ["c"], "value_title": "v", "frames": []}
+    data["frames"] = [{"name": str(v), "panels": [{"title": "p", "values": [[v]]}]} for v in (-1.0, 3.0)]
+    sequential, diverging = draw("heatmap", data), draw("heatmap", {**data, "scale": "diverging"})
+    assert (sequential.layout.coloraxis.cmin, sequential.layout.coloraxis.cmax) == (-1, 3)
+    assert (diverging.layout.coloraxis.cmin, diverging.layout.coloraxis.cmax) == (-3, 3)
+
+
+def test_heatmap_labels_stand_at_their_own_cells():
+    """Plotly takes the tick 1 for the category "1" even where that is the first: ticks go by name."""
+    data = {
+        "rows": ["2", "1"],
+        "columns": ["1", "2", "leaf"],
+        "value_title": "v",
+        "panels": [{"title": "t", "values": [[1, 2, 3]] * 2}],
+    }
+    layout = draw("heatmap", data).layout
+    for axis, labels in ((layout.xaxis, ["1", "2", "leaf"]), (layout.yaxis, ["2", "1"])):
+        assert list(axis.tickvals) == list(axis.ticktext) == labels
+
+
+def test_a_panel_may_bring_its_own_labels():
+    own = {"title": "own", "values": [[1, 2]], "rows": ["x"], "columns": ["y", "z"]}
+    data = {"rows": ["r"], "columns": ["c"], "value_title": "low", "panels": [{"title": "t", "values": [[3]]}, own]}
+    check_data("heatmap", data, "here")
+    result = table("heatmap", data)
+    assert result.headers == ("panel", "row", "column", "low\N{PRIME}")  # "low" is the column of an interval's lower end
+    assert result.rows == (("t", "r", "c", 3), ("own", "x", "y", 1), ("own", "x", "z", 2))
+
+
+def test_frames_need_the_same_panels():
+    frames = [{"name": name, "panels": [{"title": name, "values": [[1]]}]} for name in ("a", "b")]
+    with pytest.raises(InputError, match="every frame needs the same panel titles, rows and columns"):
+        check_data("heatmap", {"rows": ["r"], "columns": ["c"], "value_title": "v", "frames": frames}, "here")
