@@ -22,7 +22,7 @@ from torch import Tensor
 from mechbp.methods.patching.plain_transformer import MIXING, SCORES, Network, gathered
 from mechbp.methods.patching.worker_threads import on_threads
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**23
 """Activations of one chunk of rows: enough for efficient products, little enough to stay near the processor."""
 TOLERANCE = 1e-4
 """How far the rebuilt logits may be from the model's own, relative to their largest, in float32; float64 is held to 1e-9."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -70,7 +70,7 @@ class Block:
         flat = torch.addmm(self.b_in, seen.reshape(-1, seen.shape[-1]), self.w_in)
         if self.folded:
             query, value = flat.view(*residual.shape[:-1], 2, heads, -1).unbind(dim=-3)
-            return query, repeat(seen, "... d -> ... head d", head=heads), value
+            return query, seen[..., None, :].expand(*seen.shape[:-1], heads, -1), value
         query, key, value = flat.view(*residual.shape[:-1], 3, heads, -1).unbind(dim=-3)
         return query, key, value
 
@@ -186,7 +186,7 @@ class Network:
 
 def gathered(values: Float[Tensor, "run position d"], reads: Int[Tensor, "run read"]) -> Float[Tensor, "run read d"]:
     """Return the rows of `values` at the positions read."""
-    return values.gather(1, repeat(reads, "run read -> run read d", d=values.shape[-1]))
+    return values.gather(1, reads[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def _block(block: Any, cfg: Any) -> Block:

@@ -27,7 +27,7 @@ class Done(NamedTuple):
     """Patched runs that need not be made again."""
 
     start: int
-    positions: list[Position]
+    positions: list[int | None]
     patched: Tensor
     logits: list[Tensor]
 
@@ -61,7 +61,8 @@ class Runs:
         """Logits [n, position, q] of every patched run at one hook and head, in the order of `positions`."""
         layer, donors = layer_of(name), self.donors[name]
         # Joint patches of several positions stay with the model itself: patched everywhere, it is the donor to the last bit.
-        finisher = None if any(isinstance(position, tuple) for position in positions) else self.finisher
+        single = [position for position in positions if not isinstance(position, tuple)]
+        finisher = self.finisher if len(single) == len(positions) else None
         if self.residuals is None or layer is None:
             return self._finish(self.base, {}, Write(name, site, head, donors), positions)
         if name.endswith("hook_resid_pre"):
@@ -71,11 +72,11 @@ class Runs:
         if patched is None:
             return self._finish(self.base, {}, Write(name, site, head, donors), positions)
         if finisher is not None:
-            return self._from_weights(finisher, start, patched, positions)
+            return self._from_weights(finisher, start, patched, single)
         write = Write(None, SITES["hook_resid_post"], None, patched)
         return self._finish(self.residuals[start], {"start_at_layer": start}, write, positions)
 
-    def _from_weights(self, finisher: Finisher, start: int, patched: Tensor, positions: list[Position]) -> Iterator[Tensor]:
+    def _from_weights(self, finisher: Finisher, start: int, patched: Tensor, positions: list[int | None]) -> Iterator[Tensor]:
         """The same from the weights, NaN where nothing is read; equal patches, as of z and of a lone head's output, run once."""
         same = (done for done in self._done if done.start == start and done.positions == positions)
         found = next((done.logits for done in same if torch.equal(done.patched, patched)), None)
