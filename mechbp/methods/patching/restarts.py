@@ -10,14 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of
 from mechbp.methods.patching.finisher import Finisher
+from mechbp.methods.patching.inside_block import after_block
 from mechbp.methods.patching.sites import SITES, Position, Site, Write, write_donor
+
+
+class Done(NamedTuple):
+    """Patched runs that need not be made again."""
+
+    start: int
+    positions: list[int | None]
+    patched: Tensor
+    logits: list[Tensor]
 
 
 class Runs:
@@ -27,7 +39,7 @@ class Runs:
         self.model, self.base, self.donor, self.donors, self.batch_size = model, base, donor, donors, batch_size
         self.residuals = self._residuals()
         self.finisher: Finisher | None = None
-        self._done: list[tuple[int, Tensor, list[Tensor]]] = []
+        self._done: list[Done] = []
 
     def read_only(self, read: Bool[Tensor, "n position"], logits: Float[Tensor, "n position q"]) -> None:
         """Compute logits from now on only where `read`, from the weights if they reproduce `logits`, those of the base run.
@@ -48,29 +60,32 @@ class Runs:
     def patched_logits(self, name: str, site: Site, positions: list[Position], head: int | None) -> Iterator[Tensor]:
         """Logits [n, position, q] of every patched run at one hook and head, in the order of `positions`."""
         layer, donors = layer_of(name), self.donors[name]
+        # Joint patches of several positions stay with the model itself: patched everywhere, it is the donor to the last bit.
+        single = [position for position in positions if not isinstance(position, tuple)]
+        finisher = self.finisher if len(single) == len(positions) else None
         if self.residuals is None or layer is None:
             return self._finish(self.base, {}, Write(name, site, head, donors), positions)
         if name.endswith("hook_resid_pre"):
             start, patched = layer, donors
         else:
-            start, patched = layer + 1, self._residual_after(layer, name, site, head) if site.local else None
+            start, patched = layer + 1, self._residual_after(layer, name, site, head, finisher) if site.local else None
         if patched is None:
             return self._finish(self.base, {}, Write(name, site, head, donors), positions)
-        if self.finisher is not None and all(isinstance(position, int) for position in positions):
-            return self._from_weights(self.finisher, start, patched, positions)
+        if finisher is not None:
+            return self._from_weights(finisher, start, patched, single)
         write = Write(None, SITES["hook_resid_post"], None, patched)
         return self._finish(self.residuals[start], {"start_at_layer": start}, write, positions)
 
-    def _from_weights(self, finisher: Finisher, start: int, patched: Tensor, positions: list[Position]) -> Iterator[Tensor]:
+    def _from_weights(self, finisher: Finisher, start: int, patched: Tensor, positions: list[int | None]) -> Iterator[Tensor]:
         """The same from the weights, NaN where nothing is read; equal patches, as of z and of a lone head's output, run once."""
-        single = [position for position in positions if isinstance(position, int)]
-        found = next((logits for at, before, logits in self._done if at == start and torch.equal(before, patched)), None)
+        same = (done for done in self._done if done.start == start and done.positions == positions)
+        found = next((done.logits for done in same if torch.equal(done.patched, patched)), None)
         if found is None:
-            found = list(finisher.points(start, single, patched[:, single]))
-            self._done.append((start, patched, found))
+            found = finisher.patched(start, positions, patched)
+            self._done.append(Done(start, positions, patched, found))
         for logits in found:
             whole = logits.new_full((*self.base.shape, logits.shape[-1]), torch.nan)
-            yield whole.scatter_(1, finisher.reads[..., None].expand(logits.shape), logits)
+            yield whole.scatter_(1, repeat(finisher.reads, "n read -> n read q", q=logits.shape[-1]), logits)
 
     def _residuals(self) -> list[Tensor] | None:
         """Base residual stream before every block and after the last; None where the model cannot restart from it."""
@@ -84,7 +99,7 @@ class Runs:
         restarted = forward(self.model, residuals[-2][few], start_at_layer=len(blocks) - 1)
         return residuals if torch.allclose(restarted, forward(self.model, self.base[few]), rtol=1e-4, atol=1e-4) else None
 
-    def _residual_after(self, layer: int, name: str, site: Site, head: int | None) -> Tensor | None:
+    def _residual_after(self, layer: int, name: str, site: Site, head: int | None, finisher: Finisher | None) -> Tensor | None:
         """Residual stream after the block when the site is patched at every position, which is each position's own patch.
 
         None if patching a single position of a pair that differs, any of them, shows that this model's block spreads it.
@@ -94,15 +109,26 @@ class Runs:
             return self.donors[name]
         write = Write(name, site, head, self.donors[name])
         starts = range(0, len(self.base), self.batch_size)
-        patched = torch.cat(
-            [self._through_block(layer, write, slice(start, start + self.batch_size), [None]) for start in starts]
-        )
+        kind = name.rpartition(".")[2]
+        patched = after_block(finisher, layer, kind, head, write.donors) if finisher is not None else None
+        if finisher is not None and patched is not None:  # to the last bit, so that these runs keep the unpatched answer
+            patched = patched.where(~self._equal_so_far(finisher)[..., None], self.residuals[layer + 1])
+        else:
+            batches = (slice(start, start + self.batch_size) for start in starts)
+            patched = torch.cat([self._through_block(layer, write, rows, [None]) for rows in batches])
         differing = (self.donor != self.base).any(dim=1).nonzero()[:, 0]  # equal runs would show no spread
         few = slice(int(differing[0]), int(differing[0]) + 1) if len(differing) else slice(0, 1)
         every: list[Position] = list(range(self.base.shape[1]))
         expected = self.residuals[layer + 1][few].repeat(len(every), 1, 1)
         expected[every, every] = patched[few][0]
         return patched if torch.allclose(self._through_block(layer, write, few, every), expected, rtol=1e-4, atol=1e-4) else None
+
+    def _equal_so_far(self, finisher: Finisher) -> Bool[Tensor, "n position"]:
+        """Positions at which both runs have seen the same tokens, so that nothing there differs in any block."""
+        equal = self.base == self.donor
+        if finisher.network.causal:
+            return equal.int().cumprod(dim=1).bool()
+        return repeat(equal.all(dim=1), "n -> n position", position=equal.shape[1])
 
     def _through_block(self, layer: int, write: Write, rows: slice, positions: list[Position]) -> Tensor:
         """Residual stream of these rows after the block, patched inside it; one stacked copy of the rows per position."""

@@ -14,7 +14,7 @@ from mechbp.methods.patching.plain_transformer import Network
 from mechbp.models.architectures import build_model, hooked_transformer, untrained_twin
 from mechbp.models.config import ModelConfig
 
-SITES = ["blocks.*.hook_resid_*", "blocks.*.hook_attn_out", "blocks.*.attn.hook_[zq]", "blocks.*.attn.hook_pattern"]
+SITES = ["blocks.*.hook_resid_*", "blocks.*.hook_*_out", "blocks.*.attn.hook_[zq]", "blocks.*.attn.hook_pattern"]
 LENGTH, N = 6, 9
 
 
@@ -81,6 +81,8 @@ SHAPES = [
     {"normalization": "none", "act": "relu"},
     {"attention": "causal"},
     {"layers": 4, "act": "relu", "attention": "causal", "heads": 1},
+    {"heads": 1, "d_mlp": 0},
+    {"heads": 4},
     {"d_mlp": 0},
 ]
 
@@ -93,7 +95,8 @@ SHAPES = [
 def test_the_engine_and_hooks_give_the_same_numbers(shape, metric, engines):
     for double, close in ((False, 1e-5), (True, 1e-12)):
         model = model_for(**shape, double=double)
-        sweep = (model, tokens_for(1), tokens_for(2), metric, [site for site in SITES])
+        there = [site for site in SITES if shape.get("d_mlp") != 0 or site != "blocks.*.hook_*_out"]  # no MLP, no output of it
+        sweep = (model, tokens_for(1), tokens_for(2), metric, there)
         found, expected = patch(*sweep), by_hooks(*sweep)
         assert engines.pop() is not None and not engines
         np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=close)
