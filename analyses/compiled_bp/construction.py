@@ -49,7 +49,7 @@ def _traffic_figure(compiled: CompiledBP) -> FigureData:
         title="Which part reads and writes which slot",
         caption="Number of nonzero weights from each slot into a part of the model (reads) and from it into the slot (writes), "
         "read off the weights. Old messages stay readable: a row with one writer keeps its value to the end.",
-        alt="Each slot is written by one part and read by the next block only.",
+        alt="Two heatmaps of the number of nonzero weights, reads and writes: slots in rows, parts of the model in columns.",
         data={
             "rows": names,
             "columns": parts,
@@ -98,7 +98,7 @@ def _unit_figure() -> FigureData:
         caption=f"All {len(units)} hidden units of the model of depth 1 over 2 symbols. Each column of `W_in` reads one number "
         "or the sum of two, and is closed by one flag (−1 stands for the gate's −4,096 or so); `W_out` adds half the rule for "
         "the square of a sum and takes it away for single squares.",
-        alt="Units read pairs of entries and one gate; output weights are plus or minus half the rules.",
+        alt="Heatmaps of input and output weights of one MLP, slots in rows and hidden units in columns.",
         data={
             "rows": [labels[i] for i in read],
             "columns": units,
@@ -134,7 +134,7 @@ def _qk_figure(compiled: CompiledBP) -> FigureData:
         caption="The bilinear form W_Q W_Kᵀ between flags of query (rows) and key (columns), in units of 1,024; all other "
         "entries are 0. L t and R t say that the path from the root turns left or right at depth t. Block m rewards the turns "
         "above its own that query and key share and punishes sharing its own turn: the maximum is reached below the sibling.",
-        alt="Diagonal matrices: plus one for turns above, minus one for the block's own turn, zero below.",
+        alt="Heatmaps of the product of query and key weights, one per block, flags of the turns in rows and columns.",
         data={
             "rows": names,
             "columns": names,
@@ -153,7 +153,7 @@ def _map_figure(mean: np.ndarray) -> FigureData:
         title="Attention of every block",
         caption="The same for every sequence. Block m + 1 looks at the 2^m leaves below the sibling of the query's ancestor m "
         "levels up, with weights of exactly 2^-m.",
-        alt="Squares of 1, 2, 4 and 8 leaves beside the diagonal.",
+        alt="Heatmaps of attention, one per block, query leaves in rows and key leaves in columns.",
         data=map_layout(mean.shape[-1]) | {"panels": map_panels(mean, 4)},
     )
 

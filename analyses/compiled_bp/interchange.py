@@ -187,7 +187,7 @@ def _slot_figure(compiled: CompiledBP, tests: list[SlotTests]) -> FigureData:
         caption="Share of the exact change of the answer when one slot alone takes the other run's value at the positions "
         "below the node. For a message m levels up, `upward s` after block s <= m is all of it. Later ones belong to "
         "ancestors of the node and are written at some of their tokens only: part of another message.",
-        alt="One cell of 1 per stage on the diagonal of upward slots, zeros elsewhere.",
+        alt="Heatmaps of the share explained, one per message: slots in rows, the block after which they are written in columns.",
         data={
             "rows": list(compiled.slots),
             "columns": [str(block) for block in range(compiled.tree.depth + 1)],
@@ -209,7 +209,7 @@ def _handle_figure(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
         title="Which subspaces carry the message",
         caption="Share of the exact change with 95 % intervals over pairs, written where the message has just been computed; "
         "LEACE: share of the change to the answer without the message. Below 0: farther from the exact answer than no edit.",
-        alt="The slot and the whole vector explain everything; what methods find explains less.",
+        alt="Bars of the share explained with intervals, one series per subspace, grouped by message.",
         data={
             "y_title": "share explained",
             "y_range": [-1, 1.05],

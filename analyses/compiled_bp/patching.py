@@ -161,7 +161,8 @@ def _figure(compiled: CompiledBP, case: Case) -> FigureData:
         f"patching one position brings about (n = {len(case.effects.base)} pairs). Right: cells through which the "
         "construction sends it. Four tokens that hold the same message share its effect; once the query has it, the effect "
         "is one position's.",
-        alt="Nonzero effects fill exactly the predicted cells.",
+        alt="Two heatmaps, measured effects and the cells known to carry them: parts of the model in rows, the leaf patched "
+        "in columns.",
         data={
             "rows": [words for _, words in rows],
             "columns": [str(position) for position in range(compiled.tree.n_leaves)],

@@ -215,7 +215,8 @@ def _figure(tests: list[PlantTests]) -> FigureData:
         title="Which methods are fooled by which circuit",
         caption="Above: R² of the probe, shares explained of the others; negative shares, answers farther from the exact one "
         f"than without the edit, are coloured as 0. Below: what is so. {_sizes(tests)}.",
-        alt="Probes say yes to the unread slot and partly to the decoy; zeroing says no to both copies.",
+        alt="Two heatmaps, what methods find and what is so, with one row per slot of a planted circuit: methods in columns, "
+        "facts in columns.",
         data={
             "rows": [f"{test.name}: {fact.slot}" for test, fact in facts],
             "columns": list(METHODS),

@@ -151,7 +151,7 @@ def _figure(compiled: CompiledBP, grid: ProbeGrid) -> FigureData:
         caption="R² on held-out sequences, mean over positions, with 95 % intervals and shuffled messages as control in "
         "hover and table. The message m levels up is written by block m and never erased: the truth is 1 from there on in "
         "both panels. Before, part of the evidence has arrived.",
-        alt="As held, 1 on and below the diagonal; divided by its sum, far less, and least for the root.",
+        alt="Heatmaps of held-out R², of messages as held and divided by their sums: stages in rows, messages in columns.",
         data={
             "rows": stage_names(compiled),
             "columns": level_names(compiled, 1),

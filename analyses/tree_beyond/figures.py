@@ -32,7 +32,7 @@ def _oracles(pictures: Sequence[Picture]) -> FigureData:
         title="Distance to the oracle of every filter level",
         caption="Mean KL(model || BP_k), nats, over all single-mask questions of the run's own data; n = "
         f"{pictures[0].answers.same_choice.n:,} sequences per run. BP_0 is exact inference for all of these runs of level 0.",
-        alt="Runs that learnt the whole tree are nearest to BP_0.",
+        alt="Heatmap of divergence in nats: runs in rows, oracles of every filter level in columns.",
         data={
             "rows": [p.run.name for p in pictures],
             "columns": [f"BP_{k}" for k in range(deepest + 1)],
@@ -52,7 +52,7 @@ def _ladder(pictures: Sequence[Picture]) -> FigureData:
         title="When each level of the hierarchy is taken in",
         caption="Training sequences seen when BP_k becomes nearer than BP_(k+1) for good, on 512 held-out sequences; one run per "
         "marker, no interval. A missing marker is a level that training did not take in.",
-        alt="Lower levels are taken in first in every run.",
+        alt="Training sequences, on a logarithmic axis, at which each level is taken in: one row per level, one marker per run.",
         data={
             "x_title": "training sequences",
             "x_log": True,
@@ -77,7 +77,8 @@ def _mass(pictures: Sequence[Picture]) -> FigureData:
         title="Attention mass by level of the lowest common ancestor",
         caption=f"Share of attention on the leaves at each level, mean over queries and {pictures[0].mass.mass.n:,} sequences; "
         "rows sum to 1. Random weights, whose attention is uniform, stand in hover and table.",
-        alt="Later blocks look farther up the tree.",
+        alt="Heatmaps of the share of attention, one per run: blocks of the network in rows, levels of the common ancestor in "
+        "columns.",
         data=mass_layout(panels[0]["rows"], widest) | {"panels": panels, "panel_columns": 2},
     )
 
@@ -91,7 +92,7 @@ def _merging(pictures: Sequence[Picture]) -> FigureData:
         caption="Increase of KL(BP || model) at a hidden leaf when the patterns of all blocks are replaced by their average over "
         "pairs of leaves at the same level, and, as control, by uniform attention. "
         f"n = {pictures[0].merging[0][1].n:,} sequences per run.",
-        alt="Averages by level cost little; uniform attention costs much.",
+        alt="Bars of the increase of divergence in nats, two per run: averages by level, and uniform attention.",
         data={
             "y_title": "increase of KL(BP || model) (nats)",
             "categories": [p.run.name for p in pictures],
@@ -113,6 +114,6 @@ def _messages(pictures: Sequence[Picture]) -> FigureData:
         *place,
         caption=f"Held-out R² of ridge probes on sequences masked as in training, about {grid.n_test:,} test sequences per run, "
         "mean over leaf positions. Random weights stand in hover and table.",
-        alt="Messages become readable block by block, from the leaves up.",
+        alt="Heatmaps of held-out R², one per run: stages of the network in rows, depths of the ancestor in columns.",
         data=message_layout(first.run, grid) | {"panels": panels, "panel_columns": 2},
     )

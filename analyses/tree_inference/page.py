@@ -156,7 +156,8 @@ def _level_figure(run: Run, by_level: list[dict[str, Interval]]) -> FigureData:
         title=f"{run.name}: accuracy on data of every filter level",
         caption=f"Expected accuracy with 95 % intervals, n = {by_level[0]['model'].n:,} sequences per level; ticks mark the best "
         f"possible on that data. Largest difference between the model and BP_{k}: {gap:.3f}.",
-        alt=f"On data of every filter level the model's accuracy stands beside that of BP_{k}.",
+        alt=f"Bars of accuracy with intervals by filter level of the data, of the model, BP_{k} and random weights; ticks mark "
+        "the best.",
         data={
             "y_title": "accuracy",
             "x_title": "filter level of the data",
@@ -189,7 +190,8 @@ def _calibration_figures(study: Study, run: Run, own: Comparison, uniform: Compa
                 title=f"{run.name}: calibration on {label}",
                 caption=f"How often each pair of stated and exact probability occurs; {int(result.filled.sum()):,} pairs from "
                 f"{comparison.n:,} sequences. Mean |stated - exact| over bins: {result.error:.4f}.",
-                alt=f"The exact probability follows the stated one along the diagonal; mean deviation {result.error:.4f}.",
+                alt="Mean exact probability against the probability stated, over a density of pairs; mean deviation "
+                f"{result.error:.4f}.",
                 data={
                     "x_title": "probability stated by the model",
                     "y_title": f"exact probability, BP_{run.config.process.filter_level}",
@@ -247,7 +249,8 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
             kind="lines",
             title=f"{run.name}: distance from the exact answer, along training",
             caption=f"KL(BP_{level} || model) on 512 held-out sequences.{marked}",
-            alt="The distance falls past one mismatched oracle after another.",
+            alt="The model's divergence from BP in nats against training sequences, both axes logarithmic, and reference "
+            "lines of mismatched oracles.",
             data={
                 "x_title": "training sequences",
                 "x_log": True,

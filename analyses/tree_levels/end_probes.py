@@ -49,7 +49,8 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
         title=f"{family.heading}: own ancestors read by one probe for all leaves",
         caption=f"Held-out accuracy, mean over all {tree.n_leaves} leaves, of logistic classifiers shared by all positions; "
         f"fitted on {at_all.n_train:,} sequences, n = {at_all.n_test:,} others, unmasked data of filter level 0.",
-        alt="Probes fitted on two leaves read less than those fitted on all, in the same order of stages.",
+        alt="Three heatmaps of probe accuracy, fitted on all leaves, on two, and for random weights: stages in rows, depths "
+        "of the ancestor in columns.",
         data=probe_layout(at_all.hooks, range(tree.depth), tree.depth, "accuracy") | {"panels": panels},
     )
     return [_claim(family, at_all, at_ends, random)], Section(*place, text, (figure,))

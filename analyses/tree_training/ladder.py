@@ -35,16 +35,16 @@ def study_ladder(study: Study, task: str, runs: Sequence[Run]) -> tuple[list[Cla
         caption="Training sequences seen when the nearer of two neighbouring oracles changes for good. One marker per run: seeds "
         "and grammars differ, architecture and recipe do not, but for the length of training. No interval within a run; the "
         "spread over runs is the uncertainty.",
-        alt="Lower levels of the tree are taken in first, in every run.",
+        alt="Training sequences, on a logarithmic axis, at which each level is taken in: one row per level, one marker per run.",
         data={"x_title": "training sequences", "x_log": True, "categories": categories, "series": series},
     )
     return [_claim(task, runs, passed, depth, level)], Section(*place, text, (figure,))
 
 
 def _described(run: Run) -> str:
-    process, seed, objective = run.config.process, run.config.training.seed, run.config.objective
-    single = objective.task == "masked" and objective.mask == "single"
-    return f"{run.name}: grammar {process.seed}, seed {seed}" + ", one mask per sequence" * single
+    objective = run.config.objective
+    name = f"{run.name}: grammar {run.config.process.seed}, seed {run.config.training.seed}"
+    return f"{name}, one mask per sequence" if objective.task == "masked" and objective.mask == "single" else name
 
 
 def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
