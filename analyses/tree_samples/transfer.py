@@ -11,6 +11,7 @@ from mechbp.hooks import capture
 from mechbp.methods.probing.transfer_probe import read_out
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
+from mechbp.models.tasks.tree import TREE
 from mechbp.models.training_set import training_set
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
@@ -79,7 +80,7 @@ def _frozen(study: Study, name: str, features, sizes: tuple[int, ...], scratch: 
     for i, size in enumerate(sizes):
         for seed in seeds:
             study.stage(f"{name}: read-out of {size:,} sequences")
-            labelled = training_set(test.process, seed, size)
+            labelled = training_set(TREE.tasks["root"], test.process, seed, size)
             found = read_out(features(labelled.tokens), labelled.root, unseen, test.process.vocab_size)
             scores[:, i, seed] = test.grade(found.probabilities[:, None])
     return Curve(name, sizes, scores[0], scores[1], np.full_like(scores[1], np.nan), test.best, scratch.chance, scores[2].max())
