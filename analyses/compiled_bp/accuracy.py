@@ -24,7 +24,9 @@ GRAMMAR_SEED = 0
 
 def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
     """Return the claims and the section on exactness."""
-    depths, vocabularies, n = (2, 3, 4, 5), (2, 3, 4, 5, 6), study.size(200, 24)
+    depths = (2, 3, 4, 5)
+    vocabularies = (2, 3, 4, 5, 6)
+    n = study.size(200, 24)
     errors = {
         kind: np.zeros((len(depths), len(vocabularies)))
         for kind in ("leaves, masked data", "root, masked data", "leaves, uniform")
@@ -97,7 +99,8 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
 
 def study_relu(study: Study) -> tuple[list[Claim], Section]:
     """Return the claim and the section on the ReLU variant."""
-    n, knots = study.size(200, 24), KNOTS[: 6 if not study.quick else 4]
+    n = study.size(200, 24)
+    knots = KNOTS[: 6 if not study.quick else 4]
     results: dict[int, WidthAccuracy] = {}
     for depth in (2, 3, 4):
         study.stage(f"ReLU at depth {depth}")
@@ -178,7 +181,8 @@ def answer_errors(study: Study, tree: FilteredTree, n: int) -> tuple[float, floa
 
 def _uniform_error(study: Study) -> float:
     tree = FilteredTree(grammar(4), 4)
-    compiled, tokens = compile_bp(tree), masked(study, tree, 50)
+    compiled = compile_bp(tree)
+    tokens = masked(study, tree, 50)
     with mechbp.edit(compiled.model, {"blocks.*.attn.hook_pattern": lambda pattern: torch.full_like(pattern, 1 / tree.n_leaves)}):
         return float(np.abs(compiled.answers(tokens) - tree.leave_one_out(tokens)).max())
 

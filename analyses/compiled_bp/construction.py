@@ -17,7 +17,8 @@ from mechbp.theory.tree.attention import mean_pattern
 def study_construction(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
     """Return the claims on attention and slots, and the section on what the model is made of."""
     study.stage("construction")
-    tree, cfg = compiled.tree, compiled.model.cfg
+    tree = compiled.tree
+    cfg = compiled.model.cfg
     tokens = tree.sample(study.size(500, 50), study.rng("construction")).tokens
     tokens = np.where(study.rng("hidden").random(tokens.shape) < 0.3, tree.mask_token, tokens)
     patterns = mean_pattern(compiled.model, tokens)
@@ -68,7 +69,8 @@ def traffic(compiled: CompiledBP) -> tuple[dict[str, dict[str, int]], dict[str, 
     reads = {"embed": [], "unembed": [weights["unembed.W_U"]]}
     writes = {"embed": [weights["embed.W_E"], weights["pos_embed.W_pos"]], "unembed": []}
     for m in range(compiled.tree.depth):
-        attention, mlp = f"blocks.{m}.attn", f"blocks.{m}.mlp"
+        attention = f"blocks.{m}.attn"
+        mlp = f"blocks.{m}.mlp"
         reads[attention] = [weights[f"{attention}.W_{kind}"][0] for kind in "QKV"]
         writes[attention], writes[mlp] = [weights[f"{attention}.W_O"][0]], [weights[f"{mlp}.W_out"]]
         reads[mlp] = [weights[f"{mlp}.W_in"]]
@@ -87,9 +89,11 @@ def _unit_figure() -> FigureData:
     """All hidden units of the smallest model there is: depth 1, two symbols."""
     small = compile_bp(FilteredTree(mechbp.TreeGrammar.random(2, seed=0), 1))
     weights = {name: parameter.detach().numpy() for name, parameter in small.model.named_parameters()}
-    w_in, w_out = np.maximum(weights["blocks.0.mlp.W_in"], -1), weights["blocks.0.mlp.W_out"]  # gates of -2^12 shown as -1
+    w_in = np.maximum(weights["blocks.0.mlp.W_in"], -1)
+    w_out = weights["blocks.0.mlp.W_out"]  # gates of -2^12 shown as -1
     labels = [f"{slot.name}{_index(i, slot.shape)}" for slot in small.slots.values() for i in range(np.prod(slot.shape))]
-    read, written = np.flatnonzero(w_in.any(axis=1)), np.flatnonzero(w_out.any(axis=0))
+    read = np.flatnonzero(w_in.any(axis=1))
+    written = np.flatnonzero(w_out.any(axis=0))
     units = [str(unit) for unit in range(w_in.shape[1])]
     return FigureData(
         id="fig-compiled-units",
@@ -178,10 +182,12 @@ def _range(counts: np.ndarray) -> str:
 
 
 def _slot_claim(compiled: CompiledBP, tokens: np.ndarray) -> Claim:
-    tree, leaf = compiled.tree, np.arange(compiled.tree.n_leaves)
+    tree = compiled.tree
+    leaf = np.arange(compiled.tree.n_leaves)
     upward = tree.beliefs(tokens).upward
     acts = mechbp.capture(compiled.model, tokens, ["blocks.*.hook_resid_*"])
-    errors, controls = [], []
+    errors = []
+    controls = []
     for m in range(tree.depth + 1):
         exact = upward[tree.depth - m]
         for name, node in ((f"upward {m}", leaf >> m), (f"sibling {m}", leaf >> m ^ 1)):

@@ -21,7 +21,8 @@ def limits_text(study: Study, bound: float) -> str:
     parts = []
     for rare in RARE:
         tree = FilteredTree(rare_rules(rare), DEPTH)
-        compiled, draw = compile_bp(tree), study.rng("limits")
+        compiled = compile_bp(tree)
+        draw = study.rng("limits")
         data = leaf_errors(compiled, tree.sample(n, draw).tokens)
         uniform = leaf_errors(compiled, draw.integers(2, size=(n, tree.n_leaves)))
         parts.append(

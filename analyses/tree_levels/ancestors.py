@@ -92,8 +92,10 @@ def _figure(family: Family, grids: list[ProbeGrid]) -> FigureData:
 
 def _claim(family: Family, grids: list[ProbeGrid]) -> Claim:
     """Ancestors at depth >= k are recovered at some stage, higher ones at none."""
-    depth, reference = family.depth, _reference(family)
-    lines, right = [], []
+    depth = family.depth
+    reference = _reference(family)
+    lines = []
+    right = []
     for label, run, grid in zip(family.labels, family.runs, grids, strict=True):
         k = run.config.process.filter_level
         best = _accuracies(grid, depth).mean.max(axis=0)

@@ -45,7 +45,8 @@ class RunOnData:
 
 def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
     n = study.size(*{"masked": (1024, 24), "root": (4096, 128)}[family.task])
-    trees, first = family.trees, family.runs[0].process
+    trees = family.trees
+    first = family.runs[0].process
     tokens = {f"k = {k}": tree.sample(n, study.rng(family.slug, "level", k)).tokens for k, tree in enumerate(trees)}
     tokens[UNIFORM] = study.rng(family.slug, UNIFORM).integers(first.vocab_size, size=(n, first.n_leaves))
     exact = {kind: [TREE.tasks[family.task].exact(tree, rows) for tree in trees] for kind, rows in tokens.items()}

@@ -56,7 +56,8 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
 
 
 def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
-    frames, seen = [], set()
+    frames = []
+    seen = set()
     for run, mean in zip(family.runs, maps, strict=True):
         level = run.config.process.filter_level
         if level in seen:  # one map per level, so that the slider means the same in every figure
@@ -128,14 +129,19 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
 
 def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
     """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
-    depth, lines, right, uniform = family.depth, [], [], []
+    depth = family.depth
+    lines = []
+    right = []
+    uniform = []
     for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
         k = run.config.process.filter_level
         by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
         enough = min(depth - k, depth - 1)
-        free, spent = by_kept[enough], by_kept[enough - 1]
+        free = by_kept[enough]
+        spent = by_kept[enough - 1]
         single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
-        static, without = rows[-1][1], rows[0][1]
+        static = rows[-1][1]
+        without = rows[0][1]
         kept = float(static.high) <= max(float(without.low) / KEPT, HARMLESS_NATS)
         right.append(kept and float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
         uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")

@@ -28,7 +28,8 @@ def _name(layers: int) -> str:
 
 def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
     """Every part is asked of the seeds that speak most against it."""
-    most, fewest = max(curves), min(curves)
+    most = max(curves)
+    fewest = min(curves)
     low, high = ({layers: _ends(curve, sizes, end) for layers, curve in curves.items()} for end in (np.nanmin, np.nanmax))
     right = [all(bool((low[most] >= high[layers] - TIED).all()) for layers in curves if layers != most)]
     if most - 1 in curves:

@@ -70,7 +70,8 @@ class Curve:
     def accuracy_text(self, size: int) -> str:
         """Return "0.946 (0.941 to 0.951)": the mean over seeds, and the lowest and highest seed where there are several."""
         i = self.sizes.index(size)
-        low, high = np.nanmin(self.accuracy[i]), np.nanmax(self.accuracy[i])
+        low = np.nanmin(self.accuracy[i])
+        high = np.nanmax(self.accuracy[i])
         return f"{self.mean[i]:.3f}" + (f" ({low:.3f} to {high:.3f})" if self.seeds[i] > 1 else " (1 seed)")
 
     def series(self, values: np.ndarray, **style: object) -> dict[str, object]:

@@ -82,7 +82,8 @@ def _optimum_claim(curves: list[Curve], n: int) -> Claim:
 
 def _order_claim(curves: list[Curve], n: int) -> Claim:
     """Holds if every seed of every other level needs more than every seed of the whole tree, partly if the means do."""
-    unfiltered, others = curves[0], curves[1:]
+    unfiltered = curves[0]
+    others = curves[1:]
     first = (unfiltered.needed_by_seed() or (None,))[-1]
     later = [(curve.needed_by_seed() or (None,))[0] for curve in others]
     mean = unfiltered.needed()

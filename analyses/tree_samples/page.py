@@ -43,7 +43,8 @@ def study_page(study: Study) -> Findings:
 def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section]]:
     """Compare curves by filter level, by blocks, by where they start."""
     curves, tests = _curves(study, runs)
-    lowest, blocks = min(level for level, _, _ in curves), max(layers for _, layers, _ in curves)
+    lowest = min(level for level, _, _ in curves)
+    blocks = max(layers for _, layers, _ in curves)
     claims: list[Claim] = []
     sections: list[Section] = []
     by_level = [curve for (_, layers, start), curve in sorted(curves.items()) if layers == blocks and not start]

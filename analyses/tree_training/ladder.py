@@ -16,7 +16,8 @@ HEADINGS = {"masked": "Masked leaf", "root": "Root", "next-token": "Next leaf"}
 def study_ladder(study: Study, task: str, runs: Sequence[Run]) -> tuple[list[Claim], Section]:
     study.stage(f"{task}: ladder of oracles")
     passed = {run.name: inclusions(run) for run in runs}
-    depth, level = runs[0].process.depth, runs[0].config.process.filter_level
+    depth = runs[0].process.depth
+    level = runs[0].config.process.filter_level
     place = (f"ladder-{task}-k{level}", f"{HEADINGS[task]}, filter level {level}: the ladder of oracles")
     if level == depth:
         return [], Section(*place, (), (), "skipped", f"data of filter level {level}, the depth, hold no level to take in")
@@ -49,7 +50,9 @@ def _described(run: Run) -> str:
 
 def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
     expected = list(range(depth - 1, level - 1, -1))
-    lines, right, finals = [], [], []
+    lines = []
+    right = []
+    finals = []
     for run in runs:
         at = passed[run.name]
         times = [at[k] for k in expected if k in at]

@@ -54,7 +54,10 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     chosen = spread(run.steps, frames)
     curves = _curves(study, run, chosen if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
-    masses, maps, readable, unreadable = [], [], [], ""
+    masses = []
+    maps = []
+    readable = []
+    unreadable = ""
     sample = run.process.sample(study.size(3000, 400), study.rng(run.name, "probes"))
     masked = run.config.objective.task == "masked"
     evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
@@ -92,13 +95,16 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
 
 
 def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
-    task, process, own = run.config.objective.task, run.process, run.config.process.filter_level
+    task = run.config.objective.task
+    process = run.process
+    own = run.config.process.filter_level
     n = study.size(*{"masked": (128, 16), "root": (1024, 64)}[task])
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     data = [tree.sample(n, study.rng(run.name, "level", k)).tokens for k, tree in enumerate(trees)]
     exact = [run.task.exact(tree, tokens) for tree, tokens in zip(trees, data, strict=True)]
     oracles = [run.task.exact(tree, data[own]) for tree in trees]
-    hits, divergences = np.empty((n, len(trees), len(steps))), np.empty((n, len(trees), len(steps)))
+    hits = np.empty((n, len(trees), len(steps)))
+    divergences = np.empty((n, len(trees), len(steps)))
     for at, step in enumerate(steps):
         study.stage(f"{run.name}: answers at step {step:,}")
         model = run.at(step)
@@ -238,7 +244,9 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
 
 def _rise_and_fall(study: Study, run: Run, curves: Curves) -> Claim:
     """On data of a level above the run's own, accuracy peaks and then falls to that of the run's oracle."""
-    own, lines, right = run.config.process.filter_level, [], []
+    own = run.config.process.filter_level
+    lines = []
+    right = []
     for k in range(own + 1, len(curves.oracle)):
         peak = int(curves.accuracy.mean[k].argmax())
         fall = bootstrap_mean(curves.hits[:, k, peak] - curves.hits[:, k, -1], study.rng(run.name, "fall", k))
