@@ -24,7 +24,9 @@ GRAMMAR_SEED = 0
 
 def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
     """Return the claims and the section on exactness."""
-    depths, vocabularies, n = (2, 3, 4, 5), (2, 3, 4, 5, 6), study.size(200, 24)
+    depths = (2, 3, 4, 5)
+    vocabularies = (2, 3, 4, 5, 6)
+    n = study.size(200, 24)
     errors = {
         kind: np.zeros((len(depths), len(vocabularies)))
         for kind in ("leaves, masked data", "root, masked data", "leaves, uniform")
@@ -97,7 +99,8 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
 
 def study_relu(study: Study) -> tuple[list[Claim], Section]:
     """Return the claim and the section on the ReLU variant."""
-    n, knots = study.size(200, 24), KNOTS[: 6 if not study.quick else 4]
+    n = study.size(200, 24)
+    knots = KNOTS[: 6 if not study.quick else 4]
     results: dict[int, WidthAccuracy] = {}
     for depth in (2, 3, 4):
         study.stage(f"ReLU at depth {depth}")
@@ -167,17 +170,19 @@ def answer_errors(study: Study, tree: FilteredTree, n: int) -> tuple[float, floa
     """Largest errors: leaf posteriors and root posteriors on masked data, leaf posteriors on uniform sequences."""
     tokens = masked(study, tree, n)
     uniform = study.rng("uniform", tree.depth, tree.vocab_size).integers(tree.vocab_size, size=(n, tree.n_leaves))
-    leaf, root = compile_bp(tree), compile_bp(tree, answer="root")
+    compiled = compile_bp(tree)
+    leaves, root = compiled.leaves_and_root(tokens)
     return (
-        float(np.abs(leaf.answers(tokens) - tree.leave_one_out(tokens)).max()),
-        float(np.abs(root.answers(tokens) - tree.beliefs(tokens).marginals[0]).max()),
-        float(np.abs(leaf.answers(uniform) - tree.leave_one_out(uniform)).max()),
+        float(np.abs(leaves - tree.leave_one_out(tokens)).max()),
+        float(np.abs(root - tree.beliefs(tokens).marginals[0]).max()),
+        float(np.abs(compiled.answers(uniform) - tree.leave_one_out(uniform)).max()),
     )
 
 
 def _uniform_error(study: Study) -> float:
     tree = FilteredTree(grammar(4), 4)
-    compiled, tokens = compile_bp(tree), masked(study, tree, 50)
+    compiled = compile_bp(tree)
+    tokens = masked(study, tree, 50)
     with mechbp.edit(compiled.model, {"blocks.*.attn.hook_pattern": lambda pattern: torch.full_like(pattern, 1 / tree.n_leaves)}):
         return float(np.abs(compiled.answers(tokens) - tree.leave_one_out(tokens)).max())
 
@@ -200,7 +205,8 @@ def _error_figure(
         kind="heatmap",
         title=title,
         caption=caption,
-        alt="Errors are far below the required bound on data.",
+        alt="Heatmaps of the logarithm of the largest error, one per kind of evidence where there are several: depths or "
+        "filter levels in rows.",
         data={
             "rows": rows,
             "columns": columns,
@@ -222,7 +228,7 @@ def _width_figure(
         kind="lines",
         title=title,
         caption=f"Paper grammar, 4 symbols, {n} sequences masked at rates from 0 to 100 %. Hidden units per block are 208 K.",
-        alt="Curves fall with the number of units per square at depths 2, 3 and 4.",
+        alt="Lines against the ReLU units per square, both axes logarithmic: two measures at each depth, one colour per depth.",
         data={
             "x_title": "ReLU units per square, K",
             "y_title": y_title,

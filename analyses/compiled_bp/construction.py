@@ -17,7 +17,8 @@ from mechbp.theory.tree.attention import mean_pattern
 def study_construction(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
     """Return the claims on attention and slots, and the section on what the model is made of."""
     study.stage("construction")
-    tree, cfg = compiled.tree, compiled.model.cfg
+    tree = compiled.tree
+    cfg = compiled.model.cfg
     tokens = tree.sample(study.size(500, 50), study.rng("construction")).tokens
     tokens = np.where(study.rng("hidden").random(tokens.shape) < 0.3, tree.mask_token, tokens)
     patterns = mean_pattern(compiled.model, tokens)
@@ -49,7 +50,7 @@ def _traffic_figure(compiled: CompiledBP) -> FigureData:
         title="Which part reads and writes which slot",
         caption="Number of nonzero weights from each slot into a part of the model (reads) and from it into the slot (writes), "
         "read off the weights. Old messages stay readable: a row with one writer keeps its value to the end.",
-        alt="Each slot is written by one part and read by the next block only.",
+        alt="Two heatmaps of the number of nonzero weights, reads and writes: slots in rows, parts of the model in columns.",
         data={
             "rows": names,
             "columns": parts,
@@ -68,7 +69,8 @@ def traffic(compiled: CompiledBP) -> tuple[dict[str, dict[str, int]], dict[str, 
     reads = {"embed": [], "unembed": [weights["unembed.W_U"]]}
     writes = {"embed": [weights["embed.W_E"], weights["pos_embed.W_pos"]], "unembed": []}
     for m in range(compiled.tree.depth):
-        attention, mlp = f"blocks.{m}.attn", f"blocks.{m}.mlp"
+        attention = f"blocks.{m}.attn"
+        mlp = f"blocks.{m}.mlp"
         reads[attention] = [weights[f"{attention}.W_{kind}"][0] for kind in "QKV"]
         writes[attention], writes[mlp] = [weights[f"{attention}.W_O"][0]], [weights[f"{mlp}.W_out"]]
         reads[mlp] = [weights[f"{mlp}.W_in"]]
@@ -87,9 +89,11 @@ def _unit_figure() -> FigureData:
     """All hidden units of the smallest model there is: depth 1, two symbols."""
     small = compile_bp(FilteredTree(mechbp.TreeGrammar.random(2, seed=0), 1))
     weights = {name: parameter.detach().numpy() for name, parameter in small.model.named_parameters()}
-    w_in, w_out = np.maximum(weights["blocks.0.mlp.W_in"], -1), weights["blocks.0.mlp.W_out"]  # gates of -2^12 shown as -1
+    w_in = np.maximum(weights["blocks.0.mlp.W_in"], -1)
+    w_out = weights["blocks.0.mlp.W_out"]  # gates of -2^12 shown as -1
     labels = [f"{slot.name}{_index(i, slot.shape)}" for slot in small.slots.values() for i in range(np.prod(slot.shape))]
-    read, written = np.flatnonzero(w_in.any(axis=1)), np.flatnonzero(w_out.any(axis=0))
+    read = np.flatnonzero(w_in.any(axis=1))
+    written = np.flatnonzero(w_out.any(axis=0))
     units = [str(unit) for unit in range(w_in.shape[1])]
     return FigureData(
         id="fig-compiled-units",
@@ -98,7 +102,7 @@ def _unit_figure() -> FigureData:
         caption=f"All {len(units)} hidden units of the model of depth 1 over 2 symbols. Each column of `W_in` reads one number "
         "or the sum of two, and is closed by one flag (−1 stands for the gate's −4,096 or so); `W_out` adds half the rule for "
         "the square of a sum and takes it away for single squares.",
-        alt="Units read pairs of entries and one gate; output weights are plus or minus half the rules.",
+        alt="Heatmaps of input and output weights of one MLP, slots in rows and hidden units in columns.",
         data={
             "rows": [labels[i] for i in read],
             "columns": units,
@@ -134,7 +138,7 @@ def _qk_figure(compiled: CompiledBP) -> FigureData:
         caption="The bilinear form W_Q W_Kᵀ between flags of query (rows) and key (columns), in units of 1,024; all other "
         "entries are 0. L t and R t say that the path from the root turns left or right at depth t. Block m rewards the turns "
         "above its own that query and key share and punishes sharing its own turn: the maximum is reached below the sibling.",
-        alt="Diagonal matrices: plus one for turns above, minus one for the block's own turn, zero below.",
+        alt="Heatmaps of the product of query and key weights, one per block, flags of the turns in rows and columns.",
         data={
             "rows": names,
             "columns": names,
@@ -153,7 +157,7 @@ def _map_figure(mean: np.ndarray) -> FigureData:
         title="Attention of every block",
         caption="The same for every sequence. Block m + 1 looks at the 2^m leaves below the sibling of the query's ancestor m "
         "levels up, with weights of exactly 2^-m.",
-        alt="Squares of 1, 2, 4 and 8 leaves beside the diagonal.",
+        alt="Heatmaps of attention, one per block, query leaves in rows and key leaves in columns.",
         data=map_layout(mean.shape[-1]) | {"panels": map_panels(mean, 4)},
     )
 
@@ -178,10 +182,12 @@ def _range(counts: np.ndarray) -> str:
 
 
 def _slot_claim(compiled: CompiledBP, tokens: np.ndarray) -> Claim:
-    tree, leaf = compiled.tree, np.arange(compiled.tree.n_leaves)
+    tree = compiled.tree
+    leaf = np.arange(compiled.tree.n_leaves)
     upward = tree.beliefs(tokens).upward
     acts = mechbp.capture(compiled.model, tokens, ["blocks.*.hook_resid_*"])
-    errors, controls = [], []
+    errors = []
+    controls = []
     for m in range(tree.depth + 1):
         exact = upward[tree.depth - m]
         for name, node in ((f"upward {m}", leaf >> m), (f"sibling {m}", leaf >> m ^ 1)):

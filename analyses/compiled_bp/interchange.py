@@ -21,9 +21,12 @@ from mechbp.report.parts import listed, points
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import message_pairs
 
-FAITHFUL, NULL, GOOD = 1e-9, 1e-9, 0.8
+FAITHFUL = 1e-9
+NULL = 1e-9
+GOOD = 0.8
 """How far from 1 at the right place, how far from 0 at a wrong one; what a subspace found by a method must explain."""
-SLOT, PLACEBO = "its slot", ", placebo"
+SLOT = "its slot"
+PLACEBO = ", placebo"
 FOUND = {"rotation": "learned rotation", "means": "conditional means", "probe": "ridge probe"}
 
 
@@ -45,7 +48,8 @@ class SlotTests:
         if s <= level. A slot that nothing reads any more, or not yet, or at the query only, is nothing. What is left over, the
         upward message of an ancestor above the node at some of its tokens, is part of another message.
         """
-        names, depth = list(compiled.slots), compiled.tree.depth
+        names = list(compiled.slots)
+        depth = compiled.tree.depth
         right = np.zeros((len(names), depth + 1), bool)
         part = right.copy()
         for stage in range(depth):
@@ -75,8 +79,10 @@ def study_causal(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Secti
 
 def slot_eraser(compiled: CompiledBP, name: str) -> Eraser:
     """Return the eraser that sets a slot to 1 for every symbol, a message that says nothing."""
-    d, dims = compiled.slots.d_model, compiled.slots[name].dims
-    mean, removed = np.zeros((compiled.tree.n_leaves, d)), np.zeros((compiled.tree.n_leaves, d, d))
+    d = compiled.slots.d_model
+    dims = compiled.slots[name].dims
+    mean = np.zeros((compiled.tree.n_leaves, d))
+    removed = np.zeros((compiled.tree.n_leaves, d, d))
     mean[:, dims] = 1
     removed[:, dims, dims] = np.eye(dims.stop - dims.start)
     return Eraser("constant", mean, removed)
@@ -84,10 +90,12 @@ def slot_eraser(compiled: CompiledBP, name: str) -> Eraser:
 
 def _slot_tests(study: Study, compiled: CompiledBP, level: int) -> SlotTests:
     study.stage(f"interchange in the compiled model, level {level}")
-    tree, rng = compiled.tree, study.rng("tools", "interchange", level)
+    tree = compiled.tree
+    rng = study.rng("tools", "interchange", level)
     pairs = message_pairs(tree, "masked", tree.depth - level, study.size(200, 16), rng)
     subspaces = {name: slot_subspace(name, compiled.slots.d_model, slot.dims) for name, slot in compiled.slots.items()}
-    written, erased = [], []
+    written = []
+    erased = []
     for stage, hook in enumerate(stages(compiled)):
         test = interchange(compiled.model, pairs, hook, subspaces, rng=rng, reading=proportional_reading)
         written.append([float(test.explained(name, rng).mean) for name in subspaces])
@@ -100,8 +108,11 @@ def _slot_tests(study: Study, compiled: CompiledBP, level: int) -> SlotTests:
 def _handles(study: Study, compiled: CompiledBP, tests: SlotTests) -> dict[str, Interval]:
     """Share explained by the slot, by what methods find, and by placebos, where the message has just been written."""
     study.stage(f"subspaces found in the compiled model, level {tests.level}")
-    tree, level, rng = compiled.tree, tests.level, study.rng("tools", "handles", tests.level)
-    hook, dims = stages(compiled)[level], tree.vocab_size - 1
+    tree = compiled.tree
+    level = tests.level
+    rng = study.rng("tools", "handles", tests.level)
+    hook = stages(compiled)[level]
+    dims = tree.vocab_size - 1
     tokens = tree.sample(study.size(2000, 400), rng).tokens
     tokens = np.where(rng.random(tokens.shape) < 0.2, tree.mask_token, tokens)
     found = to_array(capture(compiled.model, tokens, hook)[hook])
@@ -123,12 +134,14 @@ def _handles(study: Study, compiled: CompiledBP, tests: SlotTests) -> dict[str, 
 
 
 def _written_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
-    right, wrong = [], []
+    right = []
+    wrong = []
     for test in tests:
         there, elsewhere = test.truth(compiled)
         right.append(test.written[there])
         wrong.append(test.written[elsewhere])
-    faithful, null = np.concatenate(right), np.concatenate(wrong)
+    faithful = np.concatenate(right)
+    null = np.concatenate(wrong)
     ok = np.abs(faithful - 1).max() < FAITHFUL and np.abs(null).max() < NULL
     return Claim(
         id="tools-interchange",
@@ -187,7 +200,7 @@ def _slot_figure(compiled: CompiledBP, tests: list[SlotTests]) -> FigureData:
         caption="Share of the exact change of the answer when one slot alone takes the other run's value at the positions "
         "below the node. For a message m levels up, `upward s` after block s <= m is all of it. Later ones belong to "
         "ancestors of the node and are written at some of their tokens only: part of another message.",
-        alt="One cell of 1 per stage on the diagonal of upward slots, zeros elsewhere.",
+        alt="Heatmaps of the share explained, one per message: slots in rows, the block after which they are written in columns.",
         data={
             "rows": list(compiled.slots),
             "columns": [str(block) for block in range(compiled.tree.depth + 1)],
@@ -209,7 +222,7 @@ def _handle_figure(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
         title="Which subspaces carry the message",
         caption="Share of the exact change with 95 % intervals over pairs, written where the message has just been computed; "
         "LEACE: share of the change to the answer without the message. Below 0: farther from the exact answer than no edit.",
-        alt="The slot and the whole vector explain everything; what methods find explains less.",
+        alt="Bars of the share explained with intervals, one series per subspace, grouped by message.",
         data={
             "y_title": "share explained",
             "y_range": [-1, 1.05],

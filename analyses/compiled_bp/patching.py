@@ -70,7 +70,8 @@ def study_flow(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section
 
 def _case(study: Study, compiled: CompiledBP, level: int, meets: int) -> Case:
     study.stage(f"patching the compiled model, level {level}, query {meets} up")
-    tree, n = compiled.tree, study.size(64, 12)
+    tree = compiled.tree
+    n = study.size(64, 12)
     rng = study.rng("tools", "patching", level, meets)
     query = 2 ** (meets - 1)
     clean, donors = (tree.sample(n, rng).tokens for _ in range(2))
@@ -91,14 +92,16 @@ def _case(study: Study, compiled: CompiledBP, level: int, meets: int) -> Case:
 
 def _carries(hook: str, position: int, case: Case) -> bool:
     """Whether a difference below node 0 passes here on its way to the query (see the page's text)."""
-    block, top = layer_of(hook) or 0, case.meets - 1
+    block = layer_of(hook) or 0
+    top = case.meets - 1
     if hook.endswith("hook_resid_pre"):
         return position == case.query if block > top else position >> max(block, case.level) == 0
     if hook.endswith("hook_mlp_out"):  # writes the ancestor block + 1 levels up
         return position == case.query if block >= top else position >> max(block + 1, case.level) == 0
     if block == top:
         return position == case.query
-    inside, beside = position >> case.level == 0, position >> block == 1  # reads its own node's halves, or the changed sibling
+    inside = position >> case.level == 0
+    beside = position >> block == 1  # reads its own node's halves, or the changed sibling
     return block < top and (inside if block < case.level else beside)
 
 
@@ -131,7 +134,8 @@ def _attention_claim(study: Study, compiled: CompiledBP) -> Claim:
     untrained = untrained_twin(compiled.model, seed=1)
     match = compare_attention(compiled.model, tokens, "sibling-subtree", rng=rng, control_model=untrained)
     assert match.control_cosine is not None and match.control_js_nats is not None
-    cosine, distance = float(match.cosine.mean.min()), float(match.js_nats.mean.max())
+    cosine = float(match.cosine.mean.min())
+    distance = float(match.js_nats.mean.max())
     return Claim(
         id="tools-attention",
         statement="The comparison of attention with the sibling-subtree theory gives the best score in every block.",
@@ -161,7 +165,8 @@ def _figure(compiled: CompiledBP, case: Case) -> FigureData:
         f"patching one position brings about (n = {len(case.effects.base)} pairs). Right: cells through which the "
         "construction sends it. Four tokens that hold the same message share its effect; once the query has it, the effect "
         "is one position's.",
-        alt="Nonzero effects fill exactly the predicted cells.",
+        alt="Two heatmaps, measured effects and the cells known to carry them: parts of the model in rows, the leaf patched "
+        "in columns.",
         data={
             "rows": [words for _, words in rows],
             "columns": [str(position) for position in range(compiled.tree.n_leaves)],

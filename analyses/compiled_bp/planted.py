@@ -24,7 +24,11 @@ from mechbp.theory.tree.message_pairs import message_pairs
 
 LEVEL = 2
 """Of the messages planted, counted from the leaf."""
-READ, WRITTEN, ZEROED, SILENCED, TOGETHER = "read by a probe", "written", "set to zero", "silenced", "all silenced together"
+READ = "read by a probe"
+WRITTEN = "written"
+ZEROED = "set to zero"
+SILENCED = "silenced"
+TOGETHER = "all silenced together"
 METHODS = (READ, WRITTEN, ZEROED, SILENCED, TOGETHER)
 CLEAR = 0.1
 """A method says yes above this."""
@@ -65,7 +69,8 @@ def study_plants(study: Study, tree: FilteredTree) -> tuple[list[Claim], Section
 
 def _tests(study: Study, name: str, compiled: CompiledBP) -> PlantTests:
     study.stage(f"planted: {name}")
-    tree, rng = compiled.tree, study.rng("tools", "planted", name)
+    tree = compiled.tree
+    rng = study.rng("tools", "planted", name)
     pairs = message_pairs(tree, "masked", tree.depth - LEVEL, study.size(400, 48), rng)
     slots = [fact.slot for fact in compiled.truth]
     if any(slot.startswith("sibling") for slot in slots):
@@ -122,8 +127,10 @@ def _read(compiled: CompiledBP, tokens: np.ndarray, slot: str, slots: list[str])
     """Held-out R² of ridge regression of the true message, in the unit of the slot that holds it, on one slot's numbers."""
     true = next(name for name in slots if name.rsplit(" ", 1)[-1] not in ("copy", "unread", "decoy"))
     captured = {name: to_array(capture(compiled.model, tokens, hook)[hook]) for name, hook in _hooks(compiled, slots).items()}
-    features, targets = captured[slot], captured[true]
-    cut, held = int(0.6 * len(tokens)), int(0.8 * len(tokens))
+    features = captured[slot]
+    targets = captured[true]
+    cut = int(0.6 * len(tokens))
+    held = int(0.8 * len(tokens))
     error = total = 0.0
     for position in range(compiled.tree.n_leaves):
         x = features[:, position, compiled.slots[slot].dims]
@@ -215,7 +222,8 @@ def _figure(tests: list[PlantTests]) -> FigureData:
         title="Which methods are fooled by which circuit",
         caption="Above: R² of the probe, shares explained of the others; negative shares, answers farther from the exact one "
         f"than without the edit, are coloured as 0. Below: what is so. {_sizes(tests)}.",
-        alt="Probes say yes to the unread slot and partly to the decoy; zeroing says no to both copies.",
+        alt="Two heatmaps, what methods find and what is so, with one row per slot of a planted circuit: methods in columns, "
+        "facts in columns.",
         data={
             "rows": [f"{test.name}: {fact.slot}" for test, fact in facts],
             "columns": list(METHODS),

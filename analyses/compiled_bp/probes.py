@@ -13,9 +13,12 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel
 from mechbp.study import Study
 
-EXACT_R2, CHANCE_R2, LOW_R2 = 1 - 1e-6, 0.05, 0.9
+EXACT_R2 = 1 - 1e-6
+CHANCE_R2 = 0.05
+LOW_R2 = 0.9
 """Least R² of a message that stands there; largest where nothing of it can; below what a message counts as missed."""
-HELD, SHARES = "as held", "divided by its sum"
+HELD = "as held"
+SHARES = "divided by its sum"
 
 
 def stages(compiled: CompiledBP) -> list[str]:
@@ -42,7 +45,8 @@ def message_names(compiled: CompiledBP) -> list[str]:
 def study_probes(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
     """Probe every upward message at every stage and position, in the slot's own unit and divided by its sum."""
     study.stage("probes of the compiled model")
-    tree, rng = compiled.tree, study.rng("tools", "probes")
+    tree = compiled.tree
+    rng = study.rng("tools", "probes")
     tokens = rng.integers(tree.vocab_size, size=(study.size(2000, 400), tree.n_leaves))
     tokens = np.where(rng.random(tokens.shape) < 0.2, tree.mask_token, tokens)
     targets = {f"{kind} {m}": values for m in range(1, tree.depth + 1) for kind, values in _targets(compiled, tokens, m).items()}
@@ -66,7 +70,8 @@ def _targets(compiled: CompiledBP, tokens: np.ndarray, m: int) -> dict[str, np.n
 
     A target is a distribution: the message as it is held, over the largest sum of any example, and what is left to 1.
     """
-    slot, tree = compiled.slots[f"upward {m}"], compiled.tree
+    slot = compiled.slots[f"upward {m}"]
+    tree = compiled.tree
     held = np.maximum(to_array(slot.of(capture(compiled.model, tokens, slot.readable_from)[slot.readable_from])), 0)
     held = held[:, :: 2**m] / held.sum(axis=-1).max()
     rest = np.maximum(1 - held.sum(axis=-1, keepdims=True), 0)
@@ -79,15 +84,19 @@ def known_cells(compiled: CompiledBP, m: int, stage: int) -> tuple[np.ndarray, n
     A token holds its own ancestor's message from block m on, and the ancestor's sibling's from the next. Of leaves it has seen,
     after s blocks, those below its ancestor s levels up; of a node all of whose leaves lie elsewhere it knows nothing.
     """
-    position, node = np.arange(compiled.tree.n_leaves)[:, None], np.arange(2 ** (compiled.tree.depth - m))[None]
-    own, beside = position >> m == node, (position >> m) ^ 1 == node
+    position = np.arange(compiled.tree.n_leaves)[:, None]
+    node = np.arange(2 ** (compiled.tree.depth - m))[None]
+    own = position >> m == node
+    beside = (position >> m) ^ 1 == node
     holds = (own & (stage >= m)) | (beside & (stage >= m + 1))
     top = max(m, stage)
     return holds, position >> top != node >> (top - m)
 
 
 def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
-    present, absent, shuffled = [], [], []
+    present = []
+    absent = []
+    shuffled = []
     for m in range(1, compiled.tree.depth + 1):
         found = grid.model.cells["r2"][f"{HELD} {m}"].mean
         control = grid.controls["shuffled"].cells["r2"][f"{HELD} {m}"].mean
@@ -151,7 +160,7 @@ def _figure(compiled: CompiledBP, grid: ProbeGrid) -> FigureData:
         caption="R² on held-out sequences, mean over positions, with 95 % intervals and shuffled messages as control in "
         "hover and table. The message m levels up is written by block m and never erased: the truth is 1 from there on in "
         "both panels. Before, part of the evidence has arrived.",
-        alt="As held, 1 on and below the diagonal; divided by its sum, far less, and least for the root.",
+        alt="Heatmaps of held-out R², of messages as held and divided by their sums: stages in rows, messages in columns.",
         data={
             "rows": stage_names(compiled),
             "columns": level_names(compiled, 1),

@@ -34,7 +34,9 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
         own = leaf >> m
         weights = acts[f"blocks.{m}.attn.hook_pattern"][0, 0, leaf].numpy()
         seen = ", ".join(f"leaf {key} ({weights[key]:g})" for key in np.flatnonzero(weights))
-        sibling, upward, joint = slot(f"sibling {m}"), slot(f"upward {m + 1}"), slot(f"joint {m + 1}")
+        sibling = slot(f"sibling {m}")
+        upward = slot(f"upward {m + 1}")
+        joint = slot(f"joint {m + 1}")
         lines += [
             f"block {m + 1}, attention: token {leaf} looks at {seen}; all others 0",
             f"    sibling {m}   before {_row(_before(compiled, acts, m, leaf, f'sibling {m}'))}, after {_row(sibling)}",

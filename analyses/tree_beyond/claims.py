@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, needs_levels
-from analyses.tree_beyond.measurements import Picture
+from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.report.document import Claim
 from mechbp.report.parts import estimate
@@ -18,9 +18,9 @@ CLOSE_NATS = 0.03
 """A model computes exact inference if its mean divergence from BP is below this."""
 
 
-def claims_of(pictures: Sequence[Picture]) -> list[Claim]:
+def claims_of(measured: Sequence[Measurements]) -> list[Claim]:
     """Return one claim per part of the picture, with a line per run."""
-    return [_exact(pictures), _order(pictures), _looking(pictures), _needed(pictures), _writing(pictures)]
+    return [_exact(measured), _order(measured), _looking(measured), _needed(measured), _writing(measured)]
 
 
 def _claim(verdicts: Sequence[str], measured: str, **parts: Any) -> Claim:
@@ -34,48 +34,48 @@ def _claim(verdicts: Sequence[str], measured: str, **parts: Any) -> Claim:
     )
 
 
-def _each(pictures: Sequence[Picture], right: Callable[[Picture], bool]) -> list[str]:
-    return ["holds" if right(p) else "fails" for p in pictures]
+def _each(measured: Sequence[Measurements], right: Callable[[Measurements], bool]) -> list[str]:
+    return ["holds" if right(p) else "fails" for p in measured]
 
 
-def _exact(pictures: Sequence[Picture]) -> Claim:
+def _exact(measured: Sequence[Measurements]) -> Claim:
     lines = [
         f"{p.run.name}: KL(BP || model) {estimate(p.answers.kl_bp_to_model_nats, 4)}, accuracy "
         f"{float(p.answers.accuracy.mean):.3f} (BP {float(p.answers.best_accuracy.mean):.3f}), nearest BP_{p.nearest_level}"
-        for p in pictures
+        for p in measured
     ]
 
-    def right(p: Picture) -> bool:
+    def right(p: Measurements) -> bool:
         return float(p.answers.kl_bp_to_model_nats.mean) <= CLOSE_NATS and p.nearest_level == p.run.config.process.filter_level
 
     return _claim(
-        _each(pictures, right),
+        _each(measured, right),
         id="beyond-exact",
         statement=f"The trained model answers as exact inference: KL(BP || model) at most {CLOSE_NATS} nats, and no oracle of a "
         "higher filter level is nearer.",
         reference="no published reference; the paper stays with one kind of grammar",
-        measured="\n".join([*lines, f"n = {pictures[0].answers.same_choice.n:,} sequences each"]),
-        control="random weights: " + ", ".join(f"{p.untrained_kl:.2f}" for p in pictures) + " nats",
+        measured="\n".join([*lines, f"n = {measured[0].answers.same_choice.n:,} sequences each"]),
+        control="random weights: " + ", ".join(f"{p.untrained_kl:.2f}" for p in measured) + " nats",
         figure="fig-beyond-oracles",
     )
 
 
-def _order(pictures: Sequence[Picture]) -> Claim:
-    def expected(p: Picture) -> list[int]:
+def _order(measured: Sequence[Measurements]) -> Claim:
+    def expected(p: Measurements) -> list[int]:
         return list(range(p.run.process.depth - 1, p.run.config.process.filter_level - 1, -1))
 
-    def ordered(p: Picture) -> bool:
+    def ordered(p: Measurements) -> bool:
         times = [p.passed[k] for k in expected(p) if k in p.passed]
         return len(times) == len(expected(p)) and times == sorted(set(times))
 
     lines = [
         f"{p.run.name}: " + ", ".join(f"{k} at {p.passed[k] / 1e6:.2f} M" if k in p.passed else f"{k} never" for k in expected(p))
-        for p in pictures
+        for p in measured
     ]
     starts = [int(np.argmin([row[f"kl_model_to_bp{k}_nats"] for k in range(p.run.process.depth + 1)]))
-              for p in pictures for row in p.run.metrics[:1]]  # fmt: skip
+              for p in measured for row in p.run.metrics[:1]]  # fmt: skip
     return _claim(
-        _each(pictures, ordered),
+        _each(measured, ordered),
         id="beyond-order",
         statement="Training takes in the hierarchy from the leaves up, one level after another, to the root.",
         reference="the paper, on its grammar: 4 → 3 → 2 → 1 → 0",
@@ -85,57 +85,57 @@ def _order(pictures: Sequence[Picture]) -> Claim:
     )
 
 
-def _looking(pictures: Sequence[Picture]) -> Claim:
+def _looking(measured: Sequence[Measurements]) -> Claim:
     def levels(mass: LevelMass) -> str:
         return ", ".join(f"{value:.2f}" for value in mass.mean_level)
 
     return _claim(
-        _each(pictures, lambda p: climbs(p.mass)),
+        _each(measured, lambda p: climbs(p.mass)),
         id="beyond-looking",
         statement="Each block looks on average farther up the tree than the one before.",
         reference="the paper, on its grammar: levels climbed layer by layer",
         measured="mean level of the common ancestor, block by block\n"
-        + "\n".join(f"{p.run.name}: {levels(p.mass)}" for p in pictures)
-        + f"\nn = {pictures[0].mass.mass.n:,} sequences each",
-        control="random weights: " + "; ".join(levels(p.control_mass) for p in pictures),
+        + "\n".join(f"{p.run.name}: {levels(p.mass)}" for p in measured)
+        + f"\nn = {measured[0].mass.mass.n:,} sequences each",
+        control="random weights: " + "; ".join(levels(p.control_mass) for p in measured),
         figure="fig-beyond-mass",
     )
 
 
-def _needed(pictures: Sequence[Picture]) -> Claim:
-    lines = [f"{p.run.name}: {estimate(p.merging[-1][1], 3)}" for p in pictures]
+def _needed(measured: Sequence[Measurements]) -> Claim:
+    lines = [f"{p.run.name}: {estimate(p.merging[-1][1], 3)}" for p in measured]
     return _claim(
-        [needs_levels(p.merging[-1][1], p.merging[0][1]) for p in pictures],
+        [needs_levels(p.merging[-1][1], p.merging[0][1]) for p in measured],
         id="beyond-needed",
         statement="The model needs to look at the right levels, and at nothing finer: averaging its attention over pairs at the "
         f"same level costs less than {CLEAR_LOSS_NATS / 10:g} nats, uniform attention more than {CLEAR_LOSS_NATS:g}.",
         reference="no published reference: the paper shows maps only",
-        measured="increase of KL, all blocks at once, nats\n" + "\n".join(lines) + f"\nn = {pictures[0].merging[0][1].n:,} each",
-        control="uniform attention: " + ", ".join(estimate(p.merging[0][1], 2) for p in pictures),
+        measured="increase of KL, all blocks at once, nats\n" + "\n".join(lines) + f"\nn = {measured[0].merging[0][1].n:,} each",
+        control="uniform attention: " + ", ".join(estimate(p.merging[0][1], 2) for p in measured),
         figure="fig-beyond-merging",
     )
 
 
-def _writing(pictures: Sequence[Picture]) -> Claim:
-    def right(p: Picture) -> bool:
+def _writing(measured: Sequence[Measurements]) -> Claim:
+    def right(p: Measurements) -> bool:
         return bool(p.written) and all(height == block for height, (block, _, _) in p.written.items())
 
-    def line(p: Picture) -> str:
+    def line(p: Measurements) -> str:
         return ", ".join(f"{height} up: block {block} (to {after:.2f})" for height, (block, _, after) in p.written.items())
 
-    def best_of_random(grid: ProbeGrid, p: Picture) -> float:
+    def best_of_random(grid: ProbeGrid, p: Measurements) -> float:
         scores = [grid.ancestor_mean("r2", f"upward {p.run.process.depth - h}", "random_init").mean for h in p.written]
         return float(np.nanmax(scores))
 
-    random = [best_of_random(p.grid, p) for p in pictures if p.grid is not None]
+    random = [best_of_random(p.grid, p) for p in measured if p.grid is not None]
     return _claim(
-        _each(pictures, right),
+        _each(measured, right),
         id="beyond-writing",
         statement="Block m writes the upward message of the ancestor m levels up: the R² of its probe rises most there.",
         reference="the paper, on its grammar: layer m knows ancestors up to m levels above the leaf",
         measured="largest rise of R², by levels above the leaf\n"
-        + "\n".join(f"{p.run.name}: {line(p) or 'too few sequences'}" for p in pictures)
-        + (f"\nn = {pictures[0].grid.n_test:,} held-out sequences each" if pictures[0].grid else "\nn = 0"),
+        + "\n".join(f"{p.run.name}: {line(p) or 'too few sequences'}" for p in measured)
+        + (f"\nn = {measured[0].grid.n_test:,} held-out sequences each" if measured[0].grid else "\nn = 0"),
         control="largest R² of random weights: " + (", ".join(f"{value:.2f}" for value in random) or "0 runs measured"),
         figure="fig-beyond-messages" if random else "fig-beyond-mass",
     )

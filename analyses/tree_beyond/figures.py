@@ -1,4 +1,4 @@
-"""The pictures of several runs side by side."""
+"""The measurements of several runs side by side."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, mass_layout
 from analyses.shared.tree_probes import message_layout, message_panel
-from analyses.tree_beyond.measurements import Picture
+from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData
 from mechbp.report.parts import DECIMALS, panel, points
 
 
-def figures_of(pictures: Sequence[Picture]) -> tuple[FigureData, ...]:
+def figures_of(measured: Sequence[Measurements]) -> tuple[FigureData, ...]:
     """Return one figure per measurement."""
-    return (_oracles(pictures), _ladder(pictures), _mass(pictures), _merging(pictures), _messages(pictures))
+    return (_oracles(measured), _ladder(measured), _mass(measured), _merging(measured), _messages(measured))
 
 
-def _oracles(pictures: Sequence[Picture]) -> FigureData:
-    deepest = max(p.run.process.depth for p in pictures)
-    values = np.full((len(pictures), deepest + 1), np.nan)
-    low, high = values.copy(), values.copy()
-    for row, p in enumerate(pictures):
+def _oracles(measured: Sequence[Measurements]) -> FigureData:
+    deepest = max(p.run.process.depth for p in measured)
+    values = np.full((len(measured), deepest + 1), np.nan)
+    low = values.copy()
+    high = values.copy()
+    for row, p in enumerate(measured):
         filled = slice(p.run.process.depth + 1)
         values[row, filled], low[row, filled], high[row, filled] = p.to_oracles.mean, p.to_oracles.low, p.to_oracles.high
     return FigureData(
@@ -31,20 +32,20 @@ def _oracles(pictures: Sequence[Picture]) -> FigureData:
         kind="heatmap",
         title="Distance to the oracle of every filter level",
         caption="Mean KL(model || BP_k), nats, over all single-mask questions of the run's own data; n = "
-        f"{pictures[0].answers.same_choice.n:,} sequences per run. BP_0 is exact inference for all of these runs of level 0.",
-        alt="Runs that learnt the whole tree are nearest to BP_0.",
+        f"{measured[0].answers.same_choice.n:,} sequences per run. BP_0 is exact inference for all of these runs of level 0.",
+        alt="Heatmap of divergence in nats: runs in rows, oracles of every filter level in columns.",
         data={
-            "rows": [p.run.name for p in pictures],
+            "rows": [p.run.name for p in measured],
             "columns": [f"BP_{k}" for k in range(deepest + 1)],
             "value_title": "KL(model || BP_k) (nats)",
             "cell_text": True,
-            "panels": [panel("trained", Interval(values, low, high, pictures[0].to_oracles.n))],
+            "panels": [panel("trained", Interval(values, low, high, measured[0].to_oracles.n))],
         },
     )
 
 
-def _ladder(pictures: Sequence[Picture]) -> FigureData:
-    deepest = max(p.run.process.depth for p in pictures)
+def _ladder(measured: Sequence[Measurements]) -> FigureData:
+    deepest = max(p.run.process.depth for p in measured)
     steps = range(deepest - 1, -1, -1)
     return FigureData(
         id="fig-beyond-ladder",
@@ -52,21 +53,22 @@ def _ladder(pictures: Sequence[Picture]) -> FigureData:
         title="When each level of the hierarchy is taken in",
         caption="Training sequences seen when BP_k becomes nearer than BP_(k+1) for good, on 512 held-out sequences; one run per "
         "marker, no interval. A missing marker is a level that training did not take in.",
-        alt="Lower levels are taken in first in every run.",
+        alt="Training sequences, on a logarithmic axis, at which each level is taken in: one row per level, one marker per run.",
         data={
             "x_title": "training sequences",
             "x_log": True,
             "categories": [f"BP_{k + 1} to BP_{k}" for k in steps],
-            "series": [{"name": p.label, "x": [p.passed.get(k) for k in steps], "color": i} for i, p in enumerate(pictures)],
+            "series": [{"name": p.label, "x": [p.passed.get(k) for k in steps], "color": i} for i, p in enumerate(measured)],
         },
     )
 
 
-def _mass(pictures: Sequence[Picture]) -> FigureData:
+def _mass(measured: Sequence[Measurements]) -> FigureData:
     panels = []
-    widest = max(p.mass.mass.mean.shape[-1] for p in pictures)
-    for p in pictures:
-        mass, heads = p.mass.mass, p.mass.mass.mean.shape[:2]
+    widest = max(p.mass.mass.mean.shape[-1] for p in measured)
+    for p in measured:
+        mass = p.mass.mass
+        heads = p.mass.mass.mean.shape[:2]
         rows = head_names(*heads)
         columns = mass_layout(rows, mass.mean.shape[-1])["columns"]
         control = np.round(p.control_mass.mass.mean[by_head(*heads)], DECIMALS)
@@ -75,14 +77,15 @@ def _mass(pictures: Sequence[Picture]) -> FigureData:
         id="fig-beyond-mass",
         kind="heatmap",
         title="Attention mass by level of the lowest common ancestor",
-        caption=f"Share of attention on the leaves at each level, mean over queries and {pictures[0].mass.mass.n:,} sequences; "
+        caption=f"Share of attention on the leaves at each level, mean over queries and {measured[0].mass.mass.n:,} sequences; "
         "rows sum to 1. Random weights, whose attention is uniform, stand in hover and table.",
-        alt="Later blocks look farther up the tree.",
+        alt="Heatmaps of the share of attention, one per run: blocks of the network in rows, levels of the common ancestor in "
+        "columns.",
         data=mass_layout(panels[0]["rows"], widest) | {"panels": panels, "panel_columns": 2},
     )
 
 
-def _merging(pictures: Sequence[Picture]) -> FigureData:
+def _merging(measured: Sequence[Measurements]) -> FigureData:
     ends = {"all levels told apart": -1, "uniform attention": 0}
     return FigureData(
         id="fig-beyond-merging",
@@ -90,22 +93,22 @@ def _merging(pictures: Sequence[Picture]) -> FigureData:
         title="What replacing attention by its average per level costs",
         caption="Increase of KL(BP || model) at a hidden leaf when the patterns of all blocks are replaced by their average over "
         "pairs of leaves at the same level, and, as control, by uniform attention. "
-        f"n = {pictures[0].merging[0][1].n:,} sequences per run.",
-        alt="Averages by level cost little; uniform attention costs much.",
+        f"n = {measured[0].merging[0][1].n:,} sequences per run.",
+        alt="Bars of the increase of divergence in nats, two per run: averages by level, and uniform attention.",
         data={
             "y_title": "increase of KL(BP || model) (nats)",
-            "categories": [p.run.name for p in pictures],
+            "categories": [p.run.name for p in measured],
             "series": [
-                {"name": name, **points([p.merging[at][1] for p in pictures], "y"), "control": at == 0}
+                {"name": name, **points([p.merging[at][1] for p in measured], "y"), "control": at == 0}
                 for name, at in ends.items()
             ],
         },
     )
 
 
-def _messages(pictures: Sequence[Picture]) -> FigureData:
+def _messages(measured: Sequence[Measurements]) -> FigureData:
     place = ("fig-beyond-messages", "heatmap", "Upward messages of a leaf's own ancestors")
-    probed = [(p, p.grid) for p in pictures if p.grid is not None]
+    probed = [(p, p.grid) for p in measured if p.grid is not None]
     if not probed:
         return FigureData(*place, "", "", status="skipped", reason="too few distinct sequences for probes")
     (first, grid), panels = probed[0], [message_panel(p.label, p.run, found) for p, found in probed]
@@ -113,6 +116,6 @@ def _messages(pictures: Sequence[Picture]) -> FigureData:
         *place,
         caption=f"Held-out R² of ridge probes on sequences masked as in training, about {grid.n_test:,} test sequences per run, "
         "mean over leaf positions. Random weights stand in hover and table.",
-        alt="Messages become readable block by block, from the leaves up.",
+        alt="Heatmaps of held-out R², one per run: stages of the network in rows, depths of the ancestor in columns.",
         data=message_layout(first.run, grid) | {"panels": panels, "panel_columns": 2},
     )

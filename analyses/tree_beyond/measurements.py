@@ -22,7 +22,7 @@ from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Measurements:
     """What one masked model shows on its own data."""
 
     run: Run
@@ -55,9 +55,11 @@ class Picture:
         return {} if self.grid is None else writing_blocks(self.run, self.grid)
 
 
-def picture(study: Study, run: Run) -> Picture:
+def measure(study: Study, run: Run) -> Measurements:
     """Take all measurements of one run, on data of its own process."""
-    process, level, draw = run.process, run.config.process.filter_level, study.rng(run.name, "picture")
+    process = run.process
+    level = run.config.process.filter_level
+    draw = study.rng(run.name, "picture")
     study.stage(f"{run.name}: answers")
     tokens = process.sample(study.size(768, 24), study.rng(run.name, "answers")).tokens
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
@@ -72,7 +74,7 @@ def picture(study: Study, run: Run) -> Picture:
     watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
     mass = mass_by_level(mean_pattern(run.model, watched), study.rng(run.name, "mass"))
     control = mass_by_level(mean_pattern(run.untrained(seed=1), watched), study.rng(run.name, "control mass"))
-    return Picture(
+    return Measurements(
         run=run,
         answers=agreement(own, answers, draw),
         untrained_kl=float(kl_nats(own[few], untrained).mean()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from analyses.tree_beyond.claims import claims_of
 from analyses.tree_beyond.figures import figures_of
-from analyses.tree_beyond.measurements import picture
+from analyses.tree_beyond.measurements import measure
 from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
 
@@ -20,19 +20,20 @@ RUNS = ("tree-mlm-k0-exact", "tree-mlm-ambiguous", "tree-mlm-d5", "tree-mlm-q8")
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
     masked = [run for run in study.runs if run.config.objective.task == "masked"]
-    pictures = [picture(study, run) for run in masked]
-    sections, claims = [], []
-    if pictures:
-        claims = claims_of(pictures)
+    measured = [measure(study, run) for run in masked]
+    sections = []
+    claims = []
+    if measured:
+        claims = claims_of(measured)
         texts = (
-            f"`{pictures[0].run.name}` is the paper's setting; each of the other runs changes one thing. Architecture and recipe "
+            f"`{measured[0].run.name}` is the paper's setting; each of the other runs changes one thing. Architecture and recipe "
             "are the same but for one block per level of the tree, and the length of training. Runs trained on exact posteriors "
             "as soft targets say what the architecture comes to compute, not how fast symbols alone would teach it.",
             "In an ambiguous grammar a pair of children may come from any parent, so even the full sequence has many parses, and "
             "the root stays uncertain; belief propagation sums over all of them. Ambiguity 0.01 was chosen because at 0.1, tried "
             "first, the oracles of neighbouring levels agree so closely that no model could show which of them it follows.",
         )
-        sections.append(Section("pictures", "The same measurements, side by side", texts, figures_of(pictures)))
+        sections.append(Section("pictures", "The same measurements, side by side", texts, figures_of(measured)))
     left_out = [run.name for run in study.runs if run not in masked]
     if left_out:
         reason = f"{', '.join(left_out)}: this page compares masked models"

@@ -47,7 +47,8 @@ class Comparison:
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    sections, claims = [], []
+    sections = []
+    claims = []
     for run in study.runs:
         run_claims, run_sections = _study_run(study, run)
         claims += run_claims
@@ -56,7 +57,10 @@ def study_page(study: Study) -> Findings:
 
 
 def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
-    task, process, level, name = run.config.objective.task, run.process, run.config.process.filter_level, run.name
+    task = run.config.objective.task
+    process = run.process
+    level = run.config.process.filter_level
+    name = run.name
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     n = study.size(*{"masked": (2048, 64), "root": (4096, 256), "next-token": (1024, 64)}[task])
     study.stage(f"{name}: data of the training level")
@@ -105,7 +109,8 @@ def _compare(study: Study, run: Run, trees: list[FilteredTree], tokens: np.ndarr
 def _on_level(study: Study, run: Run, tree: FilteredTree, matched: FilteredTree, n: int) -> dict[str, Interval]:
     """Accuracy on data of another level: the model's, the matched oracle's, and the best possible there."""
     tokens = tree.sample(n, study.rng(run.name, "level", tree.filter_level)).tokens
-    truth, oracle = run.task.exact(tree, tokens), run.task.exact(matched, tokens)
+    truth = run.task.exact(tree, tokens)
+    oracle = run.task.exact(matched, tokens)
     scored = {
         "model": model_answers(run.model, run.task, run.process, tokens),
         "oracle": oracle,
@@ -156,7 +161,8 @@ def _level_figure(run: Run, by_level: list[dict[str, Interval]]) -> FigureData:
         title=f"{run.name}: accuracy on data of every filter level",
         caption=f"Expected accuracy with 95 % intervals, n = {by_level[0]['model'].n:,} sequences per level; ticks mark the best "
         f"possible on that data. Largest difference between the model and BP_{k}: {gap:.3f}.",
-        alt=f"On data of every filter level the model's accuracy stands beside that of BP_{k}.",
+        alt=f"Bars of accuracy with intervals by filter level of the data, of the model, BP_{k} and random weights; ticks mark "
+        "the best.",
         data={
             "y_title": "accuracy",
             "x_title": "filter level of the data",
@@ -189,7 +195,8 @@ def _calibration_figures(study: Study, run: Run, own: Comparison, uniform: Compa
                 title=f"{run.name}: calibration on {label}",
                 caption=f"How often each pair of stated and exact probability occurs; {int(result.filled.sum()):,} pairs from "
                 f"{comparison.n:,} sequences. Mean |stated - exact| over bins: {result.error:.4f}.",
-                alt=f"The exact probability follows the stated one along the diagonal; mean deviation {result.error:.4f}.",
+                alt="Mean exact probability against the probability stated, over a density of pairs; mean deviation "
+                f"{result.error:.4f}.",
                 data={
                     "x_title": "probability stated by the model",
                     "y_title": f"exact probability, BP_{run.config.process.filter_level}",
@@ -210,7 +217,8 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
         reason = "the run has no metrics.jsonl"
         name = f"fig-{run.name}-staircase"
         return [FigureData(name, "lines", f"{run.name}: training", "", "", status="skipped", reason=reason)]
-    level, depth = run.config.process.filter_level, run.process.depth
+    level = run.config.process.filter_level
+    depth = run.process.depth
     sequences = [line["sequences"] for line in lines]
     series = [
         {
@@ -221,7 +229,8 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
         }
         for k in range(depth + 1)
     ]
-    plateaus, marked = [], ""
+    plateaus = []
+    marked = ""
     if oracles is not None:
         ladder = oracles.kl_bp_data_to_bp_oracle_nats[:, level]
         plateaus = [{"name": f"BP_{k}", "y": float(ladder[k])} for k in range(depth + 1) if k != level and 1e-4 < ladder[k] < 2]
@@ -247,7 +256,8 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
             kind="lines",
             title=f"{run.name}: distance from the exact answer, along training",
             caption=f"KL(BP_{level} || model) on 512 held-out sequences.{marked}",
-            alt="The distance falls past one mismatched oracle after another.",
+            alt="The model's divergence from BP in nats against training sequences, both axes logarithmic, and reference "
+            "lines of mismatched oracles.",
             data={
                 "x_title": "training sequences",
                 "x_log": True,
@@ -278,10 +288,14 @@ def _order_along_training(run: Run) -> str:
 
 
 def _claims(run: Run, own: Comparison, uniform: Comparison, oracles: OracleTable | None) -> list[Claim]:
-    level, name, task = run.config.process.filter_level, run.name, run.config.objective.task
-    matched, control = own.oracles[level], own.control[level]
+    level = run.config.process.filter_level
+    name = run.name
+    task = run.config.objective.task
+    matched = own.oracles[level]
+    control = own.control[level]
     gap = float(matched.best_accuracy.mean - matched.accuracy.mean)
-    close, accurate = float(matched.kl_bp_to_model_nats.high) <= CLOSE_NATS, gap <= ACCURACY_GAP
+    close = float(matched.kl_bp_to_model_nats.high) <= CLOSE_NATS
+    accurate = gap <= ACCURACY_GAP
     follows = [c.nearest_level == level and float(c.margin.low) > 0 for c in (own, uniform)]
     order = _order_along_training(run)
     descending = order == " → ".join(str(k) for k in range(run.process.depth, level - 1, -1))

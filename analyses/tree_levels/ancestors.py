@@ -84,15 +84,18 @@ def _figure(family: Family, grids: list[ProbeGrid]) -> FigureData:
         title=f"{family.heading}: symbols of a leaf's own ancestors",
         caption=f"Held-out accuracy of logistic probes on data of filter level 0, n = {grids[0].n_test:,} test sequences, mean "
         f"over leaf positions. Last panel: the best accuracy from the leaf's aligned block of 2^({depth} - k) leaves alone.",
-        alt="The higher the filter level, the fewer ancestors are recovered: those at depth k and below.",
+        alt="Heatmaps of probe accuracy, one for each model and its controls: stages of the network in rows, depths of the "
+        "ancestor in columns.",
         data=probe_layout(grids[0].hooks, range(depth), depth, "accuracy") | {"panels": panels, "panel_columns": 4},
     )
 
 
 def _claim(family: Family, grids: list[ProbeGrid]) -> Claim:
     """Ancestors at depth >= k are recovered at some stage, higher ones at none."""
-    depth, reference = family.depth, _reference(family)
-    lines, right = [], []
+    depth = family.depth
+    reference = _reference(family)
+    lines = []
+    right = []
     for label, run, grid in zip(family.labels, family.runs, grids, strict=True):
         k = run.config.process.filter_level
         best = _accuracies(grid, depth).mean.max(axis=0)

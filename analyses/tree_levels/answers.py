@@ -11,6 +11,7 @@ from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, Calibration, agreement, calibration, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.answers import model_answers
+from mechbp.models.config import ModelConfig
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
 from mechbp.report.document import Claim, FigureData, Section
@@ -24,7 +25,7 @@ UNIFORM = "uniform"
 
 
 @dataclass(frozen=True, eq=False)
-class Meeting:
+class RunOnData:
     """One run on one kind of sequences, held against the oracle of the run's own level."""
 
     trained: Agreement
@@ -44,13 +45,17 @@ class Meeting:
 
 def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
     n = study.size(*{"masked": (1024, 24), "root": (4096, 128)}[family.task])
-    trees, first = family.trees, family.runs[0].process
+    trees = family.trees
+    first = family.runs[0].process
     tokens = {f"k = {k}": tree.sample(n, study.rng(family.slug, "level", k)).tokens for k, tree in enumerate(trees)}
     tokens[UNIFORM] = study.rng(family.slug, UNIFORM).integers(first.vocab_size, size=(n, first.n_leaves))
     exact = {kind: [TREE.tasks[family.task].exact(tree, rows) for tree in trees] for kind, rows in tokens.items()}
-    meetings = {
-        (run.name, kind): _meet(study, family, run, kind, tokens[kind], exact[kind]) for run in family.runs for kind in tokens
-    }
+    controls = _control_answers(family, tokens)
+    cells = {}
+    for run in family.runs:
+        for kind, rows in tokens.items():
+            study.stage(f"{run.name}: answers on {kind}")
+            cells[run.name, kind] = _run_on_data(study, run, kind, rows, exact[kind], controls[run.config.model, kind])
     kinds = list(tokens)
     text = (
         f"{len(family.runs)} models of one architecture, each trained on data of one filter level k, answer for the "
@@ -60,29 +65,44 @@ def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
         "under the exact posterior of the data, free of the noise of sampled answers.",
     )
     figures = (
-        _accuracy_figure(family, meetings, kinds[:-1], n),
-        _divergence_figure(family, meetings, kinds, n),
-        _choice_figure(family, meetings, kinds, n),
-        _oracle_figure(family, meetings, n),
-        _calibration_figure(family, meetings, None, n),
-        _calibration_figure(family, meetings, UNIFORM, n),
+        _accuracy_figure(family, cells, kinds[:-1], n),
+        _divergence_figure(family, cells, kinds, n),
+        _choice_figure(family, cells, kinds, n),
+        _oracle_figure(family, cells, n),
+        _calibration_figure(family, cells, None, n),
+        _calibration_figure(family, cells, UNIFORM, n),
     )
     section = Section(f"answers-{family.slug}", f"{family.heading}: answers on data of every level", text, figures)
-    return _claims(family, meetings, kinds, n), section
+    return _claims(family, cells, kinds, n), section
 
 
-def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray, exact: list[np.ndarray]) -> Meeting:
-    study.stage(f"{run.name}: answers on {kind}")
-    level = run.config.process.filter_level
-    own, truth = exact[level], exact[level] if kind == UNIFORM else exact[int(kind.removeprefix("k = "))]
+def _few(tokens: np.ndarray) -> slice:
+    """The sequences that random weights answer too."""
+    return slice(max(32, len(tokens) // 8))
+
+
+def _control_answers(family: Family, tokens: dict[str, np.ndarray]) -> dict[tuple[ModelConfig, str], np.ndarray]:
+    """What random weights of every architecture answer on every kind of sequences."""
+    found = {}
+    for run in {run.config.model: run for run in family.runs}.values():
+        untrained = run.untrained(seed=1)
+        for kind, rows in tokens.items():
+            found[run.config.model, kind] = model_answers(untrained, run.task, run.process, rows[_few(rows)])
+    return found
+
+
+def _run_on_data(
+    study: Study, run: Run, kind: str, tokens: np.ndarray, exact: list[np.ndarray], untrained: np.ndarray
+) -> RunOnData:
+    own = exact[run.config.process.filter_level]
+    truth = own if kind == UNIFORM else exact[int(kind.removeprefix("k = "))]
     answers = model_answers(run.model, run.task, run.process, tokens)
-    few = slice(max(32, len(tokens) // 8))
-    untrained = model_answers(run.untrained(seed=1), run.task, run.process, tokens[few])
+    few = _few(tokens)
     draw = study.rng(run.name, kind)
     lost = expected_hits(truth, own) - expected_hits(truth, answers)
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in exact], axis=1)
     level_found, margin = nearest(divergences, draw)
-    return Meeting(
+    return RunOnData(
         trained=agreement(own, answers, draw, truth=truth),
         untrained=agreement(own[few], untrained, draw, truth=truth[few]),
         gap=bootstrap_mean(lost.mean(axis=1), draw),
@@ -95,20 +115,19 @@ def _meet(study: Study, family: Family, run: Run, kind: str, tokens: np.ndarray,
     )
 
 
-def _grid(family: Family, meetings: dict, kinds: list[str], source: str, field: str) -> Interval:
+def _grid(family: Family, cells: dict, kinds: list[str], source: str, field: str) -> Interval:
     """One score [run, kind]."""
     rows = [
-        Interval.stack([getattr(getattr(meetings[run.name, kind], source), field) for kind in kinds], axis=0)
-        for run in family.runs
+        Interval.stack([getattr(getattr(cells[run.name, kind], source), field) for kind in kinds], axis=0) for run in family.runs
     ]
     return Interval.stack(rows, axis=0)
 
 
-def _accuracy_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
+def _accuracy_figure(family: Family, cells: dict, kinds: list[str], n: int) -> FigureData:
     panels = [
-        panel("trained models", _grid(family, meetings, kinds, "trained", "accuracy")),
-        panel("BP of the model's level", _grid(family, meetings, kinds, "trained", "best_accuracy")),
-        panel("random weights", _grid(family, meetings, kinds, "untrained", "accuracy")),
+        panel("trained models", _grid(family, cells, kinds, "trained", "accuracy")),
+        panel("BP of the model's level", _grid(family, cells, kinds, "trained", "best_accuracy")),
+        panel("random weights", _grid(family, cells, kinds, "untrained", "accuracy")),
     ]
     return FigureData(
         id=f"fig-{family.slug}-accuracy",
@@ -116,13 +135,14 @@ def _accuracy_figure(family: Family, meetings: dict, kinds: list[str], n: int) -
         title=f"{family.heading}: accuracy of every model on data of every level",
         caption=f"Expected accuracy, n = {n:,} sequences per column; the first two panels share the sequences. On the diagonal "
         "data and model agree in level; there BP is the best that any predictor can do.",
-        alt="The panel of trained models looks like that of the oracles.",
+        alt="Three heatmaps of expected accuracy, of trained models, of BP at their levels and of random weights: training "
+        "level in rows, level of the data in columns.",
         data=_layout(family, kinds, "accuracy", panels) | {"range": [0, 1]},
     )
 
 
-def _divergence_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
-    clamped = max(meeting.trained.clamped for meeting in meetings.values())
+def _divergence_figure(family: Family, cells: dict, kinds: list[str], n: int) -> FigureData:
+    clamped = max(meeting.trained.clamped for meeting in cells.values())
     floor = (
         f" Up to {clamped:.0%} of an oracle's probabilities are zero, raised to 1e-12; there the floor, not the model, sets "
         "KL(model || BP_k)."
@@ -130,25 +150,26 @@ def _divergence_figure(family: Family, meetings: dict, kinds: list[str], n: int)
         else ""
     )
     panels = [
-        panel("KL(BP_k || model)", _grid(family, meetings, kinds, "trained", "kl_bp_to_model_nats")),
-        panel("KL(model || BP_k)", _grid(family, meetings, kinds, "trained", "kl_model_to_bp_nats")),
-        panel("random weights, KL(BP_k || model)", _grid(family, meetings, kinds, "untrained", "kl_bp_to_model_nats")),
+        panel("KL(BP_k || model)", _grid(family, cells, kinds, "trained", "kl_bp_to_model_nats")),
+        panel("KL(model || BP_k)", _grid(family, cells, kinds, "trained", "kl_model_to_bp_nats")),
+        panel("random weights, KL(BP_k || model)", _grid(family, cells, kinds, "untrained", "kl_bp_to_model_nats")),
     ]
     return FigureData(
         id=f"fig-{family.slug}-divergence",
         kind="heatmap",
         title=f"{family.heading}: divergence of every model from BP of its own level",
         caption=f"Mean KL in nats, both ways, n = {n:,} sequences per column. Colours end at 1 nat; cells tell more.{floor}",
-        alt="The divergence is small on the diagonal and grows away from the training level.",
+        alt="Three heatmaps of divergence in nats, both ways for trained models and one way for random weights: training "
+        "level in rows, kind of sequences in columns.",
         data=_layout(family, kinds, "KL (nats)", panels) | {"range": [0, 1]},
     )
 
 
-def _choice_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> FigureData:
+def _choice_figure(family: Family, cells: dict, kinds: list[str], n: int) -> FigureData:
     panels = [
-        panel("same choice", _grid(family, meetings, kinds, "trained", "same_choice")),
-        panel("rank correlation", _grid(family, meetings, kinds, "trained", "spearman")),
-        panel("random weights, same choice", _grid(family, meetings, kinds, "untrained", "same_choice")),
+        panel("same choice", _grid(family, cells, kinds, "trained", "same_choice")),
+        panel("rank correlation", _grid(family, cells, kinds, "trained", "spearman")),
+        panel("random weights, same choice", _grid(family, cells, kinds, "untrained", "same_choice")),
     ]
     return FigureData(
         id=f"fig-{family.slug}-choice",
@@ -157,21 +178,23 @@ def _choice_figure(family: Family, meetings: dict, kinds: list[str], n: int) -> 
         caption="Share of queries on which model and BP_k name the same symbol first, and Spearman's correlation of the two "
         f"probability vectors of a query; n = {n:,} sequences per column."
         + (" One-hot posteriors tie three symbols, which bounds the correlation." if family.task == "root" else ""),
-        alt="Models agree with their oracles on nearly all queries of their own data.",
+        alt="Three heatmaps, equal choices and rank correlation of trained models and equal choices of random weights: "
+        "training level in rows, kind of sequences in columns.",
         data=_layout(family, kinds, "agreement", panels) | {"range": [0, 1]},
     )
 
 
-def _oracle_figure(family: Family, meetings: dict, n: int) -> FigureData:
-    own = Interval.stack([meetings[run.name, _own(run)].to_oracles for run in family.runs], axis=0)
-    uniform = Interval.stack([meetings[run.name, UNIFORM].to_oracles for run in family.runs], axis=0)
+def _oracle_figure(family: Family, cells: dict, n: int) -> FigureData:
+    own = Interval.stack([cells[run.name, _own(run)].to_oracles for run in family.runs], axis=0)
+    uniform = Interval.stack([cells[run.name, UNIFORM].to_oracles for run in family.runs], axis=0)
     return FigureData(
         id=f"fig-{family.slug}-oracles",
         kind="heatmap",
         title=f"{family.heading}: which oracle does each model follow?",
         caption=f"Mean KL(model || BP_j), nats, on data of the model's own level and on uniform sequences, n = {n:,} each. The "
         "smallest entry of a row is the oracle that the model is nearest to.",
-        alt="The smallest divergence of every row lies on the diagonal.",
+        alt="Two heatmaps of divergence in nats, on own data and on uniform sequences: the training level in rows, the level "
+        "of the oracle in columns.",
         data=_layout(
             family,
             [f"BP_{j}" for j in range(family.depth + 1)],
@@ -182,9 +205,9 @@ def _oracle_figure(family: Family, meetings: dict, n: int) -> FigureData:
     )
 
 
-def _calibration_figure(family: Family, meetings: dict, kind: str | None, n: int) -> FigureData:
+def _calibration_figure(family: Family, cells: dict, kind: str | None, n: int) -> FigureData:
     """Calibration of every run on one kind of sequences, None for those of its own level."""
-    found = [meetings[run.name, kind or _own(run)] for run in family.runs]
+    found = [cells[run.name, kind or _own(run)] for run in family.runs]
     series = []
     for label, meeting in zip(family.labels, found, strict=True):
         shown = meeting.calibration.filled > 0
@@ -200,7 +223,7 @@ def _calibration_figure(family: Family, meetings: dict, kind: str | None, n: int
         title=f"{family.heading}: calibration on {where}",
         caption=f"Mean probability under BP_k where the model states a probability, in 20 bins, with 95 % intervals over {n:,} "
         f"sequences. Mean |stated - exact| over bins: {errors}; random weights: {controls}.",
-        alt="All models follow the diagonal: they state the probabilities that BP gives.",
+        alt="Mean exact probability against the probability stated, one line with intervals per model, and the diagonal.",
         data={
             "x_title": "probability stated by the model",
             "y_title": "exact probability, BP_k",
@@ -228,15 +251,16 @@ def _own(run: Run) -> str:
     return f"k = {run.config.process.filter_level}"
 
 
-def _claims(family: Family, meetings: dict, kinds: list[str], n: int) -> list[Claim]:
-    close, within = CLOSE_NATS[family.task], ACCURACY_GAP[family.task]
-    own = {label: meetings[run.name, _own(run)] for label, run in zip(family.labels, family.runs, strict=True)}
+def _claims(family: Family, cells: dict, kinds: list[str], n: int) -> list[Claim]:
+    close = CLOSE_NATS[family.task]
+    within = ACCURACY_GAP[family.task]
+    own = {label: cells[run.name, _own(run)] for label, run in zip(family.labels, family.runs, strict=True)}
     exact = [float(m.trained.kl_bp_to_model_nats.mean) <= close and float(m.gap.mean) <= within for m in own.values()]
-    gaps = {(run.name, kind): meetings[run.name, kind].gap for run in family.runs for kind in kinds[:-1]}
+    gaps = {(run.name, kind): cells[run.name, kind].gap for run in family.runs for kind in kinds[:-1]}
     widest = max(gaps, key=lambda cell: abs(float(gaps[cell].mean)))
     inside = np.mean([abs(float(gap.mean)) <= 0.01 for gap in gaps.values()])
     apart = [abs(float(m.untrained.accuracy.mean - m.untrained.best_accuracy.mean)) for m in own.values()]
-    follows = [meetings[run.name, kind] for run in family.runs for kind in (_own(run), UNIFORM)]
+    follows = [cells[run.name, kind] for run in family.runs for kind in (_own(run), UNIFORM)]
     wanted = [run.config.process.filter_level for run in family.runs for _ in range(2)]
     right = [m.nearest_level == k and float(m.margin.low) > 0 for m, k in zip(follows, wanted, strict=True)]
     tightest = min(follows, key=lambda m: float(m.margin.mean))

@@ -13,7 +13,7 @@ from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
-from mechbp.theory.tree.attention import mass_by_level, mean_pattern
+from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
 
 HARMLESS_NATS = 0.01
 """Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
@@ -25,15 +25,18 @@ NEEDED_NATS = 0.02
 
 def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     n = study.size(1000, 100)
-    maps, masses, controls = [], [], []
+    maps: list[np.ndarray] = []
+    masses: list[LevelMass] = []
+    controls: list[Interval] = []
     for run in family.runs:
         study.stage(f"{run.name}: attention")
         tokens = run.task.inputs(run.process, run.process.sample(n, study.rng(run.name, "attention")).tokens)
         patterns = mean_pattern(run.model, tokens)
         maps.append(patterns.mean)
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass")))
-        control = mean_pattern(run.untrained(seed=1), tokens)
-        controls.append(mass_by_level(control, study.rng(run.name, "control mass")).mass)
+        if not controls:  # the figure shows random weights once, on data of the first model
+            control = mean_pattern(run.untrained(seed=1), tokens)
+            controls.append(mass_by_level(control, study.rng(run.name, "control mass")).mass)
     figures = [_map_figure(family, maps, n), _mass_figure(family, [m.mass for m in masses], controls[0], masses[0].uniform, n)]
     text = [
         f"Patterns are means over {n:,} fully observed sequences of the model's own level, leaf to leaf. In data of level k, "
@@ -41,18 +44,20 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     ]
     losses = [merging_losses(study, run) for run in family.runs]
     figures.append(_merging_figure(family, losses))
-    text.append(
+    needed = (
         "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
         "over pairs of leaves at the same level, with all levels beyond some level merged into one."
-        + " The row of the ROOT query, which gathers the answer, and what leaves send to it stay as they are."
-        * (family.task == "root")
     )
+    if family.task == "root":
+        needed += " The row of the ROOT query, which gathers the answer, and what leaves send to it stay as they are."
+    text.append(needed)
     title = f"{family.heading}: where every model looks"
     return [_merging_claim(family, losses)], Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
 
 
 def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
-    frames, seen = [], set()
+    frames = []
+    seen = set()
     for run, mean in zip(family.runs, maps, strict=True):
         level = run.config.process.filter_level
         if level in seen:  # one map per level, so that the slider means the same in every figure
@@ -67,7 +72,8 @@ def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
         title=f"{family.heading}: mean attention, by filter level of the training data",
         caption=f"Attention from each query leaf (row) to each key leaf (column), mean over {n:,} sequences; rows sum to 1. The "
         "slider is shared by the maps of both tasks.",
-        alt="Blocks on the diagonal shrink as the filter level grows.",
+        alt="Heatmaps of mean attention, query leaves in rows and key leaves in columns, one per block, with a slider over "
+        "filter levels.",
     )
     if not alike:
         return FigureData(**common, status="skipped", reason="the runs differ in their number of blocks or heads")
@@ -91,7 +97,8 @@ def _mass_figure(family: Family, masses: list[Interval], control: Interval, unif
         title=f"{family.heading}: attention mass by level of the lowest common ancestor",
         caption=f"Share of attention on the leaves at each level, mean over queries and {n:,} sequences; rows sum to 1. Blocks "
         f"of 2^({family.depth} - k) leaves end at level {family.depth} - k.",
-        alt="At low filter levels the blocks climb the levels one by one; at high ones they spread over other blocks of leaves.",
+        alt="Heatmaps of the share of attention, one per model and control: blocks of the network in rows, levels of the "
+        "common ancestor in columns.",
         data=mass_layout(first, n_levels) | {"panels": panels, "panel_columns": 3},
     )
 
@@ -110,7 +117,7 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
         caption=f"Increase of KL(BP_k || model) at {place} when the patterns of all blocks are replaced by their average by "
         "level, with levels beyond those named merged into one. `All levels` is the cost of a static pattern per level; "
         f"`none` is uniform attention, the control. n = {losses[0][0][1].n:,} sequences per model.",
-        alt="Losses by number of levels told apart, one bar for the model of every filter level.",
+        alt="Bars of the increase of divergence in nats by levels told apart, one for the model of every filter level.",
         data={
             "x_title": "levels told apart",
             "y_title": "increase of KL(BP_k || model) (nats)",
@@ -122,14 +129,19 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
 
 def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
     """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
-    depth, lines, right, uniform = family.depth, [], [], []
+    depth = family.depth
+    lines = []
+    right = []
+    uniform = []
     for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
         k = run.config.process.filter_level
         by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
         enough = min(depth - k, depth - 1)
-        free, spent = by_kept[enough], by_kept[enough - 1]
+        free = by_kept[enough]
+        spent = by_kept[enough - 1]
         single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
-        static, without = rows[-1][1], rows[0][1]
+        static = rows[-1][1]
+        without = rows[0][1]
         kept = float(static.high) <= max(float(without.low) / KEPT, HARMLESS_NATS)
         right.append(kept and float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
         uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")

@@ -16,7 +16,8 @@ from mechbp.theory.tree.shared_probe import SharedProbe, shared_probe
 
 def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Section]:
     """Compare shared probes fitted at the two ends with those fitted at all leaves, in the model of the lowest level."""
-    run, tree = family.runs[0], family.trees[0]
+    run = family.runs[0]
+    tree = family.trees[0]
     place = (f"ends-{family.slug}", f"{family.heading}: one probe for all leaves")
     study.stage(f"{run.name}: first and last token")
     sample = tree.sample(study.size(2000, 300), study.rng(family.slug, "ends"))
@@ -24,13 +25,16 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
         TREE.tasks[family.task].inputs(tree, sample.tokens),
         {f"symbol {d}": sample.nodes[d] for d in range(tree.depth)},
     )
-    every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
+    every = range(tree.n_leaves)
+    ends = (0, tree.n_leaves - 1)
 
     def read(model, positions) -> SharedProbe:
         return shared_probe(model, inputs, symbols, OUTPUTS, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
 
     try:
-        at_all, at_ends, random = read(run.model, every), read(run.model, ends), read(run.untrained(seed=1), every)
+        at_all = read(run.model, every)
+        at_ends = read(run.model, ends)
+        random = read(run.untrained(seed=1), every)
     except TooFewSequences as error:
         return [], Section(*place, (), (), "skipped", reason(error))
     text = (
@@ -49,7 +53,8 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
         title=f"{family.heading}: own ancestors read by one probe for all leaves",
         caption=f"Held-out accuracy, mean over all {tree.n_leaves} leaves, of logistic classifiers shared by all positions; "
         f"fitted on {at_all.n_train:,} sequences, n = {at_all.n_test:,} others, unmasked data of filter level 0.",
-        alt="Probes fitted on two leaves read less than those fitted on all, in the same order of stages.",
+        alt="Three heatmaps of probe accuracy, fitted on all leaves, on two, and for random weights: stages in rows, depths "
+        "of the ancestor in columns.",
         data=probe_layout(at_all.hooks, range(tree.depth), tree.depth, "accuracy") | {"panels": panels},
     )
     return [_claim(family, at_all, at_ends, random)], Section(*place, text, (figure,))

@@ -41,10 +41,10 @@ class Family:
     @property
     def labels(self) -> list[str]:
         """One per run: its filter level, a word where it was trained on posteriors, its name where two runs share all that."""
-        labels = [
-            f"k = {run.config.process.filter_level}" + ", posteriors" * (run.config.objective.targets == "posteriors")
-            for run in self.runs
-        ]
+        labels = []
+        for run in self.runs:
+            taught = ", posteriors" if run.config.objective.targets == "posteriors" else ""
+            labels.append(f"k = {run.config.process.filter_level}{taught}")
         return [label if labels.count(label) == 1 else run.name for label, run in zip(labels, self.runs, strict=True)]
 
 

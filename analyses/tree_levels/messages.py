@@ -30,6 +30,7 @@ def message_figure(study: Study, family: Family) -> FigureData:
         *place,
         caption=f"Held-out R² of ridge probes, about {n // 5:,} test sequences per model, mean over leaf positions. Depths 1 to "
         "k - 1 carry no symbols at level k and stay empty. Random weights stand in the last panel, in hover and in the table.",
-        alt="Messages become readable block by block, up to the top of the model's blocks of leaves.",
+        alt="Heatmaps of held-out R², one per model and one for random weights: stages of the network in rows, depths of the "
+        "ancestor in columns.",
         data=message_layout(family.runs[0], grids[0]) | {"panels": panels, "panel_columns": 4},
     )

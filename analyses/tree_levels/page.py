@@ -20,7 +20,8 @@ RUNS = (*(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    sections, claims = [], []
+    sections = []
+    claims = []
     for family in families(study.runs):
         parts = (study_answers, study_looking, study_ancestors, study_first_and_last)
         for part in parts if family.task == "masked" else parts[:-1]:

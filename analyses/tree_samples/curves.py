@@ -70,7 +70,8 @@ class Curve:
     def accuracy_text(self, size: int) -> str:
         """Return "0.946 (0.941 to 0.951)": the mean over seeds, and the lowest and highest seed where there are several."""
         i = self.sizes.index(size)
-        low, high = np.nanmin(self.accuracy[i]), np.nanmax(self.accuracy[i])
+        low = np.nanmin(self.accuracy[i])
+        high = np.nanmax(self.accuracy[i])
         return f"{self.mean[i]:.3f}" + (f" ({low:.3f} to {high:.3f})" if self.seeds[i] > 1 else " (1 seed)")
 
     def series(self, values: np.ndarray, **style: object) -> dict[str, object]:
@@ -93,11 +94,12 @@ class Curve:
     def _text(self, at: float | None) -> str:
         if at is None:
             return f"more than {self.sizes[-1]:,}"
-        return f"{'at most ' * (at == self.sizes[0])}{float(f'{at:.3g}'):,.0f}"
+        rounded = f"{float(f'{at:.3g}'):,.0f}"
+        return f"at most {rounded}" if at == self.sizes[0] else rounded
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
+class TestSet:
     """Test sequences of one filter level and uniform ones, with their exact root posteriors."""
 
     process: FilteredTree
@@ -107,7 +109,7 @@ class Exam:
     exact_uniform: np.ndarray
 
     @classmethod
-    def draw(cls, study: Study, process: FilteredTree, n: int) -> Exam:
+    def draw(cls, study: Study, process: FilteredTree, n: int) -> TestSet:
         """Draw n sequences of either kind; the same for all runs of one filter level."""
         tokens = process.sample(n, study.rng("exam", process.filter_level)).tokens
         uniform = study.rng("exam", "uniform").integers(process.vocab_size, size=(n, process.n_leaves))
@@ -125,8 +127,8 @@ class Exam:
         return hits.mean(), kl_nats(self.exact, answers).mean(), hits.std() / np.sqrt(len(hits))
 
 
-def curve_of(name: str, runs: Sequence[Run], exam: Exam, *, uniform: bool = False) -> Curve:
-    """Examine the last stored step of every run. Raises InputError for two runs of one size and seed."""
+def curve_of(name: str, runs: Sequence[Run], test: TestSet, *, uniform: bool = False) -> Curve:
+    """TestSetine the last stored step of every run. Raises InputError for two runs of one size and seed."""
     sizes = sorted({run.config.training.training_set for run in runs})
     seeds = sorted({run.config.training.seed for run in runs})
     scores = np.full((4, len(sizes), len(seeds)), np.nan)
@@ -138,11 +140,11 @@ def curve_of(name: str, runs: Sequence[Run], exam: Exam, *, uniform: bool = Fals
                 f"{names[at]} and {run.name} both have training_set {sizes[at[0]]:,} and seed {seeds[at[1]]}: a curve has one "
                 "point for each.\nGive one of them, or train the other with another seed."
             )
-        scores[(slice(3), *at)] = exam.grade(model_answers(run.model, run.task, run.process, exam.tokens))
+        scores[(slice(3), *at)] = test.grade(model_answers(run.model, run.task, run.process, test.tokens))
         if uniform:
-            scores[(3, *at)] = kl_nats(exam.exact_uniform, model_answers(run.model, run.task, run.process, exam.uniform)).mean()
-    chance = float(exam.process.grammar.root_prior.max())
-    return Curve(name, tuple(sizes), scores[0], scores[1], scores[3], exam.best, chance, float(np.nanmax(scores[2])))
+            scores[(3, *at)] = kl_nats(test.exact_uniform, model_answers(run.model, run.task, run.process, test.uniform)).mean()
+    chance = float(test.process.grammar.root_prior.max())
+    return Curve(name, tuple(sizes), scores[0], scores[1], scores[3], test.best, chance, float(np.nanmax(scores[2])))
 
 
 def accuracy_layout(series: Sequence[dict[str, object]], references: Sequence[dict[str, object]]) -> dict[str, Any]:
@@ -165,5 +167,8 @@ def few_seeds(curves: Sequence[Curve]) -> bool:
 def seeds_text(curves: Sequence[Curve]) -> str:
     """Return how many seeds the sizes have."""
     counts = [int(n) for curve in curves for n in curve.seeds]
-    few, many = min(counts), max(counts)
-    return f"{many} seed{'s' * (many > 1)} per size" if few == many else f"{few} to {many} seeds per size"
+    few = min(counts)
+    many = max(counts)
+    if few < many:
+        return f"{few} to {many} seeds per size"
+    return f"{many} {'seeds' if many > 1 else 'seed'} per size"

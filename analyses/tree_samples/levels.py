@@ -27,7 +27,8 @@ def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[lis
         caption=f"Expected accuracy on {n:,} unseen sequences of the model's own filter level; line: mean over seeds (weights "
         f"and training set), band: lowest and highest; {seeds_text(curves)}. Standard error over test sequences at most "
         f"{max(c.error for c in curves):.3f}.",
-        alt="Accuracy rises with the size of the training set towards that of exact inference.",
+        alt="Lines of root accuracy with bands over seeds against the size of the training set, one per filter level, and "
+        "BP's accuracies.",
         data=accuracy_layout(
             [curve.series(curve.accuracy, color=i) for i, curve in enumerate(curves)],
             [{"name": f"BP, {curve.name}", "y": curve.best} for curve in curves],
@@ -43,7 +44,8 @@ def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[lis
         title="Distance to exact inference against the size of the training set",
         caption="Mean KL(BP || model), nats, on unseen sequences of the model's own filter level and on uniformly random ones; "
         "bands from the lowest to the highest seed.",
-        alt="The distance falls with the size of the training set on both kinds of sequences.",
+        alt="Lines of divergence in nats with bands over seeds against the size of the training set, two per filter level: "
+        "own data and uniform sequences.",
         data={
             "x_title": "training sequences",
             "x_log": True,
@@ -80,7 +82,8 @@ def _optimum_claim(curves: list[Curve], n: int) -> Claim:
 
 def _order_claim(curves: list[Curve], n: int) -> Claim:
     """Holds if every seed of every other level needs more than every seed of the whole tree, partly if the means do."""
-    unfiltered, others = curves[0], curves[1:]
+    unfiltered = curves[0]
+    others = curves[1:]
     first = (unfiltered.needed_by_seed() or (None,))[-1]
     later = [(curve.needed_by_seed() or (None,))[0] for curve in others]
     mean = unfiltered.needed()

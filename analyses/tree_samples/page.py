@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analyses.tree_samples.blocks import study_blocks
-from analyses.tree_samples.curves import Curve, Exam, curve_of
+from analyses.tree_samples.curves import Curve, TestSet, curve_of
 from analyses.tree_samples.levels import study_levels
 from analyses.tree_samples.transfer import study_transfer
 from mechbp.errors import MechbpError
@@ -42,13 +42,14 @@ def study_page(study: Study) -> Findings:
 
 def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section]]:
     """Compare curves by filter level, by blocks, by where they start."""
-    curves, exams = _curves(study, runs)
-    lowest, blocks = min(level for level, _, _ in curves), max(layers for _, layers, _ in curves)
+    curves, tests = _curves(study, runs)
+    lowest = min(level for level, _, _ in curves)
+    blocks = max(layers for _, layers, _ in curves)
     claims: list[Claim] = []
     sections: list[Section] = []
     by_level = [curve for (_, layers, start), curve in sorted(curves.items()) if layers == blocks and not start]
     if by_level:
-        claims, sections = study_levels(by_level, len(exams[lowest].tokens), _notes(runs))
+        claims, sections = study_levels(by_level, len(tests[lowest].tokens), _notes(runs))
     by_blocks = {layers: curve for (level, layers, start), curve in curves.items() if level == lowest and not start}
     if len(by_blocks) > 1:
         found, section = study_blocks(by_blocks)
@@ -66,26 +67,26 @@ def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section
         except MechbpError as error:
             sections.append(Section(*place, (), (), "skipped", reason(error)))
             continue
-        found, section = study_transfer(study, slug, encoder, scratch, curves[lowest, blocks, start], exams[lowest])
+        found, section = study_transfer(study, slug, encoder, scratch, curves[lowest, blocks, start], tests[lowest])
         claims, sections = [*claims, *found], [*sections, section]
     return claims, sections
 
 
-def _curves(study: Study, runs: Sequence[Run]) -> tuple[dict[Key, Curve], dict[int, Exam]]:
-    """Group the runs that differ in size and seed alone, and examine each group on the test of its level."""
+def _curves(study: Study, runs: Sequence[Run]) -> tuple[dict[Key, Curve], dict[int, TestSet]]:
+    """Group the runs that differ in size and seed alone, and score each group on the test of its level."""
     groups: dict[Key, list[Run]] = {}
     for run in runs:
         key = (run.config.process.filter_level, run.config.model.n_layers, run.config.start.run)
         groups.setdefault(key, []).append(run)
     blocks = max(layers for _, layers, _ in groups)
     trees = {run.config.process.filter_level: run.process for run in runs}
-    exams = {level: Exam.draw(study, tree, study.size(8192, 256)) for level, tree in trees.items()}
+    tests = {level: TestSet.draw(study, tree, study.size(8192, 256)) for level, tree in trees.items()}
     curves = {}
     for (level, layers, start), members in groups.items():
         study.stage(f"filter level {level}, {layers} blocks{', from ' * bool(start)}{start}")
         name = f"fine-tuned {start}" if start else f"k = {level}" if layers == blocks else f"{layers} blocks"
-        curves[level, layers, start] = curve_of(name, members, exams[level], uniform=layers == blocks and not start)
-    return curves, exams
+        curves[level, layers, start] = curve_of(name, members, tests[level], uniform=layers == blocks and not start)
+    return curves, tests
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:

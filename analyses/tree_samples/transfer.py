@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyses.tree_samples.curves import Curve, Exam, accuracy_layout, few_seeds, seeds_text
+from analyses.tree_samples.curves import Curve, TestSet, accuracy_layout, few_seeds, seeds_text
 from mechbp.hooks import capture
 from mechbp.methods.probing.transfer_probe import read_out
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
+from mechbp.models.tasks.tree import TREE
 from mechbp.models.training_set import training_set
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
@@ -24,7 +25,7 @@ BATCH = 1024
 
 
 def study_transfer(
-    study: Study, slug: str, encoder: Run, scratch: Curve, tuned: Curve, exam: Exam
+    study: Study, slug: str, encoder: Run, scratch: Curve, tuned: Curve, test: TestSet
 ) -> tuple[list[Claim], Section]:
     """Compare the root read from a pre-trained encoder with training from scratch, on the same fixed training sets."""
     scratch = replace(scratch, name="from random weights")
@@ -32,10 +33,10 @@ def study_transfer(
     sources = {
         f"frozen {encoder.name}": lambda tokens: _last(encoder.model, tokens),
         "frozen random weights": lambda tokens: _last(encoder.untrained(seed=1), tokens),
-        "tokens alone": lambda tokens: np.eye(exam.process.vocab_size)[tokens],
+        "tokens alone": lambda tokens: np.eye(test.process.vocab_size)[tokens],
     }
     sizes = FROZEN_SIZES[: study.size(len(FROZEN_SIZES), 1)]
-    frozen = [_frozen(study, name, features, sizes, scratch, exam) for name, features in sources.items()]
+    frozen = [_frozen(study, name, features, sizes, scratch, test) for name, features in sources.items()]
     text = (
         f"The encoder `{encoder.name}` has seen masked leaves only, never a root. Fine-tuned, it is given a query token for the "
         "root, and all of its weights are trained on the labelled set. Frozen, its last activations at all leaves, side by side, "
@@ -48,20 +49,21 @@ def study_transfer(
         id=f"fig-samples-{slug}",
         kind="lines",
         title="Root accuracy against labelled sequences: from scratch and pre-trained",
-        caption=f"Expected accuracy on {len(exam.tokens):,} unseen sequences; line: mean over training sets, band: lowest and "
+        caption=f"Expected accuracy on {len(test.tokens):,} unseen sequences; line: mean over training sets, band: lowest and "
         f"highest of them; {seeds_text(curves + frozen)}. Standard error over test sequences at most "
         f"{max(c.error for c in curves + frozen):.3f}.",
-        alt="Pre-trained encoders need fewer labelled sequences; a frozen random encoder and tokens alone stay low.",
+        alt="Lines of root accuracy with bands against labelled sequences: from random weights, fine-tuned, frozen, and two "
+        "controls.",
         data=accuracy_layout(
             [
                 *(curve.series(curve.accuracy, color=i) for i, curve in enumerate([*curves, frozen[0]])),
                 *(curve.series(curve.accuracy, color=5 + i, control=True) for i, curve in enumerate(frozen[1:])),
             ],
-            [{"name": "BP_0", "y": exam.best}],
+            [{"name": "BP_0", "y": test.best}],
         )
         | {"x_title": "labelled training sequences"},
     )
-    claim = _claim(slug, [scratch, tuned, frozen[0]], frozen[1:], len(exam.tokens))
+    claim = _claim(slug, [scratch, tuned, frozen[0]], frozen[1:], len(test.tokens))
     return [claim], Section(slug, f"What pre-training on masked leaves spares: {encoder.name}", text, (figure,))
 
 
@@ -71,17 +73,17 @@ def _last(model: HookedTransformer, tokens: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _frozen(study: Study, name: str, features, sizes: tuple[int, ...], scratch: Curve, exam: Exam) -> Curve:
-    unseen = features(exam.tokens)
+def _frozen(study: Study, name: str, features, sizes: tuple[int, ...], scratch: Curve, test: TestSet) -> Curve:
+    unseen = features(test.tokens)
     seeds = range(study.size(2, 1))
     scores = np.full((3, len(sizes), len(seeds)), np.nan)
     for i, size in enumerate(sizes):
         for seed in seeds:
             study.stage(f"{name}: read-out of {size:,} sequences")
-            labelled = training_set(exam.process, seed, size)
-            found = read_out(features(labelled.tokens), labelled.root, unseen, exam.process.vocab_size)
-            scores[:, i, seed] = exam.grade(found.probabilities[:, None])
-    return Curve(name, sizes, scores[0], scores[1], np.full_like(scores[1], np.nan), exam.best, scratch.chance, scores[2].max())
+            labelled = training_set(TREE.tasks["root"], test.process, seed, size)
+            found = read_out(features(labelled.tokens), labelled.root, unseen, test.process.vocab_size)
+            scores[:, i, seed] = test.grade(found.probabilities[:, None])
+    return Curve(name, sizes, scores[0], scores[1], np.full_like(scores[1], np.nan), test.best, scratch.chance, scores[2].max())
 
 
 def _claim(slug: str, curves: list[Curve], controls: list[Curve], n: int) -> Claim:

@@ -16,7 +16,8 @@ HEADINGS = {"masked": "Masked leaf", "root": "Root", "next-token": "Next leaf"}
 def study_ladder(study: Study, task: str, runs: Sequence[Run]) -> tuple[list[Claim], Section]:
     study.stage(f"{task}: ladder of oracles")
     passed = {run.name: inclusions(run) for run in runs}
-    depth, level = runs[0].process.depth, runs[0].config.process.filter_level
+    depth = runs[0].process.depth
+    level = runs[0].config.process.filter_level
     place = (f"ladder-{task}-k{level}", f"{HEADINGS[task]}, filter level {level}: the ladder of oracles")
     if level == depth:
         return [], Section(*place, (), (), "skipped", f"data of filter level {level}, the depth, hold no level to take in")
@@ -35,21 +36,23 @@ def study_ladder(study: Study, task: str, runs: Sequence[Run]) -> tuple[list[Cla
         caption="Training sequences seen when the nearer of two neighbouring oracles changes for good. One marker per run: seeds "
         "and grammars differ, architecture and recipe do not, but for the length of training. No interval within a run; the "
         "spread over runs is the uncertainty.",
-        alt="Lower levels of the tree are taken in first, in every run.",
+        alt="Training sequences, on a logarithmic axis, at which each level is taken in: one row per level, one marker per run.",
         data={"x_title": "training sequences", "x_log": True, "categories": categories, "series": series},
     )
     return [_claim(task, runs, passed, depth, level)], Section(*place, text, (figure,))
 
 
 def _described(run: Run) -> str:
-    process, seed, objective = run.config.process, run.config.training.seed, run.config.objective
-    single = objective.task == "masked" and objective.mask == "single"
-    return f"{run.name}: grammar {process.seed}, seed {seed}" + ", one mask per sequence" * single
+    objective = run.config.objective
+    name = f"{run.name}: grammar {run.config.process.seed}, seed {run.config.training.seed}"
+    return f"{name}, one mask per sequence" if objective.task == "masked" and objective.mask == "single" else name
 
 
 def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
     expected = list(range(depth - 1, level - 1, -1))
-    lines, right, finals = [], [], []
+    lines = []
+    right = []
+    finals = []
     for run in runs:
         at = passed[run.name]
         times = [at[k] for k in expected if k in at]

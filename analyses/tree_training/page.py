@@ -22,7 +22,8 @@ DENSE = 20
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    sections, claims = [], []
+    sections = []
+    claims = []
     for task in ("masked", "root"):
         runs = [run for run in study.runs if run.config.objective.task == task]
         measured = [run for run in runs if run.metrics]

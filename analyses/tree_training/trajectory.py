@@ -54,7 +54,10 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     chosen = spread(run.steps, frames)
     curves = _curves(study, run, chosen if study.quick else run.steps)
     names = [f"step {step:,}" for step in chosen]
-    masses, maps, readable, unreadable = [], [], [], ""
+    masses = []
+    maps = []
+    readable = []
+    unreadable = ""
     sample = run.process.sample(study.size(3000, 400), study.rng(run.name, "probes"))
     masked = run.config.objective.task == "masked"
     evidence = training_evidence(run.config.objective, run.process, sample.tokens, study.rng(run.name, "masks"))
@@ -92,13 +95,16 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
 
 
 def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
-    task, process, own = run.config.objective.task, run.process, run.config.process.filter_level
+    task = run.config.objective.task
+    process = run.process
+    own = run.config.process.filter_level
     n = study.size(*{"masked": (128, 16), "root": (1024, 64)}[task])
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     data = [tree.sample(n, study.rng(run.name, "level", k)).tokens for k, tree in enumerate(trees)]
     exact = [run.task.exact(tree, tokens) for tree, tokens in zip(trees, data, strict=True)]
     oracles = [run.task.exact(tree, data[own]) for tree in trees]
-    hits, divergences = np.empty((n, len(trees), len(steps))), np.empty((n, len(trees), len(steps)))
+    hits = np.empty((n, len(trees), len(steps)))
+    divergences = np.empty((n, len(trees), len(steps)))
     for at, step in enumerate(steps):
         study.stage(f"{run.name}: answers at step {step:,}")
         model = run.at(step)
@@ -138,7 +144,8 @@ def _levels_figure(run: Run, curves: Curves) -> FigureData:
         title=f"{run.name}: accuracy on data of every filter level, along training",
         caption=f"Expected accuracy with 95 % intervals over {curves.n:,} sequences per level; lines mark where BP_{own} stands "
         "on the same sequences.",
-        alt="Accuracy on filtered data rises while the model knows only lower levels, then falls to that of the oracle.",
+        alt="Lines of accuracy with intervals against training sequences on a logarithmic axis, one per level of the data, "
+        "and the oracle's as references.",
         data={
             "x_title": "training sequences",
             "x_log": True,
@@ -170,7 +177,8 @@ def _staircase_figure(run: Run, curves: Curves, chosen: tuple[int, ...], names: 
         kind="lines",
         title=f"{run.name}: distance to every oracle, up to a step",
         caption=f"KL(model || BP_k), nats, mean over {curves.n:,} sequences of the run's own level; below 1e-4 drawn at 1e-4.",
-        alt="The nearest oracle changes from the one that knows single leaves only to the one that knows the whole tree.",
+        alt="Lines of the divergence from every oracle against training sequences, both axes logarithmic, drawn up to the "
+        "step of the slider.",
         data={
             "x_title": "training sequences",
             "x_log": True,
@@ -191,7 +199,8 @@ def _map_figure(run: Run, maps: list[np.ndarray], names: list[str]) -> FigureDat
         kind="heatmap",
         title=f"{run.name}: mean attention at a step",
         caption="Attention from each query leaf (row) to each key leaf (column), mean over 500 sequences; rows sum to 1.",
-        alt="Attention starts out uniform; blocks along the diagonal appear one size after another.",
+        alt="Heatmaps of mean attention, query leaves in rows and key leaves in columns, one per block, with a slider over "
+        "training steps.",
         data=map_layout(maps[0].shape[-1]) | {"frames": frames, "frame_title": "training step"},
     )
 
@@ -206,7 +215,8 @@ def _mass_figure(run: Run, masses: list[Interval], names: list[str]) -> FigureDa
         kind="heatmap",
         title=f"{run.name}: attention mass by level at a step",
         caption="Share of attention on the leaves that meet the query h levels up, mean over queries and 500 sequences.",
-        alt="One block after another moves its attention to one level of the tree.",
+        alt="Heatmap of the share of attention with a slider over training steps: blocks in rows, levels of the common "
+        "ancestor in columns.",
         data=mass_layout(head_names(layers, heads), n_levels) | {"frames": frames, "frame_title": "training step"},
     )
 
@@ -225,7 +235,8 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
         *place,
         caption="Held-out R² of ridge probes for the messages of a leaf's own ancestors, "
         f"n = {grids[0].n_test:,} test sequences, mean over leaf positions. Control, in hover and table: the same at step 0.",
-        alt="Messages of higher ancestors become readable later in training and later in the network.",
+        alt="Heatmap of held-out R² with a slider over training steps: stages of the network in rows, depths of the ancestor "
+        "in columns.",
         data=probe_layout(grids[0].hooks, run.process.depths, run.process.depth, "R²")
         | {"frames": frames, "frame_title": "training step"},
     )
@@ -233,7 +244,9 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
 
 def _rise_and_fall(study: Study, run: Run, curves: Curves) -> Claim:
     """On data of a level above the run's own, accuracy peaks and then falls to that of the run's oracle."""
-    own, lines, right = run.config.process.filter_level, [], []
+    own = run.config.process.filter_level
+    lines = []
+    right = []
     for k in range(own + 1, len(curves.oracle)):
         peak = int(curves.accuracy.mean[k].argmax())
         fall = bootstrap_mean(curves.hits[:, k, peak] - curves.hits[:, k, -1], study.rng(run.name, "fall", k))

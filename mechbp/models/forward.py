@@ -1,17 +1,82 @@
-"""The training forward: the same function of the same parameters as HookedTransformer, without hooks, about 1.6x faster."""
+"""The forward of HookedTransformer without hooks: the same function of the same parameters, for training and for reading answers.
+
+`logits` serves training: gradients flow, about 1.6x faster. `answers` serves evaluation, about 4x faster: see `reader`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from einops import rearrange
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.models.architectures import HookedTransformer
+from mechbp.models.reader import Reader
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": F.gelu, "relu2": lambda x: torch.relu(x).square()}
+
+BATCH = 128
+"""Sequences per pass: the widest activations of 128 short sequences stay in a core's own cache."""
+
+PLAIN = {
+    "positional_embedding_type": "standard",
+    "n_key_value_heads": None,
+    "num_experts": None,
+    "clip_qkv": None,
+    "attn_scores_soft_cap": -1.0,
+    "output_logits_soft_cap": -1.0,
+    "parallel_attn_mlp": False,
+    "gated_mlp": False,
+    "use_local_attn": False,
+    "use_qk_norm": False,
+    "use_logn_attn": False,
+    "use_attention_sinks": False,
+    "post_embedding_ln": False,
+    "use_normalization_before_and_after": False,
+}
+"""Settings of HookedTransformerConfig that change the function, each with the only value that is known here."""
+
+
+def supports(model: Any) -> bool:
+    """Whether `logits` computes model(tokens): a HookedTransformer of a kind known here, with no hook on any of its parts."""
+    if type(model) is not HookedTransformer:
+        return False
+    settings = model.cfg
+    plain = all(getattr(settings, name, value) == value for name, value in PLAIN.items())
+    normalized = settings.normalization_type in (None, "LN")
+    activated = settings.attn_only or settings.act_fn in ACTIVATIONS
+    return plain and normalized and activated and not any(p._forward_hooks or p._forward_pre_hooks for p in model.modules())
+
+
+def answers(
+    model: Any, inputs: Int[np.ndarray, "n position"], read: Int[np.ndarray, " n"] | None = None, batch_size: int = BATCH
+) -> Float64[np.ndarray, "n q"] | Float64[np.ndarray, "n position q"]:
+    """Return the model's probabilities at position read[i] of row i, or at all positions; softmax in float64.
+
+    Any model that returns logits will do; one that `supports` knows takes a fraction of the time.
+    """
+    tokens = torch.from_numpy(np.ascontiguousarray(inputs)).long()
+    at = None if read is None else torch.from_numpy(np.ascontiguousarray(read)).long()
+    found = []
+    with torch.no_grad():
+        reader = Reader.of(model, tokens.shape[1]) if supports(model) else None
+        for start in range(0, len(tokens), batch_size):
+            rows = slice(start, start + batch_size)
+            positions = None if at is None else at[rows]
+            values = _hooked(model, tokens[rows], positions) if reader is None else reader.logits(tokens[rows], positions)
+            found.append(values.double().softmax(dim=-1).cpu().numpy())
+    if found:
+        return np.concatenate(found)
+    return np.empty((0, *inputs.shape[1:][: read is None], model.cfg.d_vocab_out))
+
+
+def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor, " batch"] | None) -> Tensor:
+    everywhere = model(tokens)
+    return everywhere if read is None else everywhere[torch.arange(len(tokens)), read]
 
 
 def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position q"]:
@@ -19,16 +84,17 @@ def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> F
     batch, length = tokens.shape
     parts: Any = model  # torch types every submodule as Tensor | Module
     activation = ACTIVATIONS[model.cfg.act_fn] if not model.cfg.attn_only else None
-    residual = (parts.embed.W_E[tokens] + parts.pos_embed.W_pos[:length]).reshape(batch * length, -1)
+    residual = rearrange(parts.embed.W_E[tokens] + parts.pos_embed.W_pos[:length], "batch position d -> (batch position) d")
     future = None
     if model.cfg.attention_dir == "causal":
         future = torch.full((length, length), -torch.inf).triu(1)
     for block in parts.blocks:
-        residual = residual + _attention(block.attn, _norm(residual, block, "ln1"), batch, length, future)
+        residual = residual + _attention(block.attn, _norm(residual, block, "ln1"), batch, future)
         if activation is not None:
             hidden = activation(torch.addmm(block.mlp.b_in, _norm(residual, block, "ln2"), block.mlp.W_in))
             residual = residual + torch.addmm(block.mlp.b_out, hidden, block.mlp.W_out)
-    return torch.addmm(parts.unembed.b_U, _norm(residual, parts, "ln_final"), parts.unembed.W_U).view(batch, length, -1)
+    flat = torch.addmm(parts.unembed.b_U, _norm(residual, parts, "ln_final"), parts.unembed.W_U)
+    return rearrange(flat, "(batch position) q -> batch position q", batch=batch)
 
 
 def _norm(residual: Tensor, owner: Any, name: str) -> Tensor:
@@ -38,18 +104,17 @@ def _norm(residual: Tensor, owner: Any, name: str) -> Tensor:
     return F.layer_norm(residual, norm.w.shape, norm.w, norm.b, norm.eps)
 
 
-def _attention(attention: Any, x: Tensor, batch: int, length: int, future: Tensor | None) -> Tensor:
-    heads, d_model, d_head = attention.W_Q.shape
+def _attention(attention: Any, x: Float[Tensor, "row d"], batch: int, future: Tensor | None) -> Float[Tensor, "row d"]:
+    heads = attention.W_Q.shape[0]
 
     def project(weight: Tensor, bias: Tensor) -> Tensor:
-        flat = torch.addmm(bias.reshape(-1), x, weight.permute(1, 0, 2).reshape(d_model, heads * d_head))
-        by_head = flat.view(batch, length, heads, d_head).transpose(1, 2)
-        return by_head.reshape(batch * heads, length, d_head)
+        flat = torch.addmm(bias.flatten(), x, rearrange(weight, "head d d_head -> d (head d_head)"))
+        return rearrange(flat, "(batch position) (head d_head) -> (batch head) position d_head", batch=batch, head=heads)
 
     query = project(attention.W_Q, attention.b_Q)
     key = project(attention.W_K, attention.b_K)
     value = project(attention.W_V, attention.b_V)
     scores = torch.bmm(query, key.transpose(1, 2)) / attention.attn_scale
     pattern = (scores if future is None else scores + future).softmax(dim=-1)
-    mixed = torch.bmm(pattern, value).view(batch, heads, length, d_head).transpose(1, 2).reshape(-1, heads * d_head)
-    return torch.addmm(attention.b_O, mixed, attention.W_O.reshape(heads * d_head, d_model))
+    mixed = rearrange(torch.bmm(pattern, value), "(batch head) position d_head -> (batch position) (head d_head)", head=heads)
+    return torch.addmm(attention.b_O, mixed, rearrange(attention.W_O, "head d_head d -> (head d_head) d"))

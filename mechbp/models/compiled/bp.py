@@ -46,6 +46,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
@@ -53,7 +54,7 @@ from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.models.architectures import HookedTransformer, hooked_transformer
 from mechbp.models.compiled.layout import Answer, Plant, bp_slots
 from mechbp.models.compiled.slots import Slots
-from mechbp.models.compiled.weights import block_units, gate_size, write_weights
+from mechbp.models.compiled.weights import block_units, gate_size, readout, write_weights
 from mechbp.models.config import MAX_PARAMETERS
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.randomness import rng
@@ -115,7 +116,25 @@ class CompiledBP:
         Raises ImpossibleEvidence, naming the first example, where all logits of a leaf are 0.
         """
         inputs = torch.from_numpy(self.tree.check_tokens(tokens, "CompiledBP.answers"))
-        found = [self.probabilities(self.model(part)).numpy() for part in inputs.split(batch_size)]
+        return self._defined([self.model(part) for part in inputs.split(batch_size)])
+
+    @torch.no_grad()
+    def leaves_and_root(
+        self, tokens: Int[np.ndarray, "n leaves"], batch_size: int = 256
+    ) -> tuple[Float64[np.ndarray, "n leaves q"], Float64[np.ndarray, "n leaves q"]]:
+        """Return both posteriors, of the leaves and of the root, at every leaf from one pass: only W_U tells them apart.
+
+        Raises ImpossibleEvidence as `answers` does.
+        """
+        inputs = torch.from_numpy(self.tree.check_tokens(tokens, "CompiledBP.leaves_and_root"))
+        streams = [self.model(part, stop_at_layer=self.tree.depth) for part in inputs.split(batch_size)]
+        leaf, root = (torch.from_numpy(readout(self.tree, self.slots, answer).T.copy()) for answer in ("leaf", "root"))
+        return self._defined([F.linear(part, leaf) for part in streams]), self._defined(
+            [F.linear(part, root) for part in streams]
+        )
+
+    def _defined(self, logits: list[Float[Tensor, "n leaves q"]]) -> Float64[np.ndarray, "n leaves q"]:
+        found = [self.probabilities(part).numpy() for part in logits]
         answers = np.concatenate(found) if found else np.empty((0, self.tree.n_leaves, self.tree.vocab_size))
         undefined = np.argwhere(np.isnan(answers))
         if len(undefined):
