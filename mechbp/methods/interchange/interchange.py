@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
-from mechbp.methods.interchange.answer_heads import Reading, kl_to_reading, softmax_reading
-from mechbp.methods.interchange.continuation import Continuation
+from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
+from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace
@@ -75,11 +75,13 @@ def interchange(
     *,
     rng: np.random.Generator,
     reading: Reading = softmax_reading,
+    activations: PairActivations | None = None,
 ) -> MessageTest:
     """Write the source's component of each subspace into the base run, at the positions of `pairs`, and compare the answers.
 
     Edits are "nothing", "whole vector" (the source's activation as it is), each subspace by its key, and "KEY, placebo": a random
-    subspace of as many dimensions, its change scaled to the norm of the true one at every position.
+    subspace of as many dimensions, its change scaled to the norm of the true one at every position. `activations` are those of
+    base and source at the hook where they are known already (`pair_activations`).
     Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width or
     number of positions.
     """
@@ -92,7 +94,7 @@ def interchange(
             base + _matched(random(source - base), true(source - base))
         )
     widths = {name: subspace.basis.shape[1] for name, subspace in subspaces.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.expected, reading)
+    return _test(model, pairs, hook, changes, widths, pairs.expected, reading, activations)
 
 
 def erase(
@@ -103,6 +105,7 @@ def erase(
     *,
     rng: np.random.Generator,
     reading: Reading = softmax_reading,
+    activations: PairActivations | None = None,
 ) -> MessageTest:
     """Erase the message from the base run at the positions of `pairs`, and compare with exact inference without the message.
 
@@ -118,7 +121,7 @@ def erase(
             base + _matched(noise.to(base).expand_as(base), without(base) - base)
         )
     widths = {name: eraser.mean.shape[-1] for name, eraser in erasers.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.without, reading)
+    return _test(model, pairs, hook, changes, widths, pairs.without, reading, activations)
 
 
 @torch.no_grad()
@@ -130,28 +133,29 @@ def _test(
     widths: Mapping[str, int],
     target: np.ndarray,
     reading: Reading,
+    activations: PairActivations | None,
 ) -> MessageTest:
     check_model(model)
     place = Continuation.at(model, hook)
-    base, source = place.activation(pairs.base), place.activation(pairs.source)
+    base, source = place.of_pairs(pairs.base, pairs.source, activations)
     for name, width in widths.items():
         if width != base.shape[-1]:
             raise InputError(
                 f"interchange: {name!r} is for activations of {width} dimensions, {place.hook} has {base.shape[-1]}."
             )
     reach = torch.from_numpy(pairs.positions).to(base.device)[..., None]
+    asked = asked_of(pairs, target)
+    reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
+    wanted = [(0, target), (0, pairs.before), *((read, exact) for read, (_, exact) in enumerate(asked) if read)]
+    answer = place.answers(pairs.base, base, reads)
+    parts = [slice(start, start + BATCH) for start in range(0, len(pairs), BATCH)]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
     for name, change in {NOTHING: lambda base, source: base, **changes}.items():
-        answers = [
-            place.logits(pairs.base[rows], torch.where(reach[rows], change(base[rows], source[rows]), base[rows]))
-            for rows in (slice(start, start + BATCH) for start in range(0, len(pairs), BATCH))
-        ]
-        logits = torch.cat(answers)
-        asked = [(pairs.query, target), (pairs.query, pairs.before)]
-        if pairs.bystander is not None and pairs.bystander_answer is not None:
-            asked.append((pairs.bystander, pairs.bystander_answer))
-        for table, (position, exact) in zip(tables, asked, strict=False):
-            at = reading(logits[torch.arange(len(pairs)), torch.from_numpy(position)])
+        said = torch.cat(
+            [answer(rows, torch.where(reach[rows], change(base[rows], source[rows]), base[rows])) for rows in parts]
+        )
+        for table, (read, exact) in zip(tables, wanted, strict=False):
+            at = reading(said[:, read])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()
     return MessageTest(place.hook, *tables)
 
