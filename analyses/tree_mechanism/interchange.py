@@ -14,6 +14,7 @@ from analyses.tree_mechanism.messages import (
     RANDOM_INIT,
     ROTATION,
     MessageGrid,
+    fit_handles,
     stages,
     study_messages,
     writing_stage,
@@ -26,6 +27,7 @@ from mechbp.models.runs import Run
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, points, reason
 from mechbp.study import Study
+from mechbp.theory.tree.message_pairs import Message
 
 
 def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[list[Claim], Section]:
@@ -33,9 +35,11 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
     place = (f"messages-{run.name}", f"{run.name}: which messages it holds, uses and needs")
     if read is None:
         return [], Section(*place, (), (), "skipped", "its messages cannot be probed, see below")
+    kinds: tuple[Message, ...] = ("upward", "downward") if run.config.objective.task == "masked" else ("upward",)
     try:
-        upward = study_messages(study, run, read, "upward")
-        downward = study_messages(study, run, read, "downward") if run.config.objective.task == "masked" else None
+        handles = fit_handles(study, run, kinds)
+        upward = study_messages(study, run, read, "upward", handles)
+        downward = study_messages(study, run, read, "downward", handles) if "downward" in kinds else None
     except TooFewSequences as error:
         return [], Section(*place, (), (), "skipped", reason(error))
     q = run.process.vocab_size

@@ -60,6 +60,21 @@ class MessageTest:
         """Return how much the edit raises KL at the bystander, nats. Raises InputError where there is no bystander."""
         return bootstrap_mean(self._of(self.bystander_kl_nats, edit) - self.bystander_kl_nats[NOTHING], rng)
 
+    def all_explained(self, rng: np.random.Generator) -> dict[str, Interval]:
+        """Return `explained` of every edit, all from the same resamples: what each would be from a fresh copy of `rng`."""
+        unedited = self.target_kl_nats[NOTHING]
+        kl = np.stack(list(self.target_kl_nats.values()), axis=1)
+        shares = bootstrap_ratio(unedited[:, None] - kl, unedited, rng)
+        return {edit: shares[column] for column, edit in enumerate(self.target_kl_nats)}
+
+    def all_side_effects(self, rng: np.random.Generator) -> dict[str, Interval]:
+        """Return `side_effect` of every edit, all from the same resamples; empty where there is no bystander."""
+        if not self.bystander_kl_nats:
+            return {}
+        kl = np.stack(list(self.bystander_kl_nats.values()), axis=1)
+        rises = bootstrap_mean(kl - self.bystander_kl_nats[NOTHING][:, None], rng)
+        return {edit: rises[column] for column, edit in enumerate(self.bystander_kl_nats)}
+
     @staticmethod
     def _of(table: Mapping[str, np.ndarray], edit: str) -> np.ndarray:
         if edit not in table:
