@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mechbp.errors import TooFewSequences
-from mechbp.hooks import capture, to_array
+from mechbp.hooks import to_array
 from mechbp.methods.interchange.continuation import PairActivations, pair_activations
 from mechbp.methods.interchange.das import STEPS, learn_rotation
 from mechbp.methods.interchange.interchange import NOTHING, MessageTest, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leaces
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspaces, probe_subspaces
+from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.architectures import HookedTransformer
@@ -130,7 +131,7 @@ def fit_handles(study: Study, run: Run, messages: Sequence[Message]) -> dict[tup
     targets = [at_leaves(getattr(beliefs, message)[depth], process.n_leaves) for message, depth in keys]
     dims = process.vocab_size - 1
     found: dict[tuple[Message, int], list[Handles]] = {key: [] for key in keys}
-    for activation in capture(run.model, run.task.inputs(process, evidence), stages(run)).values():
+    for activation in captured(run.model, run.task.inputs(process, evidence), stages(run)).values():
         array = to_array(activation)
         means = mean_subspaces(array, targets, dims)
         probes = probe_subspaces(array, targets, dims)

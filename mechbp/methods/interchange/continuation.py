@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mechbp.errors import HookError
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.patching.plain_transformer import Network
 
 BETWEEN_BLOCKS = {"hook_resid_pre": 0, "hook_resid_post": 1}
@@ -57,7 +58,8 @@ class Continuation:
 
     def _checked(self, found: Tensor, tokens: np.ndarray | Tensor) -> Float[Tensor, "n position d"]:
         if found.ndim != 3 or found.shape[:2] != tokens.shape:
-            raise HookError(f"interchange: {self.hook} is {list(found.shape)}; need {[*tokens.shape]} (n, position) and d.")
+            n, positions = tokens.shape
+            raise HookError(f"interchange: {self.hook} is {list(found.shape)}; need [{n}, {positions} positions, d].")
         return found
 
     def logits(
@@ -116,7 +118,7 @@ def pair_activations(
 ) -> dict[str, PairActivations]:
     """Return base and source activations at several hooks, from one run of each."""
     names = list(hooks)
-    of_base, of_source = (capture(model, tokens, names) for tokens in (base, source))
+    of_base, of_source = (captured(model, tokens, names) for tokens in (base, source))
     return {name: (of_base[name], of_source[name]) for name in names}
 
 

@@ -116,13 +116,17 @@ class Network:
 
     def through(self, layer: int, residual: Float[Tensor, "R P d"]) -> Float[Tensor, "R P d"]:
         """Return the residual stream after one block."""
+        return self.blocks[layer].after_attention(self.after_mixing(layer, residual))
+
+    def after_mixing(self, layer: int, residual: Float[Tensor, "R P d"]) -> Float[Tensor, "R P d"]:
+        """Return the residual stream between a block's attention and its MLP."""
         block = self.blocks[layer]
         query, key, value = block.qkv(residual)
         scores = torch.einsum("rqhe,rkhe->rhqk", query, key)
         future = self.future(residual.shape[1], scores)
         pattern = (scores if future is None else scores.add_(future)).softmax(dim=-1)
         z = torch.einsum("rhqk,rkhe->rqhe", pattern, value)
-        return block.after_attention(block.mixed(z).add_(residual))
+        return block.mixed(z).add_(residual)
 
     def through_last(self, residual: Float[Tensor, "R P d"], reads: Int[Tensor, "R r"]) -> Float[Tensor, "R r d"]:
         """Return the residual stream after the last block at the positions `reads` only.

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.ridge import PENALTIES
 from mechbp.methods.probing.scores import FLOOR
@@ -92,10 +93,12 @@ def probe(
         labels["shuffled"] = [label.shuffled(split, rng) for label in labels["model"]]
 
     sweep = Sweep(split, resampling, tuple(penalties), floor)
-    tables = sweep.run(capture(model, tokens, names), labels)
+    # Logistic fits stop at a tolerance: another rounding of the activations would end them elsewhere.
+    see = captured if all(bank.kind == "distribution" for bank in banks) else capture
+    tables = sweep.run(see(model, tokens, names), labels)
     scores = {source: table.scores() for source, table in tables.items()}
     if control_model is not None:
-        tables |= sweep.run(capture(control_model, tokens, names), {"random_init": labels["model"]})
+        tables |= sweep.run(see(control_model, tokens, names), {"random_init": labels["model"]})
         scores["random_init"] = tables["random_init"].scores()
     if "tokens" in controls:
         tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})

@@ -6,7 +6,7 @@ average over pairs of the same level at no cost; if a theory's pattern is what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, matching_hooks, to_tokens
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.theory.tree.attention import PATTERN_HOOKS, block_average, named_pattern
@@ -85,12 +85,14 @@ def replace_patterns(
     *,
     heads: Iterable[int] | None = None,
     baseline: Float64[np.ndarray, " n"] | None = None,
+    residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
 ) -> PatternReplacement:
     """Run the model with the attention patterns of `layers` (and `heads`, default all) replaced, and compare the metric.
 
     `patterns` holds every layer of the model, one pattern for all examples or one each. On sequences that end in ROOT, patterns
     over the leaves alone leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the rest.
-    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run.
+    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run, and
+    `residuals`, what `residual_starts` found, the blocks before the first replaced one.
     Raises InputError for layers or heads the model lacks and patterns of another shape.
     """
     names = _pattern_hooks(model)
@@ -117,7 +119,7 @@ def replace_patterns(
         return {names[layer]: partial(_replace, torch.as_tensor(part[:, layer]), selected) for layer in chosen}
 
     before = score(metric, _logits(model, rows, None), "replace_patterns") if baseline is None else baseline
-    return PatternReplacement(before, score(metric, _logits(model, rows, edits), "replace_patterns"))
+    return PatternReplacement(before, score(metric, _logits(model, rows, edits, chosen[0], residuals), "replace_patterns"))
 
 
 def ablate_attention(
@@ -161,12 +163,15 @@ def ablate_attention(
     if per_head and n_heads > 1:
         places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
     baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
+    residuals = residual_starts(model, tokens)
     rows = []
     for name in replacements:
         patterns = stand_in(name)
         for layers, head in places:
             chosen = None if head is None else [head]
-            found = replace_patterns(model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline)
+            found = replace_patterns(
+                model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline, residuals=residuals
+            )
             rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
     return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
 
@@ -190,17 +195,37 @@ def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:
     return activation
 
 
+def residual_starts(
+    model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
+) -> dict[int, Float[Tensor, "n position d"]]:
+    """Return the unedited input of every block from which the model can be restarted; none where it cannot."""
+    names = [name for name in model.hook_dict if name.endswith(".hook_resid_pre") and layer_of(name) is not None]
+    if not names or not accepts(model, "start_at_layer"):
+        return {}
+    return {layer_of(name) or 0: value for name, value in capture(model, tokens, names, BATCH).items()}
+
+
 @torch.no_grad()
 def _logits(
-    model: HookedModel, rows: Int[Tensor, "n position"], edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None
+    model: HookedModel,
+    rows: Int[Tensor, "n position"],
+    edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None,
+    first: int = 0,
+    residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
 ) -> Float[Tensor, "n position q"]:
-    """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row."""
+    """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row.
+
+    Nothing before block `first` is edited, so runs start there where its input is known.
+    """
+    restart = first > 0 and residuals is not None and first in residuals
+    inputs = residuals[first] if restart and residuals is not None else rows
+    where = {"start_at_layer": first} if restart else {}
     logits = []
     for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
+        batch = inputs[start : start + BATCH]
         if edits is None:
-            logits.append(forward(model, batch))
+            logits.append(forward(model, batch, **where))
         else:
             with edit(model, edits(start)):
-                logits.append(forward(model, batch))
+                logits.append(forward(model, batch, **where))
     return torch.cat(logits)
