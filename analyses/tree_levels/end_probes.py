@@ -27,7 +27,15 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     every, ends = range(tree.n_leaves), (0, tree.n_leaves - 1)
 
     def read(model, positions) -> SharedProbe:
-        return shared_probe(model, inputs, symbols, OUTPUTS, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
+        return shared_probe(
+            model,
+            inputs,
+            symbols,
+            OUTPUTS,
+            positions=positions,
+            n_leaves=tree.n_leaves,
+            rng=study.rng(family.slug, "ends", "probe"),
+        )
 
     try:
         at_all, at_ends, random = read(run.model, every), read(run.model, ends), read(run.untrained(seed=1), every)

@@ -221,4 +221,4 @@ def _present(run: Run, read: ProbeGrid, message: Message, depths: list[int], sou
     """R² [stage, depth] from the page's probes, whose first hook is the token embedding without its position."""
     hooks = ["hook_embed", *stages(run)[1:]]
     rows = [read.hooks.index(hook) for hook in hooks]
-    return Interval.stack([read.ancestor_mean("r2", f"{message} {d}", source)[rows] for d in depths], axis=1)
+    return Interval.stack([read.own_mean("r2", f"{message} {d}", source)[rows] for d in depths], axis=1)

@@ -41,9 +41,7 @@ def kl_to_reading(exact: Float64[Tensor, "n q"], log_answer: Float[Tensor, "n q"
     return (torch.special.xlogy(exact, exact) - exact * log_answer).sum(dim=-1)
 
 
-def asked_of(
-    pairs: Pairs, target: Float64[np.ndarray, "n q"]
-) -> list[tuple[Int[np.ndarray, " n"], Float64[np.ndarray, "n q"]]]:
+def asked_of(pairs: Pairs, target: Float64[np.ndarray, "n q"]) -> list[tuple[Int[np.ndarray, " n"], Float64[np.ndarray, "n q"]]]:
     """Return the positions asked, each with its exact answers: the query with `target`, then the bystander if there is one."""
     asked = [(pairs.query, target)]
     if pairs.bystander is not None and pairs.bystander_answer is not None:

@@ -69,4 +69,3 @@ def learn_rotation(
             adam.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             adam.step()
     return Subspace("learned rotation", torch.linalg.qr(free.detach())[0].double().cpu().numpy()[None])
-

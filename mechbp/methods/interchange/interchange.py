@@ -166,9 +166,7 @@ def _test(
     parts = [slice(start, start + BATCH) for start in range(0, len(pairs), BATCH)]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
     for name, change in {NOTHING: lambda base, source: base, **changes}.items():
-        said = torch.cat(
-            [answer(rows, torch.where(reach[rows], change(base[rows], source[rows]), base[rows])) for rows in parts]
-        )
+        said = torch.cat([answer(rows, torch.where(reach[rows], change(base[rows], source[rows]), base[rows])) for rows in parts])
         for table, (read, exact) in zip(tables, wanted, strict=False):
             at = reading(said[:, read])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()

@@ -16,11 +16,11 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
+from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.theory.tree.attention import PATTERN_HOOKS, block_average, named_pattern
-from mechbp.theory.tree.leaves import leaf_count
+from mechbp.theory.tree.attention import block_average, named_pattern
 
 REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabelled")
 """What stands in for a pattern. "relabelled" is the control: the sibling-subtree pattern with its leaves permuted."""
@@ -89,20 +89,21 @@ def replace_patterns(
 ) -> PatternReplacement:
     """Run the model with the attention patterns of `layers` (and `heads`, default all) replaced, and compare the metric.
 
-    `patterns` holds every layer of the model, one pattern for all examples or one each. On sequences that end in ROOT, patterns
-    over the leaves alone leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the rest.
+    `patterns` holds every layer of the model, one pattern for all examples or one each. Patterns over
+    all positions but the last, a ROOT query, leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the
+    rest.
     `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run, and
     `residuals`, what `residual_starts` found, the blocks before the first replaced one.
     Raises InputError for layers or heads the model lacks and patterns of another shape.
     """
-    names = _pattern_hooks(model)
+    names = pattern_hooks(model)
     rows = to_tokens(model, tokens)
     chosen = sorted(set(layers))
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
         raise InputError(f"replace_patterns: layers must lie in 0..{len(names) - 1}, at least one, got {chosen}.")
     given = np.asarray(patterns)
     n_positions = rows.shape[1]
-    sizes = {n_positions, leaf_count(n_positions, "replace_patterns")}
+    sizes = {n_positions, n_positions - 1}
     square = given.ndim in (4, 5) and given.shape[-1] == given.shape[-2] and given.shape[-1] in sizes
     if not square or given.shape[-4] != len(names) or (given.ndim == 5 and len(given) != len(rows)):
         raise InputError(
@@ -130,29 +131,31 @@ def ablate_attention(
     rng: np.random.Generator,
     replacements: Sequence[str] = REPLACEMENTS,
     per_head: bool = False,
+    n_leaves: int | None = None,
 ) -> AttentionAblation:
     """Replace patterns in each layer alone and in all layers together (and, with `per_head`, head by head) by each stand-in.
 
     "mean" is the model's mean pattern over the examples, "block-average" that averaged over pairs of the same LCA level,
     ROOT's row and column included for root-task models; the others are patterns over the leaves.
+    The first `n_leaves` positions are leaves (default: all), a ROOT query may follow.
     Raises InputError for an unknown replacement, or a theory the model has too many layers for.
     """
     unknown = [name for name in replacements if name not in REPLACEMENTS]
     if unknown:
         raise InputError(f"ablate_attention: unknown replacement {unknown[0]!r}; there are {', '.join(REPLACEMENTS)}.")
-    names = _pattern_hooks(model)
+    names = pattern_hooks(model)
     captured = capture(model, tokens, names)
     mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
     del captured
     n_layers, n_heads, n_positions, _ = mean.shape
-    n_leaves = leaf_count(n_positions, "ablate_attention")
+    n_leaves = n_positions if n_leaves is None else n_leaves
     relabel = rng.permutation(n_leaves)
 
     def stand_in(name: str) -> Float64[np.ndarray, "layer head query key"]:
         if name == "mean":
             return mean
         if name == "block-average":
-            return block_average(mean)
+            return block_average(mean, n_leaves=n_leaves)
         if name == "relabelled":
             return named_pattern("sibling-subtree", n_layers, n_heads, n_leaves)[..., relabel[:, None], relabel]
         return named_pattern(name, n_layers, n_heads, n_leaves)  # type: ignore[arg-type]
@@ -174,11 +177,6 @@ def ablate_attention(
             )
             rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
     return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
-
-
-def _pattern_hooks(model: HookedModel) -> list[str]:
-    """The pattern hooks in order of layers."""
-    return sorted(matching_hooks(model, PATTERN_HOOKS), key=lambda name: layer_of(name) or 0)
 
 
 def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:
