@@ -71,10 +71,8 @@ def picture(study: Study, run: Run) -> Picture:
     untrained = model_answers(run.untrained(seed=1), run.task, process, tokens[few])
     study.stage(f"{run.name}: attention")
     watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
-    mass = mass_by_level(mean_pattern(run.model, watched, run.process.n_leaves), study.rng(run.name, "mass"))
-    control = mass_by_level(
-        mean_pattern(run.untrained(seed=1), watched, run.process.n_leaves), study.rng(run.name, "control mass")
-    )
+    mass = mass_by_level(mean_pattern(run.model, watched, process.n_leaves), study.rng(run.name, "mass"))
+    control = mass_by_level(mean_pattern(run.untrained(seed=1), watched, process.n_leaves), study.rng(run.name, "control mass"))
     return Picture(
         run=run,
         answers=agreement(own, answers, draw),

@@ -118,7 +118,7 @@ def _match_figure(run: Run, match: AttentionMatch, reference: str) -> FigureData
         + ("the paper's construction" if reference == "sibling-subtree" else "uniform attention"),
         caption="Mean Jensen-Shannon divergence of attention rows, from 0 (equal) to log 2 = 0.693 nats (disjoint), with 95 % "
         "intervals. Hollow: controls; 5 % of random relabellings of the leaves come nearer than the triangle. "
-        + "Of every block its nearest head is shown, and so for each control; p allows for that choice. " * (n_heads > 1)
+        + ("Of every block its nearest head is shown, and so for each control; p allows for that choice. " if n_heads > 1 else "")
         + "Permutation p by block: "
         + ", ".join(f"{p:.3f}" for p in match.p_nearest_js) + ".",
         alt="Distances by block beside random weights, uniform attention and the permutation null.",

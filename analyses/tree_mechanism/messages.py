@@ -127,7 +127,7 @@ def fit_handles(study: Study, run: Run, messages: Sequence[Message]) -> dict[tup
     sample = process.sample(study.size(4000, 400), study.rng(run.name, "message fit"))
     evidence = training_evidence(objective, process, sample.tokens, study.rng(run.name, "message masks"))
     beliefs = process.beliefs(evidence)
-    keys = [(message, depth) for message in messages for depth in _inner_depths(run)]
+    keys: list[tuple[Message, int]] = [(message, depth) for message in messages for depth in _inner_depths(run)]
     targets = [at_leaves(getattr(beliefs, message)[depth], process.n_leaves) for message, depth in keys]
     dims = process.vocab_size - 1
     found: dict[tuple[Message, int], list[Handles]] = {key: [] for key in keys}
@@ -136,8 +136,8 @@ def fit_handles(study: Study, run: Run, messages: Sequence[Message]) -> dict[tup
         means = mean_subspaces(array, targets, dims)
         probes = probe_subspaces(array, targets, dims)
         erasers = leaces(array, targets)
-        for key, *parts in zip(keys, means, probes, erasers, strict=True):
-            found[key].append(Handles(*parts))
+        for key, mean, read, eraser in zip(keys, means, probes, erasers, strict=True):
+            found[key].append(Handles(mean, read, eraser))
     return found
 
 

@@ -100,7 +100,11 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
         caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences, mean over leaf positions; 1 is a message read "
         "without error, 0 its mean. From top to bottom: later in the network. Left to right: from the root to the leaf itself. "
         "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone."
-        + (" The root's downward message is its prior, the same for all sequences: nothing to read." * (message == "downward")),
+        + (
+            " The root's downward message is its prior, the same for all sequences: nothing to read."
+            if message == "downward"
+            else ""
+        ),
         alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
         data=probe_layout(grid.hooks, depths, run.process.depth, "R²") | {"panels": panels},
     )
@@ -157,7 +161,7 @@ def _everywhere_figure(run: Run, grid: ProbeGrid) -> FigureData:
         caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences. Panel m reads the output of block m for the "
         "messages of the nodes m levels above the leaves: bright blocks on the diagonal are positions below the node. "
         "The same probes on random weights stand in hover and table.",
-        alt="Messages can be read below their node; other positions hold what the tree's correlations tell.",
+        alt="R² by position and node, one panel per block.",
         data={
             "rows": ["ROOT" if p == run.process.n_leaves else str(p) for p in range(grid.n_positions)],
             "columns": ["0"],

@@ -82,16 +82,16 @@ def block_average(pattern: Pattern, distinct_levels: int | None = None, n_leaves
     Raises InputError for t < -1, and unless the leaves are a power of two.
     """
     n_positions = pattern.shape[-1]
-    n_leaves = n_positions if n_leaves is None else n_leaves
-    levels = lca_level(n_leaves)
+    leaves = n_positions if n_leaves is None else n_leaves
+    levels = lca_level(leaves)
     if distinct_levels is not None and distinct_levels < -1:
         raise InputError(f"block_average: distinct_levels must be >= -1, got {distinct_levels}.")
     kept = levels.max() if distinct_levels is None else distinct_levels
     kinds = np.full((n_positions, n_positions), levels.max() + 3)
-    kinds[:n_leaves, :n_leaves] = np.minimum(levels, kept + 1)
-    if n_positions > n_leaves:
-        kinds[:n_leaves, n_leaves:] = levels.max() + 1
-        kinds[n_leaves:, :n_leaves] = levels.max() + 2
+    kinds[:leaves, :leaves] = np.minimum(levels, kept + 1)
+    if n_positions > leaves:
+        kinds[:leaves, leaves:] = levels.max() + 1
+        kinds[leaves:, :leaves] = levels.max() + 2
     averaged = np.empty(pattern.shape)
     for kind in np.unique(kinds):
         averaged[..., kinds == kind] = pattern[..., kinds == kind].mean(axis=-1, keepdims=True)

@@ -148,17 +148,17 @@ def ablate_attention(
     mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
     del captured
     n_layers, n_heads, n_positions, _ = mean.shape
-    n_leaves = n_positions if n_leaves is None else n_leaves
-    relabel = rng.permutation(n_leaves)
+    leaves = n_positions if n_leaves is None else n_leaves
+    relabel = rng.permutation(leaves)
 
     def stand_in(name: str) -> Float64[np.ndarray, "layer head query key"]:
         if name == "mean":
             return mean
         if name == "block-average":
-            return block_average(mean, n_leaves=n_leaves)
+            return block_average(mean, n_leaves=leaves)
         if name == "relabelled":
-            return named_pattern("sibling-subtree", n_layers, n_heads, n_leaves)[..., relabel[:, None], relabel]
-        return named_pattern(name, n_layers, n_heads, n_leaves)  # type: ignore[arg-type]
+            return named_pattern("sibling-subtree", n_layers, n_heads, leaves)[..., relabel[:, None], relabel]
+        return named_pattern(name, n_layers, n_heads, leaves)  # type: ignore[arg-type]
 
     places: list[tuple[tuple[int, ...], int | None]] = [((layer,), None) for layer in range(n_layers)]
     if n_layers > 1:
