@@ -229,7 +229,7 @@ def test_every_module_has_a_layer():
         ("mechbp.models.training", "from transformer_lens import HookedTransformer"),
         ("mechbp.methods.probing.probe", "from plotly import graph_objects"),
         ("mechbp.report.page", "from mechbp.methods.results import Grid"),
-        ("mechbp.methods.probing.grid", "from mechbp.theory.tree.leaves import own_node"),
+        ("mechbp.methods.probing.grid", "from mechbp.theory.tree.leaves import own_nodes"),
         ("mechbp.methods.probing.grid", "from mechbp.processes.tree.grammar import TreeGrammar"),
         ("mechbp.methods.probing.grid", "from mechbp.models.runs import Run"),
         ("mechbp.theory.chain.prefix_probe", "from mechbp.theory.tree.leaves import lca_level"),

@@ -6,12 +6,12 @@ import numpy as np
 
 import mechbp
 from analyses.shared.attention_maps import map_layout, map_panels
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
 from mechbp.models.compiled.slots import Slots
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
-from mechbp.theory.tree.attention import mean_pattern
 
 
 def study_construction(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
@@ -36,7 +36,7 @@ def study_construction(study: Study, compiled: CompiledBP) -> tuple[list[Claim],
         "softmax is not the posterior.",
     )
     figures = (_traffic_figure(compiled), _unit_figure(), _qk_figure(compiled), _map_figure(patterns.mean))
-    claims = [_support_claim(patterns.leaves, tree.depth), _slot_claim(compiled, tokens)]
+    claims = [_support_claim(patterns.within, tree.depth), _slot_claim(compiled, tokens)]
     return claims, Section("construction", "The construction", texts, figures)
 
 

@@ -12,6 +12,7 @@ from mechbp.models.compiled.bp import CompiledBP
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel
 from mechbp.study import Study
+from mechbp.theory.tree.leaves import own_nodes
 
 EXACT_R2 = 1 - 1e-6
 CHANCE_R2 = 0.05
@@ -51,7 +52,10 @@ def study_probes(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Secti
     tokens = np.where(rng.random(tokens.shape) < 0.2, tree.mask_token, tokens)
     targets = {f"{kind} {m}": values for m in range(1, tree.depth + 1) for kind, values in _targets(compiled, tokens, m).items()}
     untrained = untrained_twin(compiled.model, seed=1)
-    grid = probe(compiled.model, tokens, targets, stages(compiled), rng=rng, controls="shuffled", control_model=untrained)
+    grid = probe(
+        compiled.model, tokens, targets, stages(compiled), rng=rng, controls="shuffled", control_model=untrained,
+        own=own_nodes(targets, tree.n_leaves, tokens.shape[1]),
+    )  # fmt: skip
     text = (
         "Ridge probes read the upward message of every node at every stage and position. Sequences are uniform, 20 % masked: "
         "messages of separate subtrees are then independent, so that nothing can be read of a node until evidence below it has "
@@ -107,7 +111,7 @@ def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
             shuffled.append(control[stage][holds])
     there, elsewhere, null = (np.concatenate(values) for values in (present, absent, shuffled))
     untrained = max(
-        float(grid.ancestor_mean("r2", f"{HELD} {m}", "random_init").mean.max()) for m in range(2, compiled.tree.depth + 1)
+        float(grid.own_mean("r2", f"{HELD} {m}", "random_init").mean.max()) for m in range(2, compiled.tree.depth + 1)
     )
     exact = there.min() >= EXACT_R2 and elsewhere.max() <= CHANCE_R2
     return Claim(
@@ -127,7 +131,7 @@ def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
 
 def _scale_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
     depth = compiled.tree.depth
-    found = {kind: [grid.ancestor_mean("r2", f"{kind} {m}") for m in range(1, depth + 1)] for kind in (HELD, SHARES)}
+    found = {kind: [grid.own_mean("r2", f"{kind} {m}") for m in range(1, depth + 1)] for kind in (HELD, SHARES)}
     missed = {m: float(interval.high[m]) < LOW_R2 for m, interval in enumerate(found[SHARES], start=1)}
     return Claim(
         id="tools-probes-scale",
@@ -149,8 +153,8 @@ def _scale_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
 def _figure(compiled: CompiledBP, grid: ProbeGrid) -> FigureData:
     panels = []
     for kind in (HELD, SHARES):
-        rows = [grid.ancestor_mean("r2", f"{kind} {m}") for m in range(1, compiled.tree.depth + 1)]
-        control = [grid.ancestor_mean("r2", f"{kind} {m}", "shuffled").mean for m in range(1, compiled.tree.depth + 1)]
+        rows = [grid.own_mean("r2", f"{kind} {m}") for m in range(1, compiled.tree.depth + 1)]
+        control = [grid.own_mean("r2", f"{kind} {m}", "shuffled").mean for m in range(1, compiled.tree.depth + 1)]
         stacked = type(rows[0]).stack(rows, axis=1)
         panels.append({**panel(f"the message {kind}", stacked), "control": np.round(np.stack(control, axis=1), DECIMALS)})
     return FigureData(

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.study import Study
-from mechbp.theory.tree.attention import LevelMass, block_average, mean_pattern
+from mechbp.theory.tree.attention import LevelMass, block_average
 from mechbp.theory.tree.pattern_ablation import replace_patterns
 
 CLEAR_LOSS_NATS = 0.1
@@ -58,12 +59,13 @@ def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval
     """Per number of levels told apart: a name, the loss in nats, and the loss beyond that of telling all levels apart."""
     study.stage(f"{run.name}: merging levels of attention")
     tokens, metric = kl_to_exact(study, run, study.size(1024, 64))
-    mean = mean_pattern(run.model, tokens).mean
-    depth, layers = run.process.depth, range(len(mean))
+    mean = mean_pattern(run.model, tokens, run.process.n_leaves).mean
+    depth = run.process.depth
     changes, baseline = {}, None
     for kept in range(depth - 1, -2, -1):  # depth - 1 levels told apart leave one class for the last: all are
-        found = replace_patterns(run.model, tokens, block_average(mean, kept), layers, metric, baseline=baseline)
-        changes[kept], baseline = found.change, found.baseline
+        found = replace_patterns(run.model, tokens, block_average(mean, kept), range(len(mean)), metric, baseline=baseline)
+        changes[kept] = found.change
+        baseline = found.baseline
     draw = study.rng(run.name, "merging")
     return [
         (_kept_name(kept, depth), bootstrap_mean(change, draw), bootstrap_mean(change - changes[depth - 1], draw))

@@ -14,6 +14,7 @@ from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.report.parts import panel
 from mechbp.study import Study
+from mechbp.theory.tree.leaves import own_nodes
 
 
 def writing_blocks(run: Run, grid: ProbeGrid) -> dict[int, tuple[int, float, float]]:
@@ -22,7 +23,7 @@ def writing_blocks(run: Run, grid: ProbeGrid) -> dict[int, tuple[int, float, flo
     outputs = [0, *(i for i, hook in enumerate(grid.hooks) if hook.endswith("resid_post"))]
     found = {}
     for height in (depth - d for d in reversed(run.process.depths) if max(level, 1) <= d < depth or d == 0):
-        scores = grid.ancestor_mean("r2", f"upward {depth - height}").mean[outputs]
+        scores = grid.own_mean("r2", f"upward {depth - height}").mean[outputs]
         block = int(np.diff(scores).argmax()) + 1
         found[height] = (block, float(scores[block - 1]), float(scores[block]))
     return found
@@ -35,9 +36,11 @@ def message_grid(study: Study, run: Run, n: int) -> ProbeGrid:
     tokens = process.sample(n, study.rng(run.name, "messages")).tokens
     evidence = training_evidence(objective, process, tokens, study.rng(run.name, "masks"))
     upward = process.beliefs(evidence).upward
+    inputs = run.task.inputs(process, evidence)
+    targets = {f"upward {d}": upward[d] for d in process.depths}
     return probe(
-        run.model, run.task.inputs(process, evidence), {f"upward {d}": upward[d] for d in process.depths}, OUTPUTS,
-        rng=study.rng(run.name, "probe messages"), control_model=run.untrained(seed=1), nodes="own", controls=(),
+        run.model, inputs, targets, OUTPUTS, rng=study.rng(run.name, "probe messages"), control_model=run.untrained(seed=1),
+        controls=(), own=own_nodes(targets, process.n_leaves, inputs.shape[1]), only_own=True,
     )  # fmt: skip
 
 
@@ -56,6 +59,6 @@ def message_panel(title: str, run: Run, grid: ProbeGrid) -> dict[str, Any]:
 
 def _scores(run: Run, grid: ProbeGrid, source: str) -> Interval:
     """R² [hook, depth], NaN where the run's level has no symbols."""
-    found = {d: grid.ancestor_mean("r2", f"upward {d}", source) for d in run.process.depths}
+    found = {d: grid.own_mean("r2", f"upward {d}", source) for d in run.process.depths}
     absent = Interval(*np.full((3, len(grid.hooks)), np.nan), n=grid.n_test)
     return Interval.stack([found.get(d, absent) for d in range(run.process.depth + 1)], axis=1)

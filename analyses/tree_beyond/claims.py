@@ -124,7 +124,7 @@ def _writing(measured: Sequence[Measurements]) -> Claim:
         return ", ".join(f"{height} up: block {block} (to {after:.2f})" for height, (block, _, after) in p.written.items())
 
     def best_of_random(grid: ProbeGrid, p: Measurements) -> float:
-        scores = [grid.ancestor_mean("r2", f"upward {p.run.process.depth - h}", "random_init").mean for h in p.written]
+        scores = [grid.own_mean("r2", f"upward {p.run.process.depth - h}", "random_init").mean for h in p.written]
         return float(np.nanmax(scores))
 
     random = [best_of_random(p.grid, p) for p in measured if p.grid is not None]

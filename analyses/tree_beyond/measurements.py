@@ -11,6 +11,7 @@ from analyses.shared.tree_probes import message_grid, writing_blocks
 from analyses.shared.tree_training import inclusions
 from mechbp.divergence import kl_nats
 from mechbp.errors import TooFewSequences
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.answers import Agreement, agreement, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
@@ -18,7 +19,7 @@ from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.study import Study
-from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
+from mechbp.theory.tree.attention import LevelMass, mass_by_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,8 @@ def measure(study: Study, run: Run) -> Measurements:
     untrained = model_answers(run.untrained(seed=1), run.task, process, tokens[few])
     study.stage(f"{run.name}: attention")
     watched = process.sample(study.size(1000, 100), study.rng(run.name, "attention")).tokens
-    mass = mass_by_level(mean_pattern(run.model, watched), study.rng(run.name, "mass"))
-    control = mass_by_level(mean_pattern(run.untrained(seed=1), watched), study.rng(run.name, "control mass"))
+    mass = mass_by_level(mean_pattern(run.model, watched, process.n_leaves), study.rng(run.name, "mass"))
+    control = mass_by_level(mean_pattern(run.untrained(seed=1), watched, process.n_leaves), study.rng(run.name, "control mass"))
     return Measurements(
         run=run,
         answers=agreement(own, answers, draw),

@@ -16,6 +16,7 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.block_ceilings import block_ceilings
+from mechbp.theory.tree.leaves import own_nodes
 
 READABLE = 0.95
 """An ancestor counts as recovered above this accuracy of its symbol's probe."""
@@ -35,7 +36,8 @@ def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]
         first = not grids  # one architecture and one set of sequences: the controls are the same for all runs
         try:
             grid = probe(
-                run.model, inputs, targets, OUTPUTS, rng=study.rng(family.slug, "probe"), nodes="own",
+                run.model, inputs, targets, OUTPUTS, rng=study.rng(family.slug, "probe"),
+                own=own_nodes(targets, tree.n_leaves, inputs.shape[1]), only_own=True,
                 control_model=run.untrained(seed=1) if first else None, controls=("tokens",) if first else (),
             )  # fmt: skip
         except TooFewSequences as error:
@@ -62,7 +64,7 @@ def _reference(family: Family) -> np.ndarray | None:
 
 
 def _accuracies(grid: ProbeGrid, depth: int, source: str = "model") -> Interval:
-    return Interval.stack([grid.ancestor_mean("accuracy", f"symbol {d}", source) for d in range(depth)], axis=1)
+    return Interval.stack([grid.own_mean("accuracy", f"symbol {d}", source) for d in range(depth)], axis=1)
 
 
 def _figure(family: Family, grids: list[ProbeGrid]) -> FigureData:

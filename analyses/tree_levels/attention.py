@@ -9,11 +9,12 @@ import numpy as np
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.tree_attention import merging_losses
 from analyses.tree_levels.groups import Family
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
-from mechbp.theory.tree.attention import LevelMass, mass_by_level, mean_pattern
+from mechbp.theory.tree.attention import LevelMass, mass_by_level
 
 HARMLESS_NATS = 0.01
 """Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
@@ -31,11 +32,11 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
     for run in family.runs:
         study.stage(f"{run.name}: attention")
         tokens = run.task.inputs(run.process, run.process.sample(n, study.rng(run.name, "attention")).tokens)
-        patterns = mean_pattern(run.model, tokens)
+        patterns = mean_pattern(run.model, tokens, run.process.n_leaves)
         maps.append(patterns.mean)
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass")))
         if not controls:  # the figure shows random weights once, on data of the first model
-            control = mean_pattern(run.untrained(seed=1), tokens)
+            control = mean_pattern(run.untrained(seed=1), tokens, run.process.n_leaves)
             controls.append(mass_by_level(control, study.rng(run.name, "control mass")).mass)
     figures = [_map_figure(family, maps, n), _mass_figure(family, [m.mass for m in masses], controls[0], masses[0].uniform, n)]
     text = [

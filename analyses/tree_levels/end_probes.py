@@ -29,7 +29,15 @@ def study_first_and_last(study: Study, family: Family) -> tuple[list[Claim], Sec
     ends = (0, tree.n_leaves - 1)
 
     def read(model, positions) -> SharedProbe:
-        return shared_probe(model, inputs, symbols, OUTPUTS, positions=positions, rng=study.rng(family.slug, "ends", "probe"))
+        return shared_probe(
+            model,
+            inputs,
+            symbols,
+            OUTPUTS,
+            positions=positions,
+            n_leaves=tree.n_leaves,
+            rng=study.rng(family.slug, "ends", "probe"),
+        )
 
     try:
         at_all = read(run.model, every)

@@ -6,12 +6,14 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, kl_to_exact, needs_levels
+from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
-from mechbp.theory.tree.attention import AttentionMatch, LevelMass, compare_attention, mass_by_level, mean_pattern
+from mechbp.theory.tree.attention import LevelMass, Theory, mass_by_level, theory_pattern
 from mechbp.theory.tree.pattern_ablation import AttentionAblation, ablate_attention
 
 REPLACEMENT_NAMES = {
@@ -28,22 +30,25 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     process = run.process
     sample = process.sample(study.size(2000, 100), study.rng(run.name, "attention"))
     tokens = run.task.inputs(process, sample.tokens)
-    control = run.untrained(seed=1)
-    patterns = mean_pattern(run.model, tokens)
+    control = mean_pattern(run.untrained(seed=1), tokens, process.n_leaves)
+    patterns = mean_pattern(run.model, tokens, process.n_leaves)
     mass = mass_by_level(patterns, study.rng(run.name, "mass"))
-    control_mass = mass_by_level(mean_pattern(control, tokens), study.rng(run.name, "control mass"))
+    control_mass = mass_by_level(control, study.rng(run.name, "control mass"))
     comparable = run.config.model.n_layers <= process.depth
-    reference = "sibling-subtree" if comparable else "uniform"
-    match = compare_attention(run.model, tokens, reference, rng=study.rng(run.name, "match"), control_model=control)
+    reference: Theory = "sibling-subtree" if comparable else "uniform"
+    target = theory_pattern(reference, patterns)
+    match = compare_patterns(patterns, target, rng=study.rng(run.name, "match"), control=control)
     study.stage(f"{run.name}: replacing attention")
     asked, metric = kl_to_exact(study, run, study.size(1024, 64))
     names = ["block-average", "mean", *(["sibling-subtree", "relabelled"] if comparable else []), "uniform"]
-    ablation = ablate_attention(run.model, asked, metric, rng=study.rng(run.name, "replace"), replacements=names)
+    ablation = ablate_attention(
+        run.model, asked, metric, rng=study.rng(run.name, "replace"), replacements=names, n_leaves=process.n_leaves
+    )
     text = (
         f"Patterns are means over {len(tokens):,} fully observed sequences, leaf to leaf"
         + (
-            f"; the ROOT row and column are dropped and rows renormalised (mass sent to ROOT: {_root_mass(patterns.to_root)})."
-            if patterns.to_root is not None
+            f"; the ROOT row and column are dropped and rows renormalised (mass sent to ROOT: {_root_mass(patterns.to_rest)})."
+            if patterns.to_rest is not None
             else "."
         ),
         "Levels count from the query: 0 is the leaf itself, h the leaves that meet it h levels up. The paper's construction "
@@ -113,7 +118,7 @@ def _match_figure(run: Run, match: AttentionMatch, reference: str) -> FigureData
         + ("the paper's construction" if reference == "sibling-subtree" else "uniform attention"),
         caption="Mean Jensen-Shannon divergence of attention rows, from 0 (equal) to log 2 = 0.693 nats (disjoint), with 95 % "
         "intervals. Hollow: controls; 5 % of random relabellings of the leaves come nearer than the triangle. "
-        + "Of every block its nearest head is shown, and so for each control; p allows for that choice. " * (n_heads > 1)
+        + ("Of every block its nearest head is shown, and so for each control; p allows for that choice. " if n_heads > 1 else "")
         + "Permutation p by block: "
         + ", ".join(f"{p:.3f}" for p in match.p_nearest_js) + ".",
         alt="Distances by block beside random weights, uniform attention and the permutation null.",
@@ -219,6 +224,6 @@ def _attention_claims(
     return claims
 
 
-def _root_mass(to_root: np.ndarray | None) -> str:
-    assert to_root is not None
-    return ", ".join(f"block {layer + 1} {value:.2f}" for layer, value in enumerate(to_root.mean(axis=(0, 2, 3))))
+def _root_mass(to_rest: np.ndarray | None) -> str:
+    assert to_rest is not None
+    return ", ".join(f"block {layer + 1} {value:.2f}" for layer, value in enumerate(to_rest.mean(axis=(0, 2, 3))))

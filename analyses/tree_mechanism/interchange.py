@@ -14,6 +14,7 @@ from analyses.tree_mechanism.messages import (
     RANDOM_INIT,
     ROTATION,
     MessageGrid,
+    fit_handles,
     stages,
     study_messages,
     writing_stage,
@@ -26,6 +27,7 @@ from mechbp.models.runs import Run
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, points, reason
 from mechbp.study import Study
+from mechbp.theory.tree.message_pairs import Message
 
 
 def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[list[Claim], Section]:
@@ -33,9 +35,11 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
     place = (f"messages-{run.name}", f"{run.name}: which messages it holds, uses and needs")
     if read is None:
         return [], Section(*place, (), (), "skipped", "its messages cannot be probed, see below")
+    kinds: tuple[Message, ...] = ("upward", "downward") if run.config.objective.task == "masked" else ("upward",)
     try:
-        upward = study_messages(study, run, read, "upward")
-        downward = study_messages(study, run, read, "downward") if run.config.objective.task == "masked" else None
+        handles = fit_handles(study, run, kinds)
+        upward = study_messages(study, run, read, "upward", handles)
+        downward = study_messages(study, run, read, "downward", handles) if "downward" in kinds else None
     except TooFewSequences as error:
         return [], Section(*place, (), (), "skipped", reason(error))
     q = run.process.vocab_size
@@ -98,7 +102,7 @@ def _table_figure(study: Study, grid: MessageGrid) -> FigureData:
             else "The answer asked for is that of a hidden leaf below the node; the paper's construction holds no downward "
             "messages above the leaf."
         ),
-        alt="Tables, stage by depth: where messages can be read, where writing them moves the answer, and where erasing does.",
+        alt="Tables, stage by depth: R² of probes, share explained by writing the message, share explained by erasing it.",
         data=_layout(grid, "share")
         | {
             "range": [0, 1],
@@ -134,7 +138,7 @@ def _kl_figure(study: Study, grid: MessageGrid) -> FigureData:
         caption="KL(BP with the source's message || model), nats, with 95 % intervals, after writing at the stage where the "
         "construction has the message: after as many blocks as the node is levels above the leaves. "
         f"{counts(grid)[0].upper()}{counts(grid)[1:]}.",
-        alt="Bars by depth: doing nothing stays far, the whole vector and the learned subspace come near, the probe's does not.",
+        alt="Bars by depth, one per edit: KL to the exact answer with the message replaced, in nats.",
         data={
             "y_title": "KL(BP, message replaced || model) (nats)",
             "categories": [_place(grid, d) for d in grid.depths],
@@ -161,7 +165,7 @@ def _handle_figure(study: Study, grid: MessageGrid) -> FigureData:
         caption="Share of the exact change explained by writing the source's component of a subspace, with 95 % intervals, "
         f"all of {grid.run.process.vocab_size - 1} dimensions but the whole vector. Ridge probe: the directions that read the "
         "message; conditional means: those along which the activation moves with it. Hollow: controls.",
-        alt="Learned rotations and conditional means move the answer; the directions of probes hardly do after the embedding.",
+        alt="Share of the exact change explained, by depth and subspace, with controls.",
         data={"x_title": "share explained", "categories": [_place(grid, d) for d in grid.depths], "series": series},
     )
 
@@ -175,7 +179,7 @@ def _stage_figure(study: Study, grid: MessageGrid) -> FigureData:
         caption="Share of the exact change explained. The whole vector of all positions below the node carries everything that "
         "was below, the message or what it is computed from, so it is high until the message has been read and shows when that "
         "is. Controls in hover and table: placebos of the same norm.",
-        alt="Whole vectors work until the block that reads the message; then nothing does.",
+        alt="Share explained by stage and depth: whole vectors, conditional means and probe directions.",
         data=_layout(grid, "share")
         | {
             "range": [0, 1],
@@ -196,7 +200,7 @@ def _side_figure(study: Study, grid: MessageGrid) -> FigureData:
         title=f"{grid.run.name}: what else moves when the message is written",
         caption="Rise of KL(BP || model), nats, at a hidden leaf inside the subtree, whose exact answer does not depend on the "
         "upward message. Leaves have no inside.",
-        alt="Whole vectors move the inside by about a nat, learned subspaces hardly at all.",
+        alt="Rise of KL inside the subtree by stage and depth: whole vectors, learned subspaces and conditional means.",
         data=_layout(grid, "nats")
         | {"panels": [panel(edit, grid.side_effect(study, edit)) for edit in (WHOLE, ROTATION, MEANS)]},
     )

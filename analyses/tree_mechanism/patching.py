@@ -121,7 +121,7 @@ def contrast_metric(run: Run, clean: np.ndarray, corrupted: np.ndarray) -> Metri
 
 def _patch_figure(run: Run, effects: dict[str, PatchEffects], site: str, label: str, suffix: str = "") -> FigureData:
     place = (
-        f"fig-{run.name}-patch-{site.removeprefix('hook_').replace('_', '-')}{'-' * bool(suffix)}{suffix}",
+        f"fig-{run.name}-patch-{site.removeprefix('hook_').replace('_', '-')}{f'-{suffix}' if suffix else ''}",
         "heatmap",
         f"{run.name}: patching the {label}",
     )
@@ -139,7 +139,7 @@ def _patch_figure(run: Run, effects: dict[str, PatchEffects], site: str, label: 
         *place,
         caption="Normalised effect of patching one position; panels differ in what was redrawn, nearest to the query first. "
         "95 % bootstrap intervals over pairs in hover and table.",
-        alt="Effects by block and position; they move from the redrawn leaves to the query position in later blocks.",
+        alt="Normalised effects by block and position, one panel per redrawn subtree.",
         data={
             "rows": [f"block {layer + 1}" for layer in layers],
             "columns": [_position_label(run, p) for p in positions],

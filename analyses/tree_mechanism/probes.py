@@ -18,6 +18,7 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.block_ceilings import block_ceilings
+from mechbp.theory.tree.leaves import own_nodes
 
 MESSAGES = ("upward", "downward", "marginals")
 CONTROL_TITLES = {"random_init": "random weights", "shuffled": "shuffled targets", "tokens": "token alone"}
@@ -34,25 +35,28 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section, ProbeGri
     beliefs = process.beliefs(evidence)
     targets = {f"{name} {d}": getattr(beliefs, name)[d] for name in MESSAGES for d in process.depths}
     control = run.untrained(seed=1)
-    stream = firing_hooks(run.model, STREAM, run.task.inputs(process, evidence[:1]))
+    inputs = run.task.inputs(process, evidence)
+    stream = firing_hooks(run.model, STREAM, inputs[:1])
     try:
         grid = probe(
-            run.model, run.task.inputs(process, evidence), targets, stream,
-            rng=study.rng(run.name, "probe"), control_model=control, nodes="own",
+            run.model, inputs, targets, stream,
+            rng=study.rng(run.name, "probe"), control_model=control, own=own_nodes(targets, process.n_leaves, inputs.shape[1]),
+            only_own=True,
         )  # fmt: skip
     except TooFewSequences as error:
         return [], Section(*place, (), (), "skipped", reason(error)), None
     study.stage(f"{run.name}: probes of every node")
     everywhere = probe(
-        run.model, run.task.inputs(process, evidence), {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
-        rng=study.rng(run.name, "everywhere"), control_model=control, nodes="all", controls=("shuffled",), resamples=100,
+        run.model, inputs, {f"upward {d}": beliefs.upward[d] for d in process.depths}, OUTPUTS[1:],
+        rng=study.rng(run.name, "everywhere"), control_model=control, controls=("shuffled",), resamples=100,
     )  # fmt: skip
     study.stage(f"{run.name}: symbol probes")
     symbols = {f"symbol {d}": sample.nodes[d][:n_symbols] for d in process.depths if d < process.depth}
     try:
         symbol_grid = probe(
             run.model, run.task.inputs(process, sample.tokens[:n_symbols]), symbols, OUTPUTS,
-            rng=study.rng(run.name, "symbols"), control_model=control, nodes="own", controls=("tokens",),
+            rng=study.rng(run.name, "symbols"), control_model=control, controls=("tokens",),
+            own=own_nodes(symbols, process.n_leaves, inputs.shape[1]), only_own=True,
         )  # fmt: skip
     except TooFewSequences as error:  # unmasked sequences are fewer than masked ones
         symbol_grid, no_symbols = None, reason(error)
@@ -86,9 +90,9 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
     sources = {"trained": "model", **{CONTROL_TITLES[name]: name for name in grid.controls}}
     panels = []
     for title, source in sources.items():
-        cells = [grid.ancestor_mean("r2", f"{message} {d}", source) for d in depths]
+        cells = [grid.own_mean("r2", f"{message} {d}", source) for d in depths]
         panels.append(panel(title, Interval.stack(cells, axis=1)))
-    last = grid.ancestor_mean("r2", f"{message} {depths[-1]}").mean
+    last = grid.own_mean("r2", f"{message} {depths[-1]}").mean
     return FigureData(
         id=f"fig-{run.name}-probe-{message}",
         kind="heatmap",
@@ -96,7 +100,11 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
         caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences, mean over leaf positions; 1 is a message read "
         "without error, 0 its mean. From top to bottom: later in the network. Left to right: from the root to the leaf itself. "
         "Controls: the same architecture with random weights, targets shuffled over sequences, the token at this position alone."
-        + (" The root's downward message is its prior, the same for all sequences: nothing to read." * (message == "downward")),
+        + (
+            " The root's downward message is its prior, the same for all sequences: nothing to read."
+            if message == "downward"
+            else ""
+        ),
         alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
         data=probe_layout(grid.hooks, depths, run.process.depth, "R²") | {"panels": panels},
     )
@@ -110,7 +118,7 @@ def _metric_figure(run: Run, grid: ProbeGrid, metric: str) -> FigureData:
     panels = []
     for message in MESSAGES:
         for title, source in sources.items():
-            cells = [grid.ancestor_mean(metric, f"{message} {d}", source)[outputs] for d in depths]
+            cells = [grid.own_mean(metric, f"{message} {d}", source)[outputs] for d in depths]
             panels.append(panel(f"{message}, {title}", Interval.stack(cells, axis=1)))
     divergence = metric == "kl_nats"
     score, read = "KL(message || probe) (nats)" if divergence else "accuracy", [grid.hooks[i] for i in outputs]
@@ -153,7 +161,7 @@ def _everywhere_figure(run: Run, grid: ProbeGrid) -> FigureData:
         caption=f"Held-out R² of ridge probes, n = {grid.n_test:,} test sequences. Panel m reads the output of block m for the "
         "messages of the nodes m levels above the leaves: bright blocks on the diagonal are positions below the node. "
         "The same probes on random weights stand in hover and table.",
-        alt="Messages can be read below their node; other positions hold what the tree's correlations tell.",
+        alt="R² by position and node, one panel per block.",
         data={
             "rows": ["ROOT" if p == run.process.n_leaves else str(p) for p in range(grid.n_positions)],
             "columns": ["0"],
@@ -173,7 +181,7 @@ def _symbol_figure(run: Run, grid: ProbeGrid | None, skipped: str) -> FigureData
     depths = [d for d in run.process.depths if d < run.process.depth]
     panels = []
     for title, source in {"trained": "model", "random weights": "random_init", "token alone": "tokens"}.items():
-        cells = [grid.ancestor_mean("accuracy", f"symbol {d}", source) for d in depths]
+        cells = [grid.own_mean("accuracy", f"symbol {d}", source) for d in depths]
         panels.append(panel(title, Interval.stack(cells, axis=1)))
     unfiltered = FilteredTree(run.process.grammar, run.process.depth)
     ceilings = block_ceilings(unfiltered)[:, depths]
@@ -195,7 +203,7 @@ def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
     heights, found = list(written), [block for block, _, _ in written.values()]
     rises = [f"{height} up: block {b} ({before:.2f} to {after:.2f})" for height, (b, before, after) in written.items()]
     highest = {
-        source: max(float(np.nanmax(grid.ancestor_mean("r2", f"upward {depth - height}", source).mean)) for height in heights)
+        source: max(float(np.nanmax(grid.own_mean("r2", f"upward {depth - height}", source).mean)) for height in heights)
         for source in ("random_init", "shuffled")
     }
     return Claim(

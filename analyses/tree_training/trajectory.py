@@ -11,6 +11,7 @@ from analyses.shared.probe_maps import OUTPUTS, probe_layout
 from analyses.tree_training.ladder import HEADINGS
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import TooFewSequences
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
@@ -21,7 +22,8 @@ from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, reason, spread
 from mechbp.study import Study
-from mechbp.theory.tree.attention import mass_by_level, mean_pattern
+from mechbp.theory.tree.attention import mass_by_level
+from mechbp.theory.tree.leaves import own_nodes
 
 FRAMES = 11
 """Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
@@ -67,14 +69,15 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     for step in chosen:
         study.stage(f"{run.name}: step {step:,}")
         model = run.at(step)
-        patterns = mean_pattern(model, run.task.inputs(run.process, sample.tokens[:500]))
+        patterns = mean_pattern(model, run.task.inputs(run.process, sample.tokens[:500]), run.process.n_leaves)
         masses.append(mass_by_level(patterns, study.rng(run.name, "mass", step)).mass)
         maps.append(patterns.mean)
         try:
             readable.append(
                 probe(
                     model, inputs, targets, OUTPUTS,
-                    rng=study.rng(run.name, "probe"), controls=("shuffled",), nodes="own", resamples=100,
+                    rng=study.rng(run.name, "probe"), controls=("shuffled",), resamples=100,
+                    own=own_nodes(targets, run.process.n_leaves, inputs.shape[1]), only_own=True,
                 )
             )  # fmt: skip
         except TooFewSequences as error:  # whatever the step, for the sequences are the same
@@ -225,7 +228,7 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
     place = (f"fig-{run.name}-readable", "heatmap", f"{run.name}: upward messages that can be read at a step")
     if skipped:
         return FigureData(*place, "", "", status="skipped", reason=skipped)
-    readable = [Interval.stack([grid.ancestor_mean("r2", target) for target in targets], axis=1) for grid in grids]
+    readable = [Interval.stack([grid.own_mean("r2", target) for target in targets], axis=1) for grid in grids]
     start = np.round(readable[0].mean, DECIMALS)
     frames = [
         {"name": name, "panels": [panel("upward messages", found) | {"control": start}]}

@@ -11,9 +11,10 @@ from analyses.tree_beyond.claims import _claim
 from analyses.tree_levels.attention import _merging_claim
 from analyses.tree_mechanism.attention import _match_figure
 from analyses.tree_mechanism.patching import _patch_claim
+from mechbp.methods.attention.comparison import AttentionMatch
 from mechbp.methods.patching.patch import PatchCell
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.theory.tree.attention import AttentionMatch, LevelMass
+from mechbp.theory.tree.attention import LevelMass
 
 
 def test_a_level_is_taken_in_when_its_oracle_stays_nearer():

@@ -1,12 +1,15 @@
-"""How logits are read as answers: log-probabilities over symbols."""
+"""Which positions answer, how their logits are read, and how far that is from exact inference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
+
+from mechbp.methods.interchange.pairs import Pairs
 
 Reading = Callable[[Float[Tensor, "n q"]], Float[Tensor, "n q"]]
 """Logits at one position -> log-probabilities."""
@@ -36,3 +39,11 @@ def proportional_reading(logits: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
 def kl_to_reading(exact: Float64[Tensor, "n q"], log_answer: Float[Tensor, "n q"]) -> Float[Tensor, " n"]:
     """Return D(exact || answer) in nats."""
     return (torch.special.xlogy(exact, exact) - exact * log_answer).sum(dim=-1)
+
+
+def asked_of(pairs: Pairs, target: Float64[np.ndarray, "n q"]) -> list[tuple[Int[np.ndarray, " n"], Float64[np.ndarray, "n q"]]]:
+    """Return the positions asked, each with its exact answers: the query with `target`, then the bystander if there is one."""
+    asked = [(pairs.query, target)]
+    if pairs.bystander is not None and pairs.bystander_answer is not None:
+        asked.append((pairs.bystander, pairs.bystander_answer))
+    return asked

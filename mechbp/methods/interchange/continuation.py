@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.errors import HookError
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.methods.patching.plain_capture import captured
+from mechbp.methods.patching.plain_transformer import Network
 
 BETWEEN_BLOCKS = {"hook_resid_pre": 0, "hook_resid_post": 1}
 """How many blocks after its own a hook's value is what the next block starts from."""
+TOLERANCE = 1e-4
+"""How far logits and gradients from the weights may be from the model's own, relative to their largest; float64: 1e-9."""
+FEW = 8
+"""Examples on which the weights have to reproduce the model before they stand in for it."""
+
+Rows = slice | Int[Tensor, " row"]
+"""Which examples."""
+Answer = Callable[[Rows, Float[Tensor, "row position d"]], Float[Tensor, "row read q"]]
+"""Rows and their activation at the hook -> logits at the positions that are read."""
+PairActivations = tuple[Float[Tensor, "n position d"], Float[Tensor, "n position d"]]
+"""Base and source activations at one hook."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +47,19 @@ class Continuation:
 
     def activation(self, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]) -> Float[Tensor, "n position d"]:
         """Return the activation of unedited runs. Raises HookError unless it is [n, position, d]."""
-        found = capture(self.model, tokens, self.hook)[self.hook]
-        if found.ndim != 3 or found.shape[1] != tokens.shape[1]:
-            raise HookError(f"interchange: {self.hook} is {list(found.shape)}; need [n, {tokens.shape[1]} positions, d].")
+        return self._checked(capture(self.model, tokens, self.hook)[self.hook], tokens)
+
+    def of_pairs(
+        self, base: Int[np.ndarray, "n position"], source: Int[np.ndarray, "n position"], known: PairActivations | None
+    ) -> PairActivations:
+        """Return the activations of unedited base and source runs, those `known` if there are any; raise as `activation` does."""
+        found = (self.activation(base), self.activation(source)) if known is None else known
+        return self._checked(found[0], base), self._checked(found[1], source)
+
+    def _checked(self, found: Tensor, tokens: np.ndarray | Tensor) -> Float[Tensor, "n position d"]:
+        if found.ndim != 3 or found.shape[:2] != tokens.shape:
+            n, positions = tokens.shape
+            raise HookError(f"interchange: {self.hook} is {list(found.shape)}; need [{n}, {positions} positions, d].")
         return found
 
     def logits(
@@ -44,8 +69,78 @@ class Continuation:
 
         Between blocks a model that can restart does; anywhere else the whole model runs, with the activation written in.
         """
-        offset, layer = BETWEEN_BLOCKS.get(self.hook.rpartition(".")[2]), layer_of(self.hook)
-        if offset is not None and layer is not None and accepts(self.model, "start_at_layer"):
-            return forward(self.model, activation, start_at_layer=layer + offset)
+        layer = self._restart
+        if layer is not None:
+            return forward(self.model, activation, start_at_layer=layer)
         with edit(self.model, {self.hook: lambda _: activation}):
             return forward(self.model, to_tokens(self.model, tokens))
+
+    def answers(
+        self,
+        tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+        activation: Float[Tensor, "n position d"],
+        reads: Int[Tensor, "n read"],
+    ) -> Answer:
+        """Return what the model answers at the positions `reads` of each row when its activation at the hook is changed.
+
+        `activation` is that of the unedited runs. Where the hook is between blocks and the model's weights reproduce its own
+        logits and gradients, only the blocks after the hook run, and the last of them only where it is read.
+        """
+        rows = to_tokens(self.model, tokens)
+
+        def from_hooks(which: Rows, changed: Tensor) -> Tensor:
+            return _at(self.logits(rows[which], changed), reads[which])
+
+        layer, network = self._restart, Network.of(self.model)
+        if network is None or layer is None:
+            return from_hooks
+
+        def from_weights(which: Rows, changed: Tensor) -> Tensor:
+            for block in range(layer, len(network.blocks) - 1):
+                changed = network.through(block, changed)
+            last = layer == len(network.blocks)
+            return network.logits(_at(changed, reads[which]) if last else network.through_last(changed, reads[which]))
+
+        return from_weights if _agree(from_weights, from_hooks, activation[:FEW]) else from_hooks
+
+    @property
+    def _restart(self) -> int | None:
+        """The block that starts from the hook's value; None where no block does, or the model cannot start there."""
+        offset, layer = BETWEEN_BLOCKS.get(self.hook.rpartition(".")[2]), layer_of(self.hook)
+        return layer + offset if offset is not None and layer is not None and accepts(self.model, "start_at_layer") else None
+
+
+def pair_activations(
+    model: HookedModel,
+    base: Int[np.ndarray, "n position"],
+    source: Int[np.ndarray, "n position"],
+    hooks: Iterable[str],
+) -> dict[str, PairActivations]:
+    """Return base and source activations at several hooks, from one run of each."""
+    names = list(hooks)
+    of_base, of_source = (captured(model, tokens, names) for tokens in (base, source))
+    return {name: (of_base[name], of_source[name]) for name in names}
+
+
+def _at(values: Float[Tensor, "row position width"], reads: Int[Tensor, "row read"]) -> Float[Tensor, "row read width"]:
+    return values.gather(1, reads[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _agree(found: Answer, expected: Answer, activation: Float[Tensor, "row position d"]) -> bool:
+    """Whether two ways to the same logits give the same values and the same gradients; no if one of them has no gradient."""
+    close, few = TOLERANCE if activation.dtype == torch.float32 else 1e-9, slice(0, len(activation))
+    with torch.inference_mode(False), torch.enable_grad():
+        results = []
+        for answer in (found, expected):
+            start = activation.detach().clone().requires_grad_()
+            try:
+                logits = answer(few, start)
+                # Another weight on every logit: plain sums have no gradient wherever logits are normalised.
+                weights = torch.linspace(-1, 1, logits.numel()).to(logits).reshape(logits.shape)
+                results.append((logits.detach(), torch.autograd.grad(logits, start, weights)[0]))
+            except RuntimeError:  # in-place arithmetic leaves no gradient
+                return False
+    return all(
+        bool((mine - theirs).abs().max() <= close * theirs.abs().max().clamp_min(1))
+        for mine, theirs in zip(*results, strict=True)
+    )

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
-from mechbp.methods.interchange.answer_heads import Reading, kl_to_reading, softmax_reading
-from mechbp.methods.interchange.continuation import Continuation
-from mechbp.methods.interchange.pairs import MessagePairs
+from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
+from mechbp.methods.interchange.continuation import Continuation, PairActivations
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace
 
 STEPS = 100
@@ -28,7 +27,7 @@ LEARNING_RATE = 0.1
 
 def learn_rotation(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     dims: int,
     *,
@@ -37,44 +36,36 @@ def learn_rotation(
     batch_size: int = BATCH,
     learning_rate: float = LEARNING_RATE,
     reading: Reading = softmax_reading,
+    activations: PairActivations | None = None,
 ) -> Subspace:
     """Return the learned `dims`-dimensional subspace at `hook`, one for all positions.
 
     Minimises KL(expected || model) at the query plus KL(exact || model) at the bystander over random batches of `pairs`, with a
-    learning rate that falls linearly to 0. The model's parameters and their gradients are not touched.
+    learning rate that falls linearly to 0. The model's parameters and their gradients are not touched. `activations` are those
+    of base and source at the hook where they are known already (`pair_activations`).
     Raises InputError unless 1 <= dims <= d, steps >= 1 and batch_size >= 1; HookError for a hook that is not [n, position, d].
     """
     check_model(model)
     place = Continuation.at(model, hook)
-    base, source = place.activation(pairs.base), place.activation(pairs.source)
+    base, source = place.of_pairs(pairs.base, pairs.source, activations)
     d = base.shape[-1]
     if not 1 <= dims <= d or steps < 1 or batch_size < 1:
         raise InputError(f"learn_rotation: need 1 <= dims <= {d}, steps and batch_size >= 1, got {dims}, {steps}, {batch_size}.")
     free = torch.tensor(rng.normal(size=(d, dims)), dtype=base.dtype, device=base.device, requires_grad=True)
     adam = torch.optim.Adam([free], lr=learning_rate)
-    reach = torch.from_numpy(pairs.positions).to(base.device)[..., None]
+    asked = asked_of(pairs, pairs.expected)
+    reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
+    exact = [torch.from_numpy(answer).to(base.device) for _, answer in asked]
+    answer = place.answers(pairs.base, base, reads)
+    change = (source - base) * torch.from_numpy(pairs.positions).to(base.device)[..., None]
     with torch.enable_grad():
         for step in range(steps):
             rows = torch.from_numpy(rng.integers(len(pairs), size=min(batch_size, len(pairs)))).to(base.device)
             basis = torch.linalg.qr(free)[0]
-            change = (source[rows] - base[rows]) * reach[rows]
-            logits = place.logits(pairs.base[rows.cpu().numpy()], base[rows] + change @ basis @ basis.T)
-            loss = _loss(pairs, rows, logits, reading)
-            (gradient,) = torch.autograd.grad(loss, [free])
+            said = answer(rows, base[rows] + change[rows] @ basis @ basis.T)
+            losses = [kl_to_reading(truth[rows], reading(said[:, read])).mean() for read, truth in enumerate(exact)]
+            (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), [free])
             free.grad = torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)  # a stiff network may overflow: stay put
             adam.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             adam.step()
     return Subspace("learned rotation", torch.linalg.qr(free.detach())[0].double().cpu().numpy()[None])
-
-
-def _loss(pairs: MessagePairs, rows: Tensor, logits: Tensor, reading: Reading) -> Tensor:
-    """Mean divergence at the query, and at the bystander where there is one."""
-    which, examples = rows.cpu().numpy(), torch.arange(len(rows), device=rows.device)
-    asked = [(pairs.query, pairs.expected)]
-    if pairs.bystander is not None and pairs.bystander_answer is not None:
-        asked.append((pairs.bystander, pairs.bystander_answer))
-    losses = []
-    for position, exact in asked:
-        at = logits[examples, torch.from_numpy(position[which]).to(logits.device)]
-        losses.append(kl_to_reading(torch.from_numpy(exact[which]).to(logits.device), reading(at)).mean())
-    return torch.stack(losses).sum()

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
-from mechbp.methods.interchange.answer_heads import Reading, kl_to_reading, softmax_reading
-from mechbp.methods.interchange.continuation import Continuation
+from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
+from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
-from mechbp.methods.interchange.pairs import MessagePairs
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 
@@ -60,6 +60,21 @@ class MessageTest:
         """Return how much the edit raises KL at the bystander, nats. Raises InputError where there is no bystander."""
         return bootstrap_mean(self._of(self.bystander_kl_nats, edit) - self.bystander_kl_nats[NOTHING], rng)
 
+    def all_explained(self, rng: np.random.Generator) -> dict[str, Interval]:
+        """Return `explained` of every edit, all from the same resamples: what each would be from a fresh copy of `rng`."""
+        unedited = self.target_kl_nats[NOTHING]
+        kl = np.stack(list(self.target_kl_nats.values()), axis=1)
+        shares = bootstrap_ratio(unedited[:, None] - kl, unedited, rng)
+        return {edit: shares[column] for column, edit in enumerate(self.target_kl_nats)}
+
+    def all_side_effects(self, rng: np.random.Generator) -> dict[str, Interval]:
+        """Return `side_effect` of every edit, all from the same resamples; empty where there is no bystander."""
+        if not self.bystander_kl_nats:
+            return {}
+        kl = np.stack(list(self.bystander_kl_nats.values()), axis=1)
+        rises = bootstrap_mean(kl - self.bystander_kl_nats[NOTHING][:, None], rng)
+        return {edit: rises[column] for column, edit in enumerate(self.bystander_kl_nats)}
+
     @staticmethod
     def _of(table: Mapping[str, np.ndarray], edit: str) -> np.ndarray:
         if edit not in table:
@@ -69,17 +84,19 @@ class MessageTest:
 
 def interchange(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     subspaces: Mapping[str, Subspace],
     *,
     rng: np.random.Generator,
     reading: Reading = softmax_reading,
+    activations: PairActivations | None = None,
 ) -> MessageTest:
     """Write the source's component of each subspace into the base run, at the positions of `pairs`, and compare the answers.
 
     Edits are "nothing", "whole vector" (the source's activation as it is), each subspace by its key, and "KEY, placebo": a random
-    subspace of as many dimensions, its change scaled to the norm of the true one at every position.
+    subspace of as many dimensions, its change scaled to the norm of the true one at every position. `activations` are those of
+    base and source at the hook where they are known already (`pair_activations`).
     Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width or
     number of positions.
     """
@@ -92,17 +109,18 @@ def interchange(
             base + _matched(random(source - base), true(source - base))
         )
     widths = {name: subspace.basis.shape[1] for name, subspace in subspaces.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.expected, reading)
+    return _test(model, pairs, hook, changes, widths, pairs.expected, reading, activations)
 
 
 def erase(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     erasers: Mapping[str, Eraser],
     *,
     rng: np.random.Generator,
     reading: Reading = softmax_reading,
+    activations: PairActivations | None = None,
 ) -> MessageTest:
     """Erase the message from the base run at the positions of `pairs`, and compare with exact inference without the message.
 
@@ -118,40 +136,39 @@ def erase(
             base + _matched(noise.to(base).expand_as(base), without(base) - base)
         )
     widths = {name: eraser.mean.shape[-1] for name, eraser in erasers.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.without, reading)
+    return _test(model, pairs, hook, changes, widths, pairs.without, reading, activations)
 
 
 @torch.no_grad()
 def _test(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     changes: Mapping[str, Change],
     widths: Mapping[str, int],
     target: np.ndarray,
     reading: Reading,
+    activations: PairActivations | None,
 ) -> MessageTest:
     check_model(model)
     place = Continuation.at(model, hook)
-    base, source = place.activation(pairs.base), place.activation(pairs.source)
+    base, source = place.of_pairs(pairs.base, pairs.source, activations)
     for name, width in widths.items():
         if width != base.shape[-1]:
             raise InputError(
                 f"interchange: {name!r} is for activations of {width} dimensions, {place.hook} has {base.shape[-1]}."
             )
     reach = torch.from_numpy(pairs.positions).to(base.device)[..., None]
+    asked = asked_of(pairs, target)
+    reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
+    wanted = [(0, target), (0, pairs.before), *((read, exact) for read, (_, exact) in enumerate(asked) if read)]
+    answer = place.answers(pairs.base, base, reads)
+    parts = [slice(start, start + BATCH) for start in range(0, len(pairs), BATCH)]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
     for name, change in {NOTHING: lambda base, source: base, **changes}.items():
-        answers = [
-            place.logits(pairs.base[rows], torch.where(reach[rows], change(base[rows], source[rows]), base[rows]))
-            for rows in (slice(start, start + BATCH) for start in range(0, len(pairs), BATCH))
-        ]
-        logits = torch.cat(answers)
-        asked = [(pairs.query, target), (pairs.query, pairs.before)]
-        if pairs.bystander is not None and pairs.bystander_answer is not None:
-            asked.append((pairs.bystander, pairs.bystander_answer))
-        for table, (position, exact) in zip(tables, asked, strict=False):
-            at = reading(logits[torch.arange(len(pairs)), torch.from_numpy(position)])
+        said = torch.cat([answer(rows, torch.where(reach[rows], change(base[rows], source[rows]), base[rows])) for rows in parts])
+        for table, (read, exact) in zip(tables, wanted, strict=False):
+            at = reading(said[:, read])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()
     return MessageTest(place.hook, *tables)
 

@@ -8,6 +8,7 @@ What was removed linearly may still be there nonlinearly; whether the model miss
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,19 +43,26 @@ def leace(activations: Activations, messages: Messages) -> Eraser:
     With S = Cov(h), C = Cov(h, message) and W = S^(-1/2), what is removed is W^(-1) P W, P the orthogonal projection onto
     the columns of W C; so Cov(h - removed (h - mean), message) = C - W^(-1) P W C = 0.
     """
-    removed, means = _empty(activations)
+    return leaces(activations, [messages])[0]
+
+
+def leaces(activations: Activations, messages: Sequence[Messages]) -> list[Eraser]:
+    """Return `leace` of each of several messages; all share the covariance of each position's activations."""
+    empty = [_empty(activations) for _ in messages]
     for position, (features, targets) in enumerate(by_leaf(activations, messages)):
         mean = features.mean(axis=0)
         centred = features - mean
         values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
         kept = values > FLAT * max(values[-1], 1e-300)
-        roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
-        whitened = (vectors / roots).T @ (centred.T @ (targets - targets.mean(axis=0)) / len(centred))
-        left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
-        concept = left[:, singular > FLAT * max(singular[0], 1e-300)]
-        removed[position] = (vectors * roots) @ concept @ concept.T @ (vectors / roots).T
-        means[position] = mean
-    return Eraser("LEACE", means, removed)
+        roots = np.sqrt(values[kept])
+        vectors = vectors[:, kept]
+        for (removed, means), target in zip(empty, targets, strict=True):
+            whitened = (vectors / roots).T @ (centred.T @ (target - target.mean(axis=0)) / len(centred))
+            left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
+            concept = left[:, singular > FLAT * max(singular[0], 1e-300)]
+            removed[position] = (vectors * roots) @ concept @ concept.T @ (vectors / roots).T
+            means[position] = mean
+    return [Eraser("LEACE", means, removed) for removed, means in empty]
 
 
 def projection(activations: Activations, subspace: Subspace) -> Eraser:

@@ -10,7 +10,7 @@ multivariate neuroimaging", NeuroImage 2014.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,25 +59,39 @@ def mean_subspace(activations: Activations, messages: Messages, dims: int) -> Su
     Soft messages weigh each example by the message's probability of the symbol. With q symbols there are at most q - 1
     directions, and all of them together span the columns of the cross-covariance of activation and message.
     """
-    bases = []
+    return mean_subspaces(activations, [messages], dims)[0]
+
+
+def mean_subspaces(activations: Activations, messages: Sequence[Messages], dims: int) -> list[Subspace]:
+    """Return `mean_subspace` of each of several messages on the same activations."""
+    bases: list[list[np.ndarray]] = [[] for _ in messages]
     for features, targets in by_leaf(activations, messages, dims):
-        weights = targets.mean(axis=0)
-        kept = weights > 0
-        means = (targets.T @ features)[kept] / (len(features) * weights[kept, None]) - features.mean(axis=0)
-        bases.append(_leading(means.T * np.sqrt(weights[kept]), dims))
-    return Subspace("conditional means", _stacked(bases, activations))
+        mean = features.mean(axis=0)
+        for found, target in zip(bases, targets, strict=True):
+            weights = target.mean(axis=0)
+            kept = weights > 0
+            means = (target.T @ features)[kept] / (len(features) * weights[kept, None]) - mean
+            found.append(_leading(means.T * np.sqrt(weights[kept]), dims))
+    return [Subspace("conditional means", _stacked(found, activations)) for found in bases]
 
 
 def probe_subspace(activations: Activations, messages: Messages, dims: int) -> Subspace:
     """Return the leading `dims` directions of ridge probes' weights: the span from which the message is read."""
+    return probe_subspaces(activations, [messages], dims)[0]
+
+
+def probe_subspaces(activations: Activations, messages: Sequence[Messages], dims: int) -> list[Subspace]:
+    """Return `probe_subspace` of each of several messages; all share one decomposition of each position's activations."""
     cut = len(activations) - max(1, round(VALIDATION * len(activations)))
-    bases = []
+    bases: list[list[np.ndarray]] = [[] for _ in messages]
     for features, targets in by_leaf(activations, messages, dims):
         spectrum = Spectrum.of(features[:cut])
-        columns = np.ascontiguousarray(targets.T[:, None, :])
-        fit = fit_ridge(spectrum, columns[..., :cut], spectrum.rotate(features[cut:]), columns[..., cut:])
-        bases.append(_leading(spectrum.basis @ fit.weights[:, 0].T, dims))
-    return Subspace("ridge probe", _stacked(bases, activations))
+        held = spectrum.rotate(features[cut:])
+        for found, target in zip(bases, targets, strict=True):
+            columns = np.ascontiguousarray(target.T[:, None, :])
+            fit = fit_ridge(spectrum, columns[..., :cut], held, columns[..., cut:])
+            found.append(_leading(spectrum.basis @ fit.weights[:, 0].T, dims))
+    return [Subspace("ridge probe", _stacked(found, activations)) for found in bases]
 
 
 def random_subspace(n_positions: int, d: int, dims: int, rng: np.random.Generator) -> Subspace:
@@ -91,18 +105,21 @@ def slot_subspace(name: str, d: int, dims: slice) -> Subspace:
 
 
 def by_leaf(
-    activations: Activations, messages: Messages, dims: int = 1
-) -> Iterator[tuple[Float64[np.ndarray, "n d"], Float64[np.ndarray, "n q"]]]:
-    """Yield float64 features and messages of every position that has one; raise InputError where shapes do not fit."""
-    n_leaves = messages.shape[1]
-    fits = messages.shape[0] == len(activations) >= 8 and n_leaves >= 1 and activations.shape[1] - n_leaves in (0, 1)
-    if not fits or not 1 <= dims <= activations.shape[2]:
-        raise InputError(
-            f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may have "
-            f"none; got {list(activations.shape)}, {list(messages.shape)} and dims {dims}."
-        )
-    for position in range(n_leaves):
-        yield activations[:, position].astype(np.float64), messages[:, position]
+    activations: Activations, messages: Sequence[Messages], dims: int = 1
+) -> Iterator[tuple[Float64[np.ndarray, "n d"], list[Float64[np.ndarray, "n q"]]]]:
+    """Yield float64 features and the messages of every position that has some; raise InputError where shapes do not fit."""
+    for given in messages:
+        fits = given.shape[0] == len(activations) >= 8 and given.shape[1] >= 1 and activations.shape[1] - given.shape[1] in (0, 1)
+        if not fits or not 1 <= dims <= activations.shape[2]:
+            raise InputError(
+                f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may "
+                f"have none; got {list(activations.shape)}, {list(given.shape)} and dims {dims}."
+            )
+    sizes = {given.shape[1] for given in messages}
+    if len(sizes) != 1:
+        raise InputError(f"subspace: all messages must be of the same positions, got {sorted(sizes)} positions.")
+    for position in range(sizes.pop()):
+        yield activations[:, position].astype(np.float64), [given[:, position] for given in messages]
 
 
 def _leading(directions: Float64[np.ndarray, "d columns"], dims: int) -> Float64[np.ndarray, "d dims"]:

@@ -162,12 +162,18 @@ class Network:
         self, layer: int, residual: Float[Tensor, "run position d"], earlier: tuple[Tensor, Tensor] | None = None
     ) -> Float[Tensor, "run position d"]:
         """Return the residual stream after one block; `earlier` are keys and values of positions before those given."""
+        return self.blocks[layer].after_attention(self.after_mixing(layer, residual, earlier))
+
+    def after_mixing(
+        self, layer: int, residual: Float[Tensor, "run position d"], earlier: tuple[Tensor, Tensor] | None = None
+    ) -> Float[Tensor, "run position d"]:
+        """Return the residual stream between a block's attention and its MLP."""
         block = self.blocks[layer]
         query, key, value = block.qkv(residual)
         if earlier is not None:
             key, value = (torch.cat(both, dim=1) for both in zip(earlier, (key, value), strict=True))
         pattern = self.pattern(einsum(query, key, SCORES))
-        return block.after_attention(block.mixed(einsum(pattern, value, MIXING)).add_(residual))
+        return block.mixed(einsum(pattern, value, MIXING)).add_(residual)
 
     def through_last(
         self, residual: Float[Tensor, "run position d"], reads: Int[Tensor, "run read"]

@@ -1,4 +1,4 @@
-"""What a set of probes found: scores per hook, position and node, and averaged over each leaf's own ancestors."""
+"""What a set of probes found: scores per hook, position and node, and averaged over each position's own nodes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.theory.tree.leaves import leaf_count, own_node
 
 Scores = Mapping[str, Mapping[str, Interval]]
 """Metric -> target -> interval."""
+
+OwnNodes = Mapping[str, Int[np.ndarray, " position"]]
+"""Target -> the node that belongs to each position, -1 where none does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +25,11 @@ class ProbeScores:
 
     cells: Scores
     """Axes [hook, position, node]; NaN where nothing was fitted, and R^2 where the target is constant."""
-    ancestors: Scores
-    """Axis [hook]: each leaf position's probe of its own ancestor, pooled over positions; R^2 is 1 - pooled SSE / pooled SST,
-    the others are means. Sequences were resampled, so positions of one sequence stay together."""
+    own: Scores
+    """Axis [hook]: each position's probe of its own node, pooled over the positions that have one. R^2 is 1 - pooled SSE /
+    pooled SST, the others are means. Sequences were resampled, so positions of one sequence stay together."""
     per_example: Mapping[str, Mapping[str, Float64[np.ndarray, "hook example"]]]
-    """Target -> statistic -> its value per held-out sequence, averaged over leaf positions. R^2 stands as its two
+    """Target -> statistic -> its value per held-out sequence, averaged over positions. R^2 stands as its two
     parts, squared_error and squared_total."""
 
 
@@ -37,6 +39,8 @@ class ProbeGrid:
 
     hooks: tuple[str, ...]
     n_positions: int
+    own: OwnNodes
+    """As given to `probe`; -1 everywhere for targets that were not."""
     n_nodes: Mapping[str, int]
     """Nodes per target."""
     model: ProbeScores
@@ -77,20 +81,17 @@ class ProbeGrid:
         """Return scores [hook, position, node] with intervals; `source` is "model" or a control."""
         return self._find(self._source(source).cells, metric, target)
 
-    def ancestor_mean(self, metric: str, target: str, source: str = "model") -> Interval:
-        """Return scores [hook] of each leaf's own ancestor, pooled over leaf positions, with intervals over sequences."""
-        return self._find(self._source(source).ancestors, metric, target)
+    def own_mean(self, metric: str, target: str, source: str = "model") -> Interval:
+        """Return scores [hook] of each position's own node, pooled over the positions that have one, with intervals."""
+        return self._find(self._source(source).own, metric, target)
 
-    def at_ancestors(self, metric: str, target: str, source: str = "model") -> Interval:
-        """Return scores [hook, leaf] of each leaf position's own ancestor: the diagonal blocks of the grid."""
+    def at_own(self, metric: str, target: str, source: str = "model") -> Interval:
+        """Return scores [hook, position] of each own node, at the positions that have one."""
         whole = self.interval(metric, target, source)
-        leaves = np.arange(leaf_count(self.n_positions, "at_ancestors"))
-        own = [own_node(int(leaf), self.n_nodes[target], self.n_positions) for leaf in leaves]
-        if None in own:
-            raise InputError(
-                f"at_ancestors: {target!r} has {self.n_nodes[target]} nodes, no level of a tree of {len(own)} leaves."
-            )
-        where = (slice(None), leaves, np.array(own))
+        positions = np.flatnonzero(self.own[target] >= 0)
+        if not len(positions):
+            raise InputError(f"at_own: no position has a node of {target!r} of its own; pass probe(..., own=...).")
+        where = (slice(None), positions, self.own[target][positions])
         return Interval(whole.mean[where], whole.low[where], whole.high[where], whole.n, whole.level)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -110,7 +111,7 @@ class ProbeGrid:
         return pd.concat(frames, ignore_index=True)
 
     def to_dict(self, cells: bool = True) -> dict[str, object]:
-        """Return everything but per-example values for JSON; without `cells`, only the scores of own ancestors."""
+        """Return everything but per-example values for JSON; without `cells`, only the scores of own nodes."""
         sources = {"model": self.model, **self.controls}
         plain = {
             "hooks": list(self.hooks),
@@ -121,7 +122,7 @@ class ProbeGrid:
             "n_test": self.n_test,
             "floor": self.floor,
             "unconverged": self.unconverged,
-            "ancestors": {name: _plain(scores.ancestors) for name, scores in sources.items()},
+            "own": {name: _plain(scores.own) for name, scores in sources.items()},
         }
         return {**plain, "cells": {name: _plain(scores.cells) for name, scores in sources.items()}} if cells else plain
 

@@ -10,7 +10,6 @@ Gram matrix and its eigendecomposition, so that hundreds of targets cost little 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -18,10 +17,11 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, matching_hooks
-from mechbp.methods.probing.grid import ProbeGrid
+from mechbp.methods.patching.plain_capture import captured
+from mechbp.methods.probing.grid import OwnNodes, ProbeGrid
 from mechbp.methods.probing.ridge import PENALTIES
 from mechbp.methods.probing.scores import FLOOR
-from mechbp.methods.probing.sweep import Labels, OneHot, Sweep
+from mechbp.methods.probing.sweep import Labels, OneHot, Sweep, checked_own
 from mechbp.methods.probing.targets import split_sequences, target_banks
 from mechbp.methods.statistics.shared_bootstrap import Resampling
 from mechbp.randomness import checked_generator
@@ -41,7 +41,8 @@ def probe(
     rng: np.random.Generator,
     control_model: HookedModel | None = None,
     controls: str | Collection[str] = CONTROLS,
-    nodes: Literal["all", "own"] = "all",
+    own: OwnNodes | None = None,
+    only_own: bool = False,
     groups: Int[np.ndarray, " n"] | None = None,
     penalties: Sequence[float] = PENALTIES,
     floor: float = FLOOR,
@@ -54,7 +55,8 @@ def probe(
     ridge penalty among `penalties` (relative to the mean eigenvalue of the Gram matrix), and to score.
     `groups` [n] numbers examples that belong together: those of one group, say masked copies of one tree, always share a part.
     Groups are then what is split and resampled, and the control "shuffled" permutes whole groups (see `Split.shuffle`).
-    `nodes="own"` fits only the node above each position, where a target's nodes are one depth of the tree; else NaN.
+    `own` says which node of a target belongs to each position, -1 where none does: {target: [position]}. Scores of own nodes
+    are then averaged over the positions that have one (`ProbeGrid.own_mean`); with `only_own` no other node is fitted (NaN).
     `control_model`, the same architecture with random weights, adds the control "random_init".
     `controls` names one or more of "shuffled" and "tokens".
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
@@ -71,8 +73,6 @@ def probe(
         raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
     if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or not all(0 < penalty < np.inf for penalty in penalties):
         raise InputError(f"probe: need 0 < floor < 0.5, resamples >= 2 and penalties > 0, got {floor}, {resamples}, {penalties}.")
-    if nodes not in ("all", "own"):
-        raise InputError(f"probe: nodes must be 'all' or 'own', got {nodes!r}.")
     n_positions = positions.shape[1]
     names = matching_hooks(model, hooks)
     for name in names:
@@ -87,15 +87,18 @@ def probe(
         one_hot.check(split)
     resampling = Resampling.draw(split.test_groups, resamples, rng)
     banks = target_banks(targets, len(positions))
-    labels = {"model": [Labels.of(bank, split, n_positions, nodes) for bank in banks]}
+    given_nodes = checked_own(own, only_own, banks, n_positions)
+    labels = {"model": [Labels.of(bank, split, given_nodes, only_own) for bank in banks]}
     if "shuffled" in controls:
         labels["shuffled"] = [label.shuffled(split, rng) for label in labels["model"]]
 
     sweep = Sweep(split, resampling, tuple(penalties), floor)
-    tables = sweep.run(capture(model, tokens, names), labels)
+    # Logistic fits stop at a tolerance: another rounding of the activations would end them elsewhere.
+    see = captured if all(bank.kind == "distribution" for bank in banks) else capture
+    tables = sweep.run(see(model, tokens, names), labels)
     scores = {source: table.scores() for source, table in tables.items()}
     if control_model is not None:
-        tables |= sweep.run(capture(control_model, tokens, names), {"random_init": labels["model"]})
+        tables |= sweep.run(see(control_model, tokens, names), {"random_init": labels["model"]})
         scores["random_init"] = tables["random_init"].scores()
     if "tokens" in controls:
         tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
@@ -104,6 +107,7 @@ def probe(
     return ProbeGrid(
         hooks=names,
         n_positions=n_positions,
+        own=given_nodes,
         n_nodes={name: where.stop - where.start for bank in banks for name, where in bank.slices.items()},
         model=scores["model"],
         controls={name: scores[name] for name in order if name in scores},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,14 +12,13 @@ from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
-from mechbp.methods.probing.grid import ProbeScores
+from mechbp.methods.probing.grid import OwnNodes, ProbeScores
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Features, Spectrum, Targets, fit_ridge
 from mechbp.methods.probing.scores import METRICS, STATISTICS, PerExample, Truth, linear_scores, softmax_scores
 from mechbp.methods.probing.targets import Split, TargetBank
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.statistics.shared_bootstrap import LEVEL, Resampling
-from mechbp.theory.tree.leaves import leaf_count, own_node
 
 SMALL_VOCABULARY = 256
 
@@ -34,30 +34,48 @@ class Labels:
     fitted: list[np.ndarray | slice]
     """Per position, the nodes to probe."""
     own: list[dict[str, int]]
-    """Per position, the node of each target that is the position's own ancestor."""
+    """Per position, the node of each target that is the position's own."""
 
     @classmethod
-    def of(cls, bank: TargetBank, split: Split, n_positions: int, nodes: str) -> Labels:
-        """Cut a bank along the split, and find each position's own ancestors."""
+    def of(cls, bank: TargetBank, split: Split, own: OwnNodes, only_own: bool) -> Labels:
+        """Cut a bank along the split, and find each position's own nodes; with `only_own` no others are fitted."""
         train, held, test = (np.ascontiguousarray(bank.values[..., part]) for part in (split.train, split.validation, split.test))
-        own: list[dict[str, int]] = [{} for _ in range(n_positions)]
-        for position, found in enumerate(own):
-            for name, where in bank.slices.items():
-                node = own_node(position, where.stop - where.start, n_positions)
-                if node is not None:
-                    found[name] = where.start + node
-        if nodes == "own" and not any(own):
-            raise InputError(
-                f"probe: nodes='own', but no target has the nodes of one level of a tree over {n_positions} positions."
-            )
-        fitted = [np.array(sorted(found.values()), np.int64) if nodes == "own" else slice(None) for found in own]
-        return cls(bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), fitted, own)
+        found: list[dict[str, int]] = [{} for _ in range(len(next(iter(own.values()))))]
+        for name, where in bank.slices.items():
+            for position in np.flatnonzero(own[name] >= 0):
+                found[position][name] = where.start + int(own[name][position])
+        fitted = [np.array(sorted(nodes.values()), np.int64) if only_own else slice(None) for nodes in found]
+        return cls(bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), fitted, found)
 
     def shuffled(self, split: Split, rng: np.random.Generator) -> Labels:
         """Return the labels permuted over sequences, or over groups, within each part."""
         parts = ((self.train, split.train), (self.held, split.validation), (self.truth.values, split.test))
         train, held, test = (np.ascontiguousarray(values[..., split.shuffle(part, rng)]) for values, part in parts)
         return Labels(self.bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), self.fitted, self.own)
+
+
+def checked_own(
+    own: OwnNodes | None, only_own: bool, banks: Sequence[TargetBank], n_positions: int
+) -> dict[str, Int[np.ndarray, " position"]]:
+    """Return the node of every target that belongs to each position, -1 for targets not given.
+
+    Raises InputError for targets that are not probed, and for arrays that are no nodes, one per position.
+    """
+    n_nodes = {name: where.stop - where.start for bank in banks for name, where in bank.slices.items()}
+    found = {name: np.full(n_positions, -1) for name in n_nodes}
+    for name, nodes in (own or {}).items():
+        array = np.asarray(nodes)
+        if name not in n_nodes or array.shape != (n_positions,) or array.dtype.kind not in "iu":
+            raise InputError(
+                f"probe: own must map targets ({', '.join(n_nodes)}) to integers [{n_positions}], one per position,\n"
+                f"got {array.dtype} {list(array.shape)} for {name!r}."
+            )
+        if array.min() < -1 or array.max() >= n_nodes[name]:
+            raise InputError(f"probe: own nodes of {name!r} must lie in 0..{n_nodes[name] - 1}, or be -1 for none.")
+        found[name] = array
+    if only_own and not any((nodes >= 0).any() for nodes in found.values()):
+        raise InputError("probe: only_own=True needs own={target: [position]}, with a node of its own for some position.")
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +169,12 @@ class Sweep:
 
 
 class ScoreTable:
-    """Collects the scores of one source, probe by probe: intervals per cell, and per example the mean over own ancestors."""
+    """Collects the scores of one source, probe by probe: intervals per cell, and per example the mean over own nodes."""
 
     def __init__(self, n_hooks: int, labels: Sequence[Labels], resampling: Resampling) -> None:
         self.labels, self.resampling, self.unconverged = labels, resampling, 0
         n_positions = len(labels[0].own)
-        self._n_leaves = 0 if not any(labels[0].own) else leaf_count(n_positions, "probe")
+        self._owners = Counter(target for label in labels for own in label.own for target in own)  # positions per target
         self._ends: list[dict[str, np.ndarray]] = []  # bank -> metric -> [mean/low/high, hook, position, node]
         self._penalties: list[np.ndarray] = []  # bank -> [hook, position, node]
         self._own: dict[str, dict[str, np.ndarray]] = {}  # target -> statistic -> [hook, example]
@@ -164,7 +182,7 @@ class ScoreTable:
             shape = (n_hooks, n_positions, label.truth.values.shape[1])
             self._ends.append({metric: np.full((3, *shape), np.nan) for metric in METRICS[label.bank.kind]})
             self._penalties.append(np.full(shape, np.nan))
-            for target in label.own[0]:
+            for target in dict.fromkeys(name for own in label.own for name in own):
                 zeros = {name: np.zeros((n_hooks, len(resampling.counts))) for name in STATISTICS[label.bank.kind]}
                 self._own[target] = zeros
 
@@ -178,16 +196,15 @@ class ScoreTable:
             interval = self._interval(metric, scores)
             for end, values in zip(ends, (interval.mean, interval.low, interval.high), strict=True):
                 end[hook, position, nodes] = values
-        if position < self._n_leaves:  # the ROOT query is no leaf: it stays out of averages over leaves
-            for target, node in label.own[position].items():
-                row = node if isinstance(nodes, slice) else int(np.searchsorted(nodes, node))
-                for statistic, values in scores.items():
-                    self._own[target][statistic][hook] += values[row] / self._n_leaves
+        for target, node in label.own[position].items():
+            row = node if isinstance(nodes, slice) else int(np.searchsorted(nodes, node))
+            for statistic, values in scores.items():
+                self._own[target][statistic][hook] += values[row] / self._owners[target]
 
     def scores(self, repeats: int = 1) -> ProbeScores:
         """Return what was collected; `repeats` copies the scores of a single hook along the hook axis."""
         cells: dict[str, dict[str, Interval]] = {}
-        ancestors: dict[str, dict[str, Interval]] = {}
+        pooled: dict[str, dict[str, Interval]] = {}
         own = {
             target: {statistic: np.repeat(values, repeats, axis=0) for statistic, values in found.items()}
             for target, found in self._own.items()
@@ -198,8 +215,8 @@ class ScoreTable:
                     mean, low, high = np.repeat(ends[..., nodes], repeats, axis=1)
                     cells.setdefault(metric, {})[target] = Interval(mean, low, high, len(self.resampling.counts), LEVEL)
                     if target in own:
-                        ancestors.setdefault(metric, {})[target] = self._interval(metric, own[target])
-        return ProbeScores(cells, ancestors, own)
+                        pooled.setdefault(metric, {})[target] = self._interval(metric, own[target])
+        return ProbeScores(cells, pooled, own)
 
     def penalties(self) -> dict[str, Float64[np.ndarray, "hook position node"]]:
         """Return the absolute penalty of every probe, by target."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Int
 
 from mechbp.errors import InputError
 
 
-def leaf_count(n_positions: int, where: str) -> int:
-    """Return how many of the positions are leaves: all of a power of two, or all but the ROOT query at the end.
+def leaves_below_root(n_positions: int, where: str) -> int:
+    """Return how many positions are leaves, for a caller who has said that they are a tree's, perhaps with ROOT at the end.
 
-    Raises InputError, in the name of `where`, for any other length.
+    Raises InputError, in the name of `where`, for numbers that no tree has.
     """
-    n_leaves = _leaves_among(n_positions)
+    n_leaves = next((n for n in (n_positions, n_positions - 1) if n >= 2 and n & (n - 1) == 0), None)
     if n_leaves is None:
         raise InputError(f"{where}: {n_positions} positions are neither 2^depth leaves (depth >= 1) nor these and a ROOT query.")
     return n_leaves
@@ -30,18 +32,20 @@ def lca_level(n_leaves: int) -> Int[np.ndarray, "leaf leaf"]:
     return np.frexp((leaf[:, None] ^ leaf[None, :]).astype(np.float64))[1].astype(np.int64)  # frexp's exponent is the bit length
 
 
-def own_node(position: int, n_nodes: int, n_positions: int) -> int | None:
-    """Return which of the n_nodes = 2^d nodes of depth d is the ancestor of the leaf at `position`; None where there is none.
+def own_nodes(targets: Mapping[str, np.ndarray], n_leaves: int, n_positions: int) -> dict[str, Int[np.ndarray, " position"]]:
+    """Return, for targets [n, nodes, ...] that are one depth of a tree each, the node above every position; -1: none.
 
-    The ROOT query after the leaves owns the root (n_nodes = 1) and no other node. Sequences that are no tree's leaves have none.
+    The first `n_leaves` positions are the leaves; what follows them, the ROOT query, has no node of its own.
+    Raises InputError for a target whose nodes are no depth of the tree, and for fewer positions than leaves.
     """
-    n_leaves = _leaves_among(n_positions)
-    if n_leaves is None or n_leaves % n_nodes:
-        return None
-    if position >= n_leaves:
-        return 0 if n_nodes == 1 else None
-    return position * n_nodes // n_leaves
-
-
-def _leaves_among(n_positions: int) -> int | None:
-    return next((n for n in (n_positions, n_positions - 1) if n >= 2 and n & (n - 1) == 0), None)
+    if n_positions < n_leaves:
+        raise InputError(f"own_nodes: {n_leaves} leaves do not fit into {n_positions} positions.")
+    found = {}
+    for name, target in targets.items():
+        n_nodes = target.shape[1]
+        if n_leaves % n_nodes:
+            raise InputError(f"own_nodes: {name!r} has {n_nodes} nodes, no depth of a tree of {n_leaves} leaves.")
+        own = np.full(n_positions, -1)
+        own[:n_leaves] = np.arange(n_leaves) * n_nodes // n_leaves
+        found[name] = own
+    return found

@@ -6,7 +6,7 @@ average over pairs of the same level at no cost; if a theory's pattern is what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,11 +16,11 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
+from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.theory.tree.attention import PATTERN_HOOKS, block_average, named_pattern
-from mechbp.theory.tree.leaves import leaf_count
+from mechbp.theory.tree.attention import block_average, named_pattern
 
 REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabelled")
 """What stands in for a pattern. "relabelled" is the control: the sibling-subtree pattern with its leaves permuted."""
@@ -85,22 +85,25 @@ def replace_patterns(
     *,
     heads: Iterable[int] | None = None,
     baseline: Float64[np.ndarray, " n"] | None = None,
+    residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
 ) -> PatternReplacement:
     """Run the model with the attention patterns of `layers` (and `heads`, default all) replaced, and compare the metric.
 
-    `patterns` holds every layer of the model, one pattern for all examples or one each. On sequences that end in ROOT, patterns
-    over the leaves alone leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the rest.
-    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run.
+    `patterns` holds every layer of the model, one pattern for all examples or one each. Patterns over
+    all positions but the last, a ROOT query, leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the
+    rest.
+    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run, and
+    `residuals`, what `residual_starts` found, the blocks before the first replaced one.
     Raises InputError for layers or heads the model lacks and patterns of another shape.
     """
-    names = _pattern_hooks(model)
+    names = pattern_hooks(model)
     rows = to_tokens(model, tokens)
     chosen = sorted(set(layers))
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
         raise InputError(f"replace_patterns: layers must lie in 0..{len(names) - 1}, at least one, got {chosen}.")
     given = np.asarray(patterns)
     n_positions = rows.shape[1]
-    sizes = {n_positions, leaf_count(n_positions, "replace_patterns")}
+    sizes = {n_positions, n_positions - 1}
     square = given.ndim in (4, 5) and given.shape[-1] == given.shape[-2] and given.shape[-1] in sizes
     if not square or given.shape[-4] != len(names) or (given.ndim == 5 and len(given) != len(rows)):
         raise InputError(
@@ -117,7 +120,7 @@ def replace_patterns(
         return {names[layer]: partial(_replace, torch.as_tensor(part[:, layer]), selected) for layer in chosen}
 
     before = score(metric, _logits(model, rows, None), "replace_patterns") if baseline is None else baseline
-    return PatternReplacement(before, score(metric, _logits(model, rows, edits), "replace_patterns"))
+    return PatternReplacement(before, score(metric, _logits(model, rows, edits, chosen[0], residuals), "replace_patterns"))
 
 
 def ablate_attention(
@@ -128,32 +131,34 @@ def ablate_attention(
     rng: np.random.Generator,
     replacements: Sequence[str] = REPLACEMENTS,
     per_head: bool = False,
+    n_leaves: int | None = None,
 ) -> AttentionAblation:
     """Replace patterns in each layer alone and in all layers together (and, with `per_head`, head by head) by each stand-in.
 
     "mean" is the model's mean pattern over the examples, "block-average" that averaged over pairs of the same LCA level,
     ROOT's row and column included for root-task models; the others are patterns over the leaves.
+    The first `n_leaves` positions are leaves (default: all), a ROOT query may follow.
     Raises InputError for an unknown replacement, or a theory the model has too many layers for.
     """
     unknown = [name for name in replacements if name not in REPLACEMENTS]
     if unknown:
         raise InputError(f"ablate_attention: unknown replacement {unknown[0]!r}; there are {', '.join(REPLACEMENTS)}.")
-    names = _pattern_hooks(model)
+    names = pattern_hooks(model)
     captured = capture(model, tokens, names)
     mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
     del captured
     n_layers, n_heads, n_positions, _ = mean.shape
-    n_leaves = leaf_count(n_positions, "ablate_attention")
-    relabel = rng.permutation(n_leaves)
+    leaves = n_positions if n_leaves is None else n_leaves
+    relabel = rng.permutation(leaves)
 
     def stand_in(name: str) -> Float64[np.ndarray, "layer head query key"]:
         if name == "mean":
             return mean
         if name == "block-average":
-            return block_average(mean)
+            return block_average(mean, n_leaves=leaves)
         if name == "relabelled":
-            return named_pattern("sibling-subtree", n_layers, n_heads, n_leaves)[..., relabel[:, None], relabel]
-        return named_pattern(name, n_layers, n_heads, n_leaves)  # type: ignore[arg-type]
+            return named_pattern("sibling-subtree", n_layers, n_heads, leaves)[..., relabel[:, None], relabel]
+        return named_pattern(name, n_layers, n_heads, leaves)  # type: ignore[arg-type]
 
     places: list[tuple[tuple[int, ...], int | None]] = [((layer,), None) for layer in range(n_layers)]
     if n_layers > 1:
@@ -161,19 +166,17 @@ def ablate_attention(
     if per_head and n_heads > 1:
         places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
     baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
+    residuals = residual_starts(model, tokens)
     rows = []
     for name in replacements:
         patterns = stand_in(name)
         for layers, head in places:
             chosen = None if head is None else [head]
-            found = replace_patterns(model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline)
+            found = replace_patterns(
+                model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline, residuals=residuals
+            )
             rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
     return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
-
-
-def _pattern_hooks(model: HookedModel) -> list[str]:
-    """The pattern hooks in order of layers."""
-    return sorted(matching_hooks(model, PATTERN_HOOKS), key=lambda name: layer_of(name) or 0)
 
 
 def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:
@@ -190,17 +193,37 @@ def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:
     return activation
 
 
+def residual_starts(
+    model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
+) -> dict[int, Float[Tensor, "n position d"]]:
+    """Return the unedited input of every block from which the model can be restarted; none where it cannot."""
+    names = [name for name in model.hook_dict if name.endswith(".hook_resid_pre") and layer_of(name) is not None]
+    if not names or not accepts(model, "start_at_layer"):
+        return {}
+    return {layer_of(name) or 0: value for name, value in capture(model, tokens, names, BATCH).items()}
+
+
 @torch.no_grad()
 def _logits(
-    model: HookedModel, rows: Int[Tensor, "n position"], edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None
+    model: HookedModel,
+    rows: Int[Tensor, "n position"],
+    edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None,
+    first: int = 0,
+    residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
 ) -> Float[Tensor, "n position q"]:
-    """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row."""
+    """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row.
+
+    Nothing before block `first` is edited, so runs start there where its input is known.
+    """
+    restart = first > 0 and residuals is not None and first in residuals
+    inputs = residuals[first] if restart and residuals is not None else rows
+    where = {"start_at_layer": first} if restart else {}
     logits = []
     for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
+        batch = inputs[start : start + BATCH]
         if edits is None:
-            logits.append(forward(model, batch))
+            logits.append(forward(model, batch, **where))
         else:
             with edit(model, edits(start)):
-                logits.append(forward(model, batch))
+                logits.append(forward(model, batch, **where))
     return torch.cat(logits)

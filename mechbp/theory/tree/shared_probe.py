@@ -16,7 +16,7 @@ from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.probing.targets import Split, split_sequences
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import checked_generator
-from mechbp.theory.tree.leaves import leaf_count, own_node
+from mechbp.theory.tree.leaves import own_nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +41,22 @@ def shared_probe(
     hooks: str | Iterable[str],
     *,
     positions: Sequence[int],
+    n_leaves: int,
     rng: np.random.Generator,
 ) -> SharedProbe:
     """Fit one classifier per hook and target on the given leaf positions together, and score it on every leaf.
 
-    `symbols` are the nodes of one depth of the tree each; the target at a leaf is the symbol of its own ancestor there.
+    The first `n_leaves` positions are the leaves. `symbols` are the nodes of one depth of the tree each; the target at a leaf is
+    the symbol of its own ancestor there.
     (Source: Garnier-Brun et al. 2025, Fig. 12: probes trained on the first and last token, tested on all.)
     Raises InputError for positions that are no leaves, or symbols that are no level of the tree.
     """
     checked_generator(rng, "shared_probe")
     rows = np.asarray(tokens)
-    leaves = leaf_count(rows.shape[1], "shared_probe")
     fitted = tuple(int(p) for p in positions)
-    if not fitted or not all(0 <= p < leaves for p in fitted):
-        raise InputError(f"shared_probe: positions must be leaves, 0..{leaves - 1}, got {list(fitted)}.")
-    targets = [_own_ancestors(name, np.asarray(nodes), leaves) for name, nodes in symbols.items()]
+    if not fitted or not all(0 <= p < n_leaves for p in fitted):
+        raise InputError(f"shared_probe: positions must be leaves, 0..{n_leaves - 1}, got {list(fitted)}.")
+    targets = [_own_ancestors(name, np.asarray(nodes), n_leaves) for name, nodes in symbols.items()]
     split = split_sequences(rows, rng)
     names = matching_hooks(model, hooks)
     hits = np.stack([_hits(a.float().numpy(), targets, split, fitted) for a in capture(model, tokens, names).values()], axis=1)
@@ -70,13 +71,12 @@ def shared_probe(
 
 
 def _own_ancestors(name: str, nodes: np.ndarray, leaves: int) -> Int[np.ndarray, "n leaf"]:
-    owners = [own_node(leaf, nodes.shape[1], leaves) for leaf in range(leaves)]
-    if nodes.dtype.kind not in "iu" or None in owners:
+    if nodes.dtype.kind not in "iu" or nodes.ndim != 2 or leaves % nodes.shape[1]:
         raise InputError(
             f"shared_probe: {name!r} must be integer symbols of one depth of a tree of {leaves} leaves, "
             f"got {nodes.dtype} {list(nodes.shape)}."
         )
-    return nodes[:, np.array(owners)]
+    return nodes[:, own_nodes({name: nodes}, leaves, leaves)[name]]
 
 
 def _hits(

@@ -65,6 +65,11 @@ def linear_beliefs(model: FeatureModel, position: int, nodes: int = 2, q: int = 
     return np.concatenate([first, 1 - first.sum(axis=2, keepdims=True)], axis=2)
 
 
+def own_nodes(targets: dict, positions: int = POSITIONS) -> dict:
+    """The node above each position, where all positions stand below equally many nodes."""
+    return {name: np.arange(positions) * target.shape[1] // positions for name, target in targets.items()}
+
+
 def run(targets: dict, **options):
     return probe(FeatureModel(), TOKENS, targets, options.pop("hooks", ["a", "b"]), rng=rng(0), **{"resamples": 50, **options})
 
@@ -174,9 +179,10 @@ def test_half_precision_models_are_probed(dtype: torch.dtype, tiny_encoder) -> N
 
 
 def test_symbol_probes_name_symbols() -> None:
-    grid = run({"token": TOKENS, "pair": TOKENS[:, ::2]})
-    np.testing.assert_array_equal(grid.at_ancestors("accuracy", "token").mean[1], 1)  # hook "b" shows the token itself
-    assert grid.ancestor_mean("cross_entropy_nats", "token").mean[1] < 0.05
+    targets = {"token": TOKENS, "pair": TOKENS[:, ::2]}
+    grid = run(targets, own=own_nodes(targets))
+    np.testing.assert_array_equal(grid.at_own("accuracy", "token").mean[1], 1)  # hook "b" shows the token itself
+    assert grid.own_mean("cross_entropy_nats", "token").mean[1] < 0.05
     others = grid.accuracy["token"][1][~np.eye(POSITIONS, dtype=bool)]
     assert others.max() < 0.4 and grid.interval("accuracy", "token", "shuffled").mean.max() < 0.4
     assert "r2" not in grid.model.cells
@@ -306,7 +312,8 @@ def test_targets_are_probed_alike_alone_and_together_and_nodes_keep_their_order(
     alone = run({"x": beliefs}, hooks=["a"], controls=())
     np.testing.assert_allclose(both.r2["x"], alone.r2["x"], atol=1e-12)
     np.testing.assert_allclose(both.r2["z"], alone.r2["x"][..., ::-1], atol=1e-12)
-    own = run({"x": beliefs, "y": other}, hooks=["a"], controls=(), nodes="own")
+    targets = {"x": beliefs, "y": other}
+    own = run(targets, hooks=["a"], controls=(), own=own_nodes(targets), only_own=True)
     for position in range(POSITIONS):
         np.testing.assert_allclose(own.r2["x"][0, position, position // 2], alone.r2["x"][0, position, position // 2], atol=1e-12)
     assert np.isnan(own.r2["x"]).sum() == POSITIONS * 3 and not np.isnan(own.r2["y"]).any()
@@ -314,13 +321,13 @@ def test_targets_are_probed_alike_alone_and_together_and_nodes_keep_their_order(
 
 def test_averages_over_ancestors_pool_errors_and_resample_sequences() -> None:
     beliefs = linear_beliefs(FeatureModel(), 1)
-    grid = run({"x": beliefs}, hooks=["a"])
-    found = grid.ancestor_mean("r2", "x")
+    grid = run({"x": beliefs}, hooks=["a"], own=own_nodes({"x": beliefs}))
+    found = grid.own_mean("r2", "x")
     parts = grid.model.per_example["x"]
     np.testing.assert_allclose(found.mean, 1 - parts["squared_error"].sum(axis=1) / parts["squared_total"].sum(axis=1))
     own = [grid.accuracy["x"][0, position, position // 4] for position in range(POSITIONS)]
-    np.testing.assert_allclose(grid.ancestor_mean("accuracy", "x").mean, np.mean(own), atol=1e-12)
-    np.testing.assert_array_equal(grid.at_ancestors("accuracy", "x").mean[0], own)
+    np.testing.assert_allclose(grid.own_mean("accuracy", "x").mean, np.mean(own), atol=1e-12)
+    np.testing.assert_array_equal(grid.at_own("accuracy", "x").mean[0], own)
     assert (found.low < found.mean).all() and (found.mean < found.high).all()
 
 
@@ -337,7 +344,7 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
     assert len(frame) == 2 * POSITIONS * (2 + POSITIONS)
     row = frame.query("hook == 'b' and position == 3 and target == 'x' and node == 1").iloc[0]
     assert row.r2 == grid.r2["x"][1, 3, 1] and row.r2_shuffled == grid.interval("r2", "x", "shuffled").mean[1, 3, 1]
-    assert {"ancestors", "cells"} <= set(grid.to_dict()) and "cells" not in grid.to_dict(cells=False)
+    assert {"own", "cells"} <= set(grid.to_dict()) and "cells" not in grid.to_dict(cells=False)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +361,9 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
         ([TOKENS], {}, "targets must have names, got a list; pass {name: array"),
         (TOKENS, {}, "targets must have names, got a ndarray"),
         ({"x": TOKENS}, {"controls": "chance"}, "unknown control 'chance'"),
-        ({"x": TOKENS[:, :3]}, {"nodes": "own"}, "no target has the nodes"),
+        ({"x": TOKENS[:, :3]}, {"only_own": True}, "with a node of its own"),
+        ({"x": TOKENS[:, :3]}, {"own": {"x": np.full(POSITIONS, 3)}}, r"own nodes of 'x' must lie in 0\.\.2"),
+        ({"x": TOKENS[:, :3]}, {"own": {"y": np.zeros(POSITIONS, int)}}, "one per position"),
         ({"x": TOKENS}, {"controls": ("chance",)}, "unknown control 'chance'"),
         ({"x": TOKENS}, {"penalties": (0.0,)}, "penalties > 0"),
         (

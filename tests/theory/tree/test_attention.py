@@ -9,9 +9,10 @@ from pattern_model import PatternModel
 from scipy.stats import kstest
 
 from mechbp.errors import InputError
+from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.randomness import rng
-from mechbp.theory.tree.attention import block_average, compare_attention, mass_by_level, mean_pattern, named_pattern
-from mechbp.theory.tree.leaves import lca_level, leaf_count, own_node
+from mechbp.theory.tree.attention import block_average, compare_attention, mass_by_level, named_pattern
+from mechbp.theory.tree.leaves import lca_level, leaves_below_root, own_nodes
 
 TOKENS = np.random.default_rng(0).integers(0, 4, size=(40, 16))
 THEORY = named_pattern("sibling-subtree", 4, 1, 16)
@@ -33,11 +34,17 @@ def test_lca_levels_are_bit_lengths() -> None:
 
 
 def test_positions_know_their_leaves_and_ancestors() -> None:
-    assert [leaf_count(n, "x") for n in (2, 3, 16, 17)] == [2, 2, 16, 16]
-    assert [own_node(position, 4, 17) for position in (0, 3, 4, 15, 16)] == [0, 0, 1, 3, None]
-    assert own_node(16, 1, 17) == 0 and own_node(0, 3, 16) is None and own_node(0, 1, 10) is None
+    assert [leaves_below_root(n, "x") for n in (2, 3, 16, 17)] == [2, 2, 16, 16]
     with pytest.raises(InputError, match="10 positions"):
-        leaf_count(10, "x")
+        leaves_below_root(10, "x")
+    targets = {"parents": np.zeros((1, 4)), "root": np.zeros((1, 1, 3))}
+    own = own_nodes(targets, 16, 17)
+    assert own["parents"].tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [-1]
+    assert own["root"].tolist() == [0] * 16 + [-1]
+    with pytest.raises(InputError, match="3 nodes, no depth"):
+        own_nodes({"x": np.zeros((1, 3))}, 16, 16)
+    with pytest.raises(InputError, match="16 leaves do not fit"):
+        own_nodes(targets, 16, 15)
 
 
 def test_the_sibling_subtree_pattern_is_written_out_for_four_leaves() -> None:
@@ -83,13 +90,13 @@ def test_masses_sum_to_one_and_know_their_level() -> None:
 
 def test_root_is_dropped_renormalised_and_reported() -> None:
     tokens = np.hstack([TOKENS, np.full((len(TOKENS), 1), 5)])
-    patterns = mean_pattern(PatternModel(with_root(THEORY, 0.25)), tokens)
+    patterns = mean_pattern(PatternModel(with_root(THEORY, 0.25)), tokens, 16)
     np.testing.assert_allclose(patterns.mean, THEORY, atol=1e-6)
-    np.testing.assert_allclose(patterns.to_root, 0.25, atol=1e-6)
-    np.testing.assert_allclose(patterns.from_root, 1 / 17, atol=1e-6)
+    np.testing.assert_allclose(patterns.to_rest, 0.25, atol=1e-6)
+    np.testing.assert_allclose(patterns.from_rest, 1 / 17, atol=1e-6)
     assert compare_attention(PatternModel(with_root(THEORY, 0.25)), tokens, rng=rng(0), permutations=19).js_nats.mean.max() < 1e-6
-    with pytest.raises(InputError, match="attends to ROOT only"):
-        mean_pattern(PatternModel(with_root(THEORY, 1.0)), tokens)
+    with pytest.raises(InputError, match="attends to none of the first 16"):
+        mean_pattern(PatternModel(with_root(THEORY, 1.0)), tokens, 16)
 
 
 def test_p_values_are_uniform_under_the_null() -> None:
@@ -126,7 +133,7 @@ def test_half_precision_models_are_compared(dtype: torch.dtype, tiny_encoder) ->
     half_model = copy.deepcopy(tiny_encoder).to(dtype)
     half = compare_attention(half_model, tokens, rng=rng(0), permutations=9, control_model=half_model)
     np.testing.assert_allclose(half.js_nats.mean, full.js_nats.mean, atol=5e-3)
-    np.testing.assert_allclose(mean_pattern(half_model, tokens).leaves.sum(axis=-1), 1, atol=1e-6)
+    np.testing.assert_allclose(mean_pattern(half_model, tokens).within.sum(axis=-1), 1, atol=1e-6)
 
 
 def test_one_example_says_nothing_of_the_spread() -> None:
@@ -149,7 +156,7 @@ def test_block_average_preserves_rows_and_levels() -> None:
     draw = np.random.default_rng(2)
     for n in (16, 17):
         pattern = draw.dirichlet(np.ones(n), size=(2, 3, n))
-        averaged = block_average(pattern)
+        averaged = block_average(pattern, n_leaves=16)
         np.testing.assert_allclose(averaged.sum(axis=-1), 1, atol=1e-12)
         levels = lca_level(16)
         for level in range(5):

@@ -71,7 +71,8 @@ def test_leaf_patterns_leave_root_attention_alone() -> None:
     found = replace_patterns(PatternModel(whole), tokens, uniform, [0, 1, 2], metric)
     target = metric(PatternModel(expected)(torch.tensor(tokens)))
     np.testing.assert_allclose(found.replaced, target.double().numpy(), rtol=1e-4, atol=1e-3)
-    rows = ablate_attention(PatternModel(whole), tokens, metric, rng=rng(0), replacements=("mean", "block-average")).rows
+    names = ("mean", "block-average")
+    rows = ablate_attention(PatternModel(whole), tokens, metric, rng=rng(0), replacements=names, n_leaves=8).rows
     assert np.abs(rows[0].per_example).max() < 1e-2 < np.abs(rows[-1].per_example).max()
 
 

@@ -45,7 +45,13 @@ OTHER_INSIDE = [np.arange(3), np.array([1, 2, 0]), np.array([1, 2, 0]), np.arang
 def read(order_of, positions):
     tokens, nodes = world()
     return shared_probe(
-        Written(features(nodes, order_of)), tokens, {"parent": nodes}, "hook_x", positions=positions, rng=rng(0, "probe")
+        Written(features(nodes, order_of)),
+        tokens,
+        {"parent": nodes},
+        "hook_x",
+        positions=positions,
+        n_leaves=4,
+        rng=rng(0, "probe"),
     )
 
 
@@ -68,14 +74,16 @@ def test_every_position_named_is_fitted():
     halves = torch.zeros(800, 4, 6)
     halves[:, :2, :3], halves[:, 2:, 3:] = written[:, :2], written[:, 2:]
     for positions, right in (((0, 3), [1, 1, 1, 1]), ((0, 1), [1, 1, 0, 0]), ((3,), [0, 0, 1, 1])):
-        found = shared_probe(Written(halves), tokens, {"x": nodes}, "hook_x", positions=positions, rng=rng(0, "probe"))
+        found = shared_probe(
+            Written(halves), tokens, {"x": nodes}, "hook_x", positions=positions, n_leaves=4, rng=rng(0, "probe")
+        )
         assert ((found.by_position[0, 0] == 1) == np.array(right)).all()
 
 
 def test_what_is_not_there_is_guessed():
     tokens, nodes = world()
     noise = torch.from_numpy(rng(0, "noise").standard_normal((800, 4, 3))).float()
-    found = shared_probe(Written(noise), tokens, {"parent": nodes}, "hook_x", positions=range(4), rng=rng(0, "probe"))
+    found = shared_probe(Written(noise), tokens, {"parent": nodes}, "hook_x", positions=range(4), n_leaves=4, rng=rng(0, "probe"))
     assert abs(float(found.accuracy.mean[0, 0]) - 1 / 3) < 0.08
 
 
@@ -90,4 +98,4 @@ def test_symbols_that_are_no_level():
     model = Written(features(nodes, SAME))
     for wrong in (np.zeros((800, 3), int), nodes.astype(float)):
         with pytest.raises(InputError, match="must be integer symbols of one depth"):
-            shared_probe(model, tokens, {"x": wrong}, "hook_x", positions=(0,), rng=rng(0, "probe"))
+            shared_probe(model, tokens, {"x": wrong}, "hook_x", positions=(0,), n_leaves=4, rng=rng(0, "probe"))

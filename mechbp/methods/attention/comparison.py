@@ -1,0 +1,148 @@
+"""How near attention is to a reference pattern, beside a permutation null, uniform attention and a control model.
+
+A pattern that resembles a reference is no evidence that the model computes what the reference stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from mechbp.divergence import js_nats
+from mechbp.errors import InputError
+from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
+from mechbp.methods.statistics.intervals import Interval
+
+Rows = Float64[np.ndarray, "*cells query key"]
+TIE = 1e-12
+"""A relabelled reference this close to the observed distance counts as a tie, that is, as at least as near."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMatch:
+    """How near the mean pattern is to a reference, per layer and head, means over query rows."""
+
+    reference: Pattern
+    js_nats: Interval
+    """Jensen-Shannon divergence, 0 .. log 2, with an interval over examples."""
+    cosine: Interval
+    p_js: Float64[np.ndarray, "layer head"]
+    """Share of relabelled references that are at least as near, (1 + count) / (1 + permutations)."""
+    p_cosine: Float64[np.ndarray, "layer head"]
+    null_js_nats: Float64[np.ndarray, "permutation layer head"]
+    """Distances to the relabelled references."""
+    uniform_js_nats: Float64[np.ndarray, "layer head"]
+    """The same distance for a model that attends uniformly: what a diffuse head scores."""
+    uniform_cosine: Float64[np.ndarray, "layer head"]
+    control_js_nats: Interval | None
+    """The same for the control model, random weights."""
+    control_cosine: Interval | None
+
+    @property
+    def null_nearest_js_nats(self) -> Float64[np.ndarray, "permutation layer"]:
+        """Distance of each layer's nearest head to the relabelled references: each relabelling may choose a head of its own."""
+        return self.null_js_nats.min(axis=2)
+
+    @property
+    def p_nearest_js(self) -> Float64[np.ndarray, " layer"]:
+        """p of each layer's nearest head, corrected for its choice among the heads; equal to `p_js` where there is one head."""
+        nearest = self.js_nats.mean.min(axis=1)
+        return (1 + (self.null_nearest_js_nats <= nearest + TIE).sum(axis=0)) / (1 + len(self.null_js_nats))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain numbers for JSON; of the null, its 5 %, 50 % and 95 % points."""
+        intervals = {name: getattr(self, name) for name in ("js_nats", "cosine", "control_js_nats", "control_cosine")}
+        arrays = {name: getattr(self, name).tolist() for name in ("p_js", "p_cosine", "uniform_js_nats", "uniform_cosine")}
+        return {
+            **{name: None if interval is None else interval.to_dict() for name, interval in intervals.items()},
+            **arrays,
+            "p_nearest_js": self.p_nearest_js.tolist(),
+            "null_js_nats_quantiles": np.quantile(self.null_js_nats, [0.05, 0.5, 0.95], axis=0).tolist(),
+            "permutations": len(self.null_js_nats),
+        }
+
+
+def compare_patterns(
+    patterns: AttentionPatterns,
+    reference: Pattern,
+    *,
+    rng: np.random.Generator,
+    control: AttentionPatterns | None = None,
+    permutations: int = 999,
+    resamples: int = 400,
+) -> AttentionMatch:
+    """Compare the mean pattern with a reference [layer, head, query, key] whose rows sum to 1, per layer and head.
+
+    The null relabels the reference's positions at random, reference[pi(i), pi(j)], with one relabelling for all heads. A small
+    p says that the head follows the order of the positions as the reference does. A uniform reference is its own relabelling:
+    p = 1. Raises InputError for a reference of another shape, or whose rows do not sum to 1.
+    """
+    if permutations < 1 or resamples < 2:
+        raise InputError(f"compare_attention: need permutations >= 1 and resamples >= 2, got {permutations} and {resamples}.")
+    target = _checked(reference, patterns)
+    observed = patterns.mean
+    js = row_js_nats(observed, target)
+    cosine = row_cosine(observed, target)
+    null_js, null_cosine = np.empty((2, permutations, *js.shape))
+    for draw in range(permutations):
+        relabel = rng.permutation(target.shape[-1])
+        relabelled = target[..., relabel[:, None], relabel]
+        null_js[draw] = row_js_nats(observed, relabelled)
+        null_cosine[draw] = row_cosine(observed, relabelled)
+    uniform = np.full(target.shape, 1 / target.shape[-1])
+    control_match = (None, None) if control is None else _match(control, target, rng, resamples)
+    js_interval, cosine_interval = _match(patterns, target, rng, resamples)
+    return AttentionMatch(
+        reference=target,
+        js_nats=js_interval,
+        cosine=cosine_interval,
+        p_js=(1 + (null_js <= js + TIE).sum(axis=0)) / (1 + permutations),
+        p_cosine=(1 + (null_cosine >= cosine - TIE).sum(axis=0)) / (1 + permutations),
+        null_js_nats=null_js,
+        uniform_js_nats=row_js_nats(uniform, target),
+        uniform_cosine=row_cosine(uniform, target),
+        control_js_nats=control_match[0],
+        control_cosine=control_match[1],
+    )
+
+
+def row_js_nats(pattern: Rows, reference: Rows) -> np.ndarray:
+    """Return the Jensen-Shannon divergence of corresponding rows, mean over queries."""
+    return js_nats(pattern, reference).mean(axis=-1)
+
+
+def row_cosine(pattern: Rows, reference: Rows) -> np.ndarray:
+    """Return the cosine of corresponding rows, mean over queries."""
+    norms = np.linalg.norm(pattern, axis=-1) * np.linalg.norm(reference, axis=-1)
+    return ((pattern * reference).sum(axis=-1) / norms).mean(axis=-1)
+
+
+def _match(patterns: AttentionPatterns, target: Pattern, rng: np.random.Generator, resamples: int) -> tuple[Interval, Interval]:
+    """Distance and cosine of the mean pattern; each resample averages resampled examples first, as the estimate does."""
+    n = len(patterns.within)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    means = (counts.astype(np.float32) @ patterns.within.reshape(n, -1).astype(np.float32)).astype(np.float64) / n
+    resampled = means.reshape(resamples, *target.shape)
+    intervals = []
+    for measure in (row_js_nats, row_cosine):
+        estimate, spread = measure(patterns.mean, target), measure(resampled, np.broadcast_to(target, resampled.shape))
+        # Averaging fewer distinct examples always adds distance, a convex function: the spread is kept, that bias removed.
+        low, high = np.quantile(spread - spread.mean(axis=0) + estimate, [0.025, 0.975], axis=0)
+        if n == 1:  # every resample is the same: nothing is known about the spread
+            low, high = np.full((2, *estimate.shape), np.nan)
+        intervals.append(Interval(estimate, np.maximum(low, 0), np.maximum(high, 0), n))
+    return intervals[0], intervals[1]
+
+
+def _checked(reference: Pattern, patterns: AttentionPatterns) -> Pattern:
+    target = np.asarray(reference, np.float64)
+    expected = patterns.within.shape[1:]
+    if target.shape != expected:
+        raise InputError(
+            f"compare_attention: the reference must be [layer, head, query, key] = {list(expected)}, got {list(target.shape)}."
+        )
+    if not np.isfinite(target).all() or (target < 0).any() or np.abs(target.sum(axis=-1) - 1).max() > 1e-6:
+        raise InputError("compare_attention: every row of the reference must be a distribution over keys (>= 0, sum 1).")
+    return target
