@@ -20,7 +20,7 @@ from typing import Any
 
 from mechbp.errors import InputError
 from mechbp.report.document import REPLACED
-from mechbp.report.figures.schema import check_keys
+from mechbp.report.figures.checking import keys as check_keys
 
 FILE = "replaced.toml"
 
