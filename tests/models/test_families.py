@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from coin_family import COIN, Coin
+from coin import BiasedCoin
+from coin_family import COIN
 from document_checks import claims_have_evidence, figures_can_be_drawn, survives_the_round_trip
 from small_runs import toml
 
@@ -52,12 +53,16 @@ def run(registered, tmp_path_factory):
 
 
 def test_its_predictive_is_laplaces_rule():
-    found = Coin(3).predictive(np.array([[1, 1, 0]]))[0, :, 1]
+    found = BiasedCoin(length=3).beliefs(np.array([[1, 1, 0]]))[0, :, 1]
     np.testing.assert_allclose(found, [1 / 2, 2 / 3, 3 / 4, 3 / 5], rtol=0, atol=1e-15)
 
 
+def test_it_keeps_the_contract(unchecked):
+    mechbp.check_process(BiasedCoin(length=6), rng(0, "contract"))
+
+
 def test_a_model_of_it_is_trained_measured_and_verified(run):
-    assert run.family == "coin" and isinstance(run.process, Coin) and isinstance(run.task, Task)
+    assert run.family == "coin" and isinstance(run.process, BiasedCoin) and isinstance(run.task, Task)
     assert own_oracle(run.task, run.process) == "laplace"
     last = run.metrics[-1]
     assert last["kl_laplace_to_model_nats"] < 0.01 < last["kl_certain_to_model_nats"]
@@ -86,7 +91,8 @@ def test_it_gets_the_page_that_knows_no_setting(run):
     assert document.provenance.runs["coin"]["process"] == "coin, Beta(1, 1), length 8"
 
 
-def test_without_registration_its_recipe_is_refused(tmp_path):
+def test_without_registration_its_recipe_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(families, "_registered", [])
     path = tmp_path / "run.toml"
     path.write_text(toml(RECIPE))
     with pytest.raises(InputError, match=re.escape("process.kind must be one of 'tree'")):
