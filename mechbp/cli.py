@@ -213,8 +213,9 @@ def _print_thresholds() -> None:
 
 @app.command("list")
 def list_all() -> None:
-    """List the runs and the pages."""
-    from mechbp.models.runs import load, run_names
+    """List the runs, the pages, and the runs whose weights were replaced after they had been shipped."""
+    from mechbp.models.runs import checkpoints_root, load, run_names
+    from mechbp.report.replaced import FILE, replaced_runs
     from mechbp.study import page_names
 
     for name in run_names():
@@ -231,6 +232,8 @@ def list_all() -> None:
         )
     for name in page_names():
         print(f"page      {name}")
+    for entry in replaced_runs(checkpoints_root() / FILE):
+        print(f"replaced  {entry.run:<24} {entry.date}, {entry.commit}: {entry.changed}; {entry.why}")
 
 
 def main() -> None:

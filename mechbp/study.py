@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechbp.errors import InputError
 from mechbp.randomness import rng
 from mechbp.report.criteria import Criteria, lead_counts
 from mechbp.report.document import Claim, Document, Provenance, Section, load
+from mechbp.report.replaced import FILE as REPLACED_LOG
+from mechbp.report.replaced import replaced_runs, used_by
 from mechbp.storage import checked_name
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
         seeds={"study": study.seed},
         runs={run.name: _describe(run) for run in study.runs},
     )
-    return _document(name, page, claims, sections, provenance)
+    return _document(name, page, claims, sections, provenance, _replaced(study.runs))
 
 
 def merged(name: str, parts: Sequence[Document]) -> Document:
@@ -214,12 +216,30 @@ def merged(name: str, parts: Sequence[Document]) -> Document:
         wall_s=sum(part.provenance.wall_s for part in parts),
         runs={run: told for part in parts for run, told in part.provenance.runs.items()},
     )
-    return _document(name, page, list(claims.values()), list(sections.values()), provenance)
+    replaced = {(entry["run"], entry["commit"]): entry for part in parts for entry in part.replaced}
+    entries = sorted(replaced.values(), key=lambda entry: entry["date"])
+    return _document(name, page, list(claims.values()), list(sections.values()), provenance, entries)
 
 
-def _document(name: str, page: Page, claims: Sequence[Claim], sections: Sequence[Section], provenance: Provenance) -> Document:
+def _document(
+    name: str,
+    page: Page,
+    claims: Sequence[Claim],
+    sections: Sequence[Section],
+    provenance: Provenance,
+    replaced: Sequence[dict[str, Any]],
+) -> Document:
     lead = f"{lead_counts(tuple(claims))} {page.lead}".strip()
-    return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance)
+    return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance, replaced=tuple(replaced))
+
+
+def _replaced(runs: Sequence[Run]) -> Sequence[dict[str, Any]]:
+    """What the log of replaced runs says of those that are shipped; a run of one's own may share a name."""
+    from mechbp.models.runs import checkpoints_root
+
+    root = checkpoints_root().resolve()
+    shipped = [run.name for run in runs if run.folder.resolve().parent == root]
+    return used_by(replaced_runs(root / REPLACED_LOG), shipped) if shipped else ()
 
 
 def _describe(run: Run) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -60,7 +61,26 @@ def test_a_page_of_several_runs_is_that_of_each_run_side_by_side(analyses, run):
     merged = study.merged("tiny", [*parts, parts[0]])
     assert merged.provenance.runs == whole.provenance.runs and (merged.slug, merged.lead) == (whole.slug, whole.lead)
     assert merged.sections == (*parts[0].sections, *parts[1].sections), "what several parts bring alike is kept once"
-    assert merged.provenance.wall_s == pytest.approx(sum(part.provenance.wall_s for part in (*parts, parts[0])))
+    assert merged.provenance.wall_s == pytest.approx(sum(part.provenance.wall_s for part in (*parts, parts[0])), rel=1e-4)
+
+
+def test_pages_show_which_of_their_runs_were_replaced(analyses, run, tmp_path, monkeypatch):
+    log = """[[replaced]]
+run = "{0}"
+date = 2026-01-3{1}
+commit = "{1}"
+changed = "more steps"
+why = "it had not settled"
+measured = "KL 1.0 nats"
+"""
+    shipped = tmp_path / "checkpoints"
+    shipped.mkdir()
+    (shipped / "replaced.toml").write_text(log.format("own", 1) + log.format("elsewhere", 0) + log.format("own", 0))
+    monkeypatch.setattr("mechbp.models.runs.checkpoints_root", lambda: shipped)
+    assert studied(run).replaced == (), "a run of one's own may share the name of a shipped one"
+    document = studied(replace(run, folder=shutil.copytree(run.folder, shipped / "own")))
+    assert [(entry["run"], entry["date"]) for entry in document.replaced] == [("own", "2026-01-30"), ("own", "2026-01-31")]
+    assert study.merged("tiny", [document, document]).replaced == document.replaced
 
 
 def test_provenance_names_run_versions_and_seed(analyses, run):
