@@ -12,7 +12,7 @@ from mechbp.errors import TooFewSequences
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.interchange import WHOLE, MessageTest, erase, interchange
 from mechbp.methods.interchange.leace import leace
-from mechbp.methods.interchange.pairs import MessagePairs
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, mean_subspace, probe_subspace
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import Claim, FigureData, Section
@@ -32,7 +32,7 @@ class Writing:
     """Causal tests at every stage, on the last position of a word."""
 
     corpus: Corpus
-    pairs: MessagePairs
+    pairs: Pairs
     dims: int
     written: dict[str, MessageTest]
     erased: dict[str, MessageTest]

@@ -12,14 +12,13 @@ from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.interchange.das import learn_rotation
 from mechbp.methods.interchange.interchange import WHOLE, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leace
-from mechbp.methods.interchange.pairs import MessagePairs
 from mechbp.methods.interchange.subspaces import at_leaves, mean_subspace, probe_subspace, slot_subspace
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.compiled.bp import CompiledBP
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import listed, points
 from mechbp.study import Study
-from mechbp.theory.tree.message_pairs import message_pairs
+from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 
 FAITHFUL, NULL, GOOD = 1e-9, 1e-9, 0.8
 """How far from 1 at the right place, how far from 0 at a wrong one; what a subspace found by a method must explain."""

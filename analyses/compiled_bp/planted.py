@@ -12,7 +12,6 @@ from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.interchange.interchange import erase, interchange
 from mechbp.methods.interchange.leace import Eraser
-from mechbp.methods.interchange.pairs import MessagePairs
 from mechbp.methods.interchange.subspaces import Subspace
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 from mechbp.models.compiled.bp import CompiledBP
@@ -20,7 +19,7 @@ from mechbp.models.compiled.planted import correlated_decoy, redundant_copy, wri
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
-from mechbp.theory.tree.message_pairs import message_pairs
+from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 
 LEVEL = 2
 """Of the messages planted, counted from the leaf."""

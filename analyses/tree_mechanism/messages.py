@@ -12,7 +12,7 @@ from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.das import STEPS, learn_rotation
 from mechbp.methods.interchange.interchange import NOTHING, MessageTest, erase, interchange
 from mechbp.methods.interchange.leace import leace
-from mechbp.methods.interchange.pairs import Message, MessagePairs
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspace, probe_subspace
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
@@ -21,7 +21,7 @@ from mechbp.models.objectives import training_evidence
 from mechbp.models.runs import Run
 from mechbp.models.tasks import shown
 from mechbp.study import Study
-from mechbp.theory.tree.message_pairs import message_pairs
+from mechbp.theory.tree.message_pairs import Message, MessagePairs, message_pairs
 
 ROTATION, MEANS, PROBE, LEACE, PLACEBO = "learned rotation", "conditional means", "ridge probe", "LEACE", ", placebo"
 MISMATCHED, RANDOM_INIT = "rotation learnt from mismatched answers", "rotation learnt on random weights"
@@ -151,7 +151,7 @@ def _test_depth(
     for stage, (hook, found) in enumerate(zip(stages(run), activations, strict=True)):
         rng = study.rng(run.name, pairs.message, "subspaces", depth, stage)
 
-        def learnt(model: HookedTransformer, on: MessagePairs, hook: str = hook, rng: np.random.Generator = rng) -> Subspace:
+        def learnt(model: HookedTransformer, on: Pairs, hook: str = hook, rng: np.random.Generator = rng) -> Subspace:
             return learn_rotation(model, on, hook, dims, rng=rng, steps=study.size(STEPS, 3))
 
         subspaces = {

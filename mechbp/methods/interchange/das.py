@@ -18,7 +18,7 @@ from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
 from mechbp.methods.interchange.answer_heads import Reading, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation
-from mechbp.methods.interchange.pairs import MessagePairs
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace
 
 STEPS = 100
@@ -28,7 +28,7 @@ LEARNING_RATE = 0.1
 
 def learn_rotation(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     dims: int,
     *,
@@ -67,7 +67,7 @@ def learn_rotation(
     return Subspace("learned rotation", torch.linalg.qr(free.detach())[0].double().cpu().numpy()[None])
 
 
-def _loss(pairs: MessagePairs, rows: Tensor, logits: Tensor, reading: Reading) -> Tensor:
+def _loss(pairs: Pairs, rows: Tensor, logits: Tensor, reading: Reading) -> Tensor:
     """Mean divergence at the query, and at the bystander where there is one."""
     which, examples = rows.cpu().numpy(), torch.arange(len(rows), device=rows.device)
     asked = [(pairs.query, pairs.expected)]

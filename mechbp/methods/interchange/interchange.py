@@ -23,7 +23,7 @@ from mechbp.hooks import HookedModel, check_model
 from mechbp.methods.interchange.answer_heads import Reading, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation
 from mechbp.methods.interchange.leace import Eraser
-from mechbp.methods.interchange.pairs import MessagePairs
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 
@@ -69,7 +69,7 @@ class MessageTest:
 
 def interchange(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     subspaces: Mapping[str, Subspace],
     *,
@@ -97,7 +97,7 @@ def interchange(
 
 def erase(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     erasers: Mapping[str, Eraser],
     *,
@@ -124,7 +124,7 @@ def erase(
 @torch.no_grad()
 def _test(
     model: HookedModel,
-    pairs: MessagePairs,
+    pairs: Pairs,
     hook: str,
     changes: Mapping[str, Change],
     widths: Mapping[str, int],

@@ -3,51 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-Message = Literal["upward", "downward"]
-
-
 LEAST_NATS = 0.02
 """Pairs whose exact answer moves by less say little about who follows it."""
-
-
 CANDIDATES = 8
 """Pairs drawn for every pair wanted."""
-
-
 LEAST_PAIRS = 8
 
 
-@dataclass(frozen=True, eq=False)
-class MessagePairs:
-    """Row i of every field is one pair."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pairs:
+    """Row i of every field is one pair: two inputs, and what exact inference says of a quantity that one lends the other."""
 
-    message: Message
-    depth: int
-    """Of the node whose message is taken."""
     base: Int[np.ndarray, "n position"]
-    """Model inputs that receive the message, MASK where a leaf is hidden."""
+    """Model inputs that receive."""
     source: Int[np.ndarray, "n position"]
-    """Model inputs that lend it; the queried leaves are hidden in both."""
-    nodes: Int[np.ndarray, " n"]
-    """Index of the node at its depth."""
+    """Model inputs that lend."""
     positions: Bool[np.ndarray, "n position"]
-    """The leaves below the node: where its message may be held."""
+    """Where the quantity may be held, and is written."""
     query: Int[np.ndarray, " n"]
-    """Position whose answer the message decides."""
+    """Position whose answer the quantity decides."""
     before: Float64[np.ndarray, "n q"]
     """Exact answer at the query on the base as it is."""
     expected: Float64[np.ndarray, "n q"]
-    """Exact answer with the source's message in place of the base's."""
+    """Exact answer with the source's quantity in place of the base's."""
     without: Float64[np.ndarray, "n q"]
-    """Exact answer without the message: constant if it is upward, the node's prior if downward."""
-    bystander: Int[np.ndarray, " n"] | None
-    """Position of a hidden leaf that the message does not reach; None where there is none."""
-    bystander_answer: Float64[np.ndarray, "n q"] | None
+    """Exact answer without the quantity."""
+    bystander: Int[np.ndarray, " n"] | None = None
+    """Position whose answer the quantity does not reach; None where there is none."""
+    bystander_answer: Float64[np.ndarray, "n q"] | None = None
     """Exact answer there, the same before and after."""
     share_kept: float
     """Share of candidates whose exact answer moves by at least `LEAST_NATS`."""
@@ -55,7 +42,7 @@ class MessagePairs:
     def __len__(self) -> int:
         return len(self.base)
 
-    def mismatched(self, rng: np.random.Generator) -> MessagePairs:
+    def mismatched(self, rng: np.random.Generator) -> Pairs:
         """Return pairs whose exact answers, the bystander's too, are those of other pairs at random: a control for learning."""
         spared = self.bystander_answer
         return replace(

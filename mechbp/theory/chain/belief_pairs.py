@@ -10,14 +10,14 @@ import numpy as np
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
-from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS, MessagePairs
+from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS, Pairs
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.randomness import checked_generator
 
 
 def belief_pairs(
     hmm: HiddenMarkovModel, position: int, n: int, rng: np.random.Generator, *, least_nats: float = LEAST_NATS
-) -> MessagePairs:
+) -> Pairs:
     """Draw up to n pairs of independent words that test the belief after the token at `position`, counted from 0.
 
     Both words have `position + 1` tokens. Pairs are kept if the exact predictive moves by `least_nats`, chosen by exact
@@ -42,18 +42,13 @@ def belief_pairs(
     prior = hmm.start @ np.linalg.matrix_power(hmm.state_transitions, position + 1)
     reach = np.zeros((len(keep), position + 1), bool)
     reach[:, position] = True
-    return MessagePairs(
-        message="downward",
-        depth=position + 1,
+    return Pairs(
         base=base[keep],
         source=source[keep],
-        nodes=np.zeros(len(keep), np.int64),
         positions=reach,
         query=np.full(len(keep), position),
         before=before[keep],
         expected=expected[keep],
         without=np.tile(hmm.predictive(prior), (len(keep), 1)),
-        bystander=None,
-        bystander_answer=None,
         share_kept=float(moved.mean()),
     )

@@ -8,6 +8,7 @@ bystander's.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,12 +16,27 @@ from jaxtyping import Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
-from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS, Message, MessagePairs
+from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS, Pairs
 from mechbp.processes.tree.filtered_tree import FilteredTree, TreeSample
 from mechbp.processes.tree.interventions import intervene
 from mechbp.randomness import checked_generator
 
 Task = Literal["masked", "root"]
+Message = Literal["upward", "downward"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MessagePairs(Pairs):
+    """Pairs that test one message: hidden leaves are MASK in both inputs, and `positions` are the leaves below the node.
+
+    Without the message, an upward one is constant and a downward one the node's prior; the bystander is a hidden leaf.
+    """
+
+    message: Message
+    depth: int
+    """Of the node whose message is taken."""
+    nodes: Int[np.ndarray, " n"]
+    """Index of the node at its depth."""
 
 
 def message_pairs(

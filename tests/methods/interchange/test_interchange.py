@@ -13,7 +13,7 @@ from mechbp.methods.interchange.continuation import Continuation
 from mechbp.methods.interchange.das import learn_rotation
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leace, projection
-from mechbp.methods.interchange.pairs import LEAST_NATS, MessagePairs
+from mechbp.methods.interchange.pairs import LEAST_NATS
 from mechbp.methods.interchange.subspaces import (
     Subspace,
     at_leaves,
@@ -24,7 +24,7 @@ from mechbp.methods.interchange.subspaces import (
 )
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.theory.tree.message_pairs import message_pairs
+from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 
 DEPTH = 3
 
