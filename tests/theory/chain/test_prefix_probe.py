@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LinearRegression
 
 import mechbp
@@ -56,7 +57,8 @@ def test_answers_are_those_of_runs_on_whole_words(model, features):
     found, answers = activations_and_answers(model, WORDS, "blocks.1.hook_resid_post")
     np.testing.assert_array_equal(found["blocks.1.hook_resid_post"], features)
     np.testing.assert_array_equal(answers, prefix_answers(model, WORDS))
-    with edit(model, {"blocks.0.hook_resid_post": lambda value: value + value.new_tensor(range(value.shape[1]))[:, None]}):
+    place = torch.arange(5.0)[:, None] * torch.eye(16)[0]
+    with edit(model, {"blocks.0.hook_resid_post": lambda value: value + place}):  # an edit of whole words, position by position
         edited = model(mechbp.hooks.to_tokens(model, WORDS.tokens)).double().softmax(-1).detach().numpy()
         np.testing.assert_allclose(prefix_answers(model, WORDS), WORDS.of_prefixes(edited), rtol=0, atol=1e-6)
     assert np.abs(edited - said).max() > 1e-3
