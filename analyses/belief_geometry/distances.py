@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 from scipy.spatial.distance import pdist
-from sklearn.linear_model import RidgeCV
 
 from analyses.belief_geometry import published
 from analyses.shared.prefix_corpus import FULL, NEXT, Corpus, joined, stages
+from mechbp.methods.probing.ridge_loo import fit_ridge_loo
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_probe import word_probe
@@ -60,24 +60,27 @@ def distances(study: Study, corpus: Corpus) -> Distances:
         distinct = np.sort(rng.choice(distinct, MOST_ROWS, replace=False))
     found: tuple[dict[str, float], dict[str, float], dict[str, int]] = ({}, {}, {})
 
-    def compare(name: str, read: np.ndarray, at: Int[np.ndarray, " row"]) -> None:
+    every_row, every_prefix = ((at, [_pairwise(values[at]) for values in (belief, following)]) for at in (rows, distinct))
+
+    def compare(name: str, read: np.ndarray, among: tuple[Int[np.ndarray, " row"], list[np.ndarray]]) -> None:
+        at, exact = among
         measured = _pairwise(read[at])
-        for table, exact in zip(found[:2], (belief, following), strict=True):
-            table[name] = _agreement(measured, _pairwise(exact[at]))
+        for table, pairs in zip(found[:2], exact, strict=True):
+            table[name] = float(measured @ pairs) ** 2
         found[2][name] = len(measured)
 
     for control, model in (("", run.model), (RANDOM, run.untrained(1))):
         columns = joined(corpus.activations(model, stages(run, mid=False)))
         read = word_probe(columns, {FULL: belief}, words, rng=rng, repeats=0)[FULL].map(columns)
-        compare(control + FITTED, read, rows)
-        compare(control + HELD_OUT, _held_out(columns, belief, distinct, rng), distinct)
+        compare(control + FITTED, read, every_row)
+        compare(control + HELD_OUT, _held_out(columns, belief, distinct, rng), every_prefix)
         if not control:
             trained = read
-            compare("every prefix once, as fitted", read, distinct)
+            compare("every prefix once, as fitted", read, every_prefix)
     first, second = rng.choice(rows, DRAWN), rng.choice(rows, DRAWN)
     shown = np.stack([np.linalg.norm(values[first] - values[second], axis=1) for values in (trained, belief, following)])
-    exact = _agreement(_pairwise(belief[rows]), _pairwise(following[rows]))
-    return Distances(corpus, *found, shown, exact)
+    belief_pairs, next_pairs = every_row[1]
+    return Distances(corpus, *found, shown, float(belief_pairs @ next_pairs) ** 2)
 
 
 def distance_section(found: Distances) -> Section:
@@ -160,15 +163,14 @@ def _held_out(columns: np.ndarray, target: np.ndarray, at: np.ndarray, rng: np.r
         others = np.setdiff1d(np.arange(len(columns)), mine)
         fitted = others if len(others) <= MOST_FITTED else rng.choice(others, MOST_FITTED, replace=False)
         scale = columns[fitted].std(axis=0) + 1e-12
-        ridge = RidgeCV(alphas=PENALTIES).fit(columns[fitted] / scale, target[fitted])
-        read[mine] = ridge.predict(columns[mine] / scale)
+        read[mine] = fit_ridge_loo(columns[fitted] / scale, target[fitted], PENALTIES)(columns[mine] / scale)
     return read
 
 
 def _pairwise(rows: np.ndarray) -> Float64[np.ndarray, " pair"]:
-    """Distances between all pairs of rows."""
-    return pdist(rows)
-
-
-def _agreement(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.corrcoef(first, second)[0, 1] ** 2)
+    """Distances between all pairs of rows, centred and of norm 1, so that the product of two is their correlation."""
+    found = pdist(rows)
+    found -= found.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found /= np.linalg.norm(found)
+    return found

@@ -15,7 +15,6 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import spread
 from mechbp.study import Study
 from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss
-from mechbp.theory.chain.prefix_activations import prefix_answers
 from mechbp.theory.chain.prefix_probe import word_probe
 
 POINTS = 260
@@ -55,11 +54,12 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
     for step in steps:
         study.stage(f"{run.name}: step {step:,}")
         model = run.at(step)
-        found = corpus.activations(model, where)
-        scores = {name: word_probe(found[name], {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL] for name in found}
+        found, answers = corpus.activations_and_answers(model, where)
+        needed = found if step in shown else watched
+        scores = {name: word_probe(found[name], {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL] for name in needed}
         for name in watched:
             mse[name].append(max(scores[name].mse, LEAST_MSE))
-        losses.append(exact_loss(prefix_answers(model, corpus.words), corpus.words, corpus.hmm))
+        losses.append(exact_loss(answers, corpus.words, corpus.hmm))
         if step in shown:
             together = joined(found)
             every = word_probe(together, {FULL: exact}, corpus.words, rng=rng, repeats=0)[FULL]

@@ -13,6 +13,7 @@ from mechbp.hooks import HookedModel
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS
 from mechbp.study import Study
+from mechbp.theory.chain.prefix_moments import Design
 from mechbp.theory.chain.prefix_probe import TRAIN_SHARE, Split, Weighting, WordScore, word_probe
 
 FITTED, WORDS, PREFIXES, WEIGHTED = "fitted words", "other words", "other prefixes", "other words, by probability"
@@ -65,12 +66,13 @@ def read(study: Study, corpus: Corpus) -> Reading:
 
     def scored(model: HookedModel, targets: dict[str, np.ndarray], *settings: tuple[Weighting, Split]) -> list[Scores]:
         found = corpus.activations(model, where)
-        columns = {**found, TOGETHER: joined({name: found[name] for name in after_layers})}
+        together = Design.of(joined({name: found[name] for name in after_layers}))  # one for all settings: it has most columns
+        columns: dict[str, np.ndarray | Design] = {**found, TOGETHER: together}
         return [
             {
                 stage: word_probe(
                     values, targets, corpus.words,
-                    rng=rng, weighting=weighting, split=split, repeats=splits(values.shape[1], repeats),
+                    rng=rng, weighting=weighting, split=split, repeats=splits(_width(values), repeats),
                     train_share=PREFIX_SHARE if split == "prefix" else TRAIN_SHARE,
                 )
                 for stage, values in columns.items()
@@ -93,6 +95,10 @@ def read(study: Study, corpus: Corpus) -> Reading:
     widths = (width, width * len(after_layers))
     baselines = baseline_scores(corpus.words, only[FULL], widths, rng, repeats)
     return Reading(corpus, by_word, by_prefix, weighted, *untrained, baselines, repeats)
+
+
+def _width(features: np.ndarray | Design) -> int:
+    return features.n_features if isinstance(features, Design) else features.shape[1]
 
 
 def reading_section(reading: Reading) -> Section:

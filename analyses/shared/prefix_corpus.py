@@ -15,7 +15,7 @@ from mechbp.models.tasks.chain import PARAMETERS
 from mechbp.processes.chain.filters import naive_bayes_beliefs, truncated_beliefs
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.processes.chain.words import Words, enumerate_words
-from mechbp.theory.chain.prefix_activations import prefix_activations
+from mechbp.theory.chain.prefix_activations import activations_and_answers, prefix_activations
 
 LN = "final LN"
 TOGETHER = "all together"
@@ -89,6 +89,13 @@ class Corpus:
         """Return {stage: activation after every prefix}."""
         found = prefix_activations(model, self.words, list(stages.values()))
         return {stage: found[hook] for stage, hook in stages.items()}
+
+    def activations_and_answers(
+        self, model: HookedModel, stages: dict[str, str]
+    ) -> tuple[dict[str, Float32[np.ndarray, "prefix d"]], Float64[np.ndarray, "prefix token"]]:
+        """Return {stage: activation after every prefix}, and the model's probabilities of the next token."""
+        found, answers = activations_and_answers(model, self.words, list(stages.values()))
+        return {stage: found[hook] for stage, hook in stages.items()}, answers
 
 
 def stages(run: Run, *, mid: bool = True) -> dict[str, str]:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import einsum, rearrange
 from jaxtyping import Float64, Int
 
 from mechbp.hooks import HookedModel, capture
 from mechbp.processes.chain.words import Words
+from mechbp.theory.chain.prefix_pass import can_continue, levels, prefix_pass
 
 PATTERN, VALUES = "blocks.0.attn.hook_pattern", "blocks.0.attn.hook_v"
 BATCH = 2048
@@ -38,7 +40,24 @@ class OneBlock:
         """Return the stream after attention that these tables give under a pattern."""
         place = np.arange(tokens.shape[1])
         values = self.written[:, place, tokens]  # [head, n, position, d]
-        return self.embedded[place, tokens] + np.einsum("nhds,hnsc->ndc", pattern, values) + self.bias
+        mixed = einsum(pattern, values, "n head destination source, head n source d -> n destination d")
+        return self.embedded[place, tokens] + mixed + self.bias
+
+    def after_prefixes(
+        self, words: Words, pattern: Float64[np.ndarray, "head destination source"]
+    ) -> Float64[np.ndarray, "prefix d"]:
+        """Return the same at the last token of every prefix, under one pattern for all words."""
+        parts, seen = [], np.zeros((1, 0), np.int64)
+        for place, level in enumerate(levels(words)):
+            seen = np.hstack([seen[level.parents], level.tokens[:, None]])
+            sources = np.arange(place + 1)
+            written = einsum(
+                pattern[:, place, sources], self.written[:, sources], "head source, head source token d -> source token d"
+            )
+            shown = rearrange(np.eye(written.shape[1])[seen], "n source token -> n (source token)")
+            mixed = shown @ rearrange(written, "source token d -> (source token) d")
+            parts.append(self.embedded[place, level.tokens] + mixed + self.bias)
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +85,29 @@ def one_block(model: HookedModel, n_tokens: int, length: int) -> OneBlock:
 
 def mean_pattern_over(model: HookedModel, words: Words) -> MeanPattern:
     """Return the first block's attention, averaged over all words."""
-    total, squares = 0.0, 0.0
-    for start in range(0, len(words.tokens), BATCH):
-        pattern = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN].double().cpu().numpy()
-        total, squares = total + pattern.sum(axis=0), squares + np.square(pattern).sum(axis=0)
+    total, squares = _summed_by_prefix(model, words) if can_continue(model) else _summed_by_word(model, words)
     n = len(words.tokens)
     mean = np.asarray(total / n)
     return MeanPattern(mean, np.sqrt(np.maximum(squares / n - np.square(mean), 0.0)), n)
+
+
+def _summed_by_prefix(model: HookedModel, words: Words) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the pattern and of its square over words; words with one prefix share their rows of it."""
+    length = words.tokens.shape[1]
+    counts = np.bincount(words.prefix.ravel()).astype(np.float64)
+    total, squares = np.zeros((2, int(model.cfg.n_heads), length, length))
+    for rows, found, _ in prefix_pass(model, words, [PATTERN], answers=False):
+        row = found[PATTERN][:, :, 0].double().cpu().numpy()
+        last = row.shape[-1]
+        total[:, last - 1, :last] += einsum(counts[rows], row, "n, n head source -> head source")
+        squares[:, last - 1, :last] += einsum(counts[rows], np.square(row), "n, n head source -> head source")
+    return total, squares
+
+
+def _summed_by_word(model: HookedModel, words: Words) -> tuple[np.ndarray, np.ndarray]:
+    total, squares = np.zeros(()), np.zeros(())
+    for start in range(0, len(words.tokens), BATCH):
+        pattern = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN].double().cpu().numpy()
+        total = total + pattern.sum(axis=0)
+        squares = squares + np.square(pattern).sum(axis=0)
+    return total, squares

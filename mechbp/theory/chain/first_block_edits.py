@@ -18,7 +18,7 @@ from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.first_block import OneBlock
-from mechbp.theory.chain.prefix_activations import rewritten_answers
+from mechbp.theory.chain.prefix_activations import finished_answers, rewritten_answers
 
 STREAM = "blocks.0.hook_resid_mid"
 
@@ -83,6 +83,9 @@ def answers_under(
             f"answers_under: need a pattern [{heads}, {length}, {length}] and tables of {length} positions, got "
             f"{list(pattern.shape)} and {positions}."
         )
+
+    if model.cfg.n_layers == 1:  # no later attention mixes positions, so that every prefix can be finished on its own
+        return finished_answers(model, STREAM, block.after_prefixes(words, pattern))
 
     def stream(tokens: np.ndarray) -> np.ndarray:
         return block.after_attention(tokens, np.broadcast_to(pattern, (len(tokens), *pattern.shape)))

@@ -8,15 +8,16 @@ Thousands of refits cost little: second moments are summed once per block of wor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from mechbp.errors import InputError
 from mechbp.processes.chain.words import Words
+from mechbp.theory.chain.prefix_moments import WIDE, Design, Moments, WholeFit
 
 Weighting = Literal["count", "probability", "prefix"]
 Split = Literal["sequence", "prefix"]
@@ -24,13 +25,10 @@ Split = Literal["sequence", "prefix"]
 TRAIN_SHARE = 0.2
 """Of the words, as Shai et al. split them."""
 BLOCKS = 50
-WIDE = 256
 WIDE_BLOCKS = 20
-"""Features so many, and the blocks they get, to bound memory."""
+"""Of designs with more than WIDE features, to bound memory."""
 CONSTANT = 1e-12
 """Variance of a target, entries of a probability vector, below which it does not vary."""
-FLAT = 1e-12
-"""Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,7 @@ class WordScore:
 
 
 def word_probe(
-    features: Float[np.ndarray, "prefix d"],
+    features: Float[np.ndarray, "prefix d"] | Design,
     targets: Mapping[str, Float64[np.ndarray, "prefix _state"]],
     words: Words,
     *,
@@ -84,6 +82,8 @@ def word_probe(
     train_share: float = TRAIN_SHARE,
 ) -> dict[str, WordScore]:
     """Fit every target on the features by least squares with an intercept, and score it in and out of sample.
+
+    Features that are probed several times can be prepared once, by `Design.of`.
 
     `weighting` counts every word once, every word by its probability, or every prefix once; the last needs split="prefix", for
     short prefixes stand in many words. Each of `repeats` splits fits `train_share` of the words or prefixes. Fits use the
@@ -96,140 +96,81 @@ def word_probe(
         raise InputError(f"word_probe: train_share must be between 0 and 1, got {train_share!r:.40}.")
     if weighting == "prefix" and split != "prefix":
         raise InputError('word_probe: weighting "prefix" counts prefixes once, whatever words hold them; pass split="prefix".')
-    for name, values in {"features": features, **targets}.items():
+    given = features.rows if isinstance(features, Design) else features
+    for name, values in {"features": given, **targets}.items():
         if len(values) != words.n_prefixes or not np.isfinite(values).all():
             raise InputError(f"word_probe: {name!r:.60} must be finite, one row for each of {words.n_prefixes:,} prefixes.")
-    design = _Design.of(features)
+    design = features if isinstance(features, Design) else Design.of(features)
     joined = np.concatenate(list(targets.values()), axis=1)
     shuffled = _shuffled(joined, words, weighting, rng)
-    blocks = WIDE_BLOCKS if design.rows.shape[1] > WIDE else BLOCKS
-    parts = list(_parts(words, split, weighting, min(blocks, len(words.tokens)), rng)) if repeats else [_whole(words, weighting)]
-    moments = [_Moments.of(design.rows, np.hstack([joined, shuffled]), weights) for weights in parts]
-    whole = _Moments.sum(moments)
-    k = joined.shape[1]
-    coefficients, rank = whole.fit()
-    errors, totals = whole.errors(coefficients[:, :k], slice(0, k))
-    noise_errors, _ = whole.errors(coefficients[:, k:], slice(0, k))
-    held = np.array([_held_out(moments, rng, k, train_share) for _ in range(repeats)]).reshape(repeats, 2, k)
+    n_blocks = min(WIDE_BLOCKS if design.rows.shape[1] > WIDE else BLOCKS, len(words.tokens))
+    whole_weights = _whole(words, weighting)
+    weights = _block_weights(words, split, weighting, n_blocks, rng) if repeats else whole_weights[None]
+    blocks = Moments.of_blocks(design.rows, joined, weights)
+    whole = WholeFit(blocks.total())
+    coefficients = whole.coefficients(whole.moments.cross)
+    errors = whole.errors(coefficients)
+    totals = whole.moments.squares - np.square(whole.moments.cross[0]) / whole.moments.mass
+    noise = whole.coefficients(design.rows.T @ (shuffled * whole_weights[:, None]))
+    noise_errors = whole.errors(noise)
+    chosen = _chosen(repeats, n_blocks, train_share, rng) if repeats else np.zeros((0, 1), bool)
+    out_errors, out_totals = whole.held_out(blocks, chosen)
+    mass = float(whole.moments.mass)
     where, scores = 0, {}
     for name, values in targets.items():
         part = slice(where, where := where + values.shape[1])
-        fitted = AffineMap(*design.original(coefficients[:, part]), rank)
-        out = np.array([_r2(*held[split][:, part].sum(axis=1), whole.mass) for split in range(repeats)])
+        fitted = AffineMap(*design.original(coefficients[:, part]), whole.rank)
+        pairs = zip(out_errors[:, part].sum(axis=1), out_totals[:, part].sum(axis=1), strict=True)
+        out = np.array([_r2(error, total, mass) for error, total in pairs])
         out = out[np.isfinite(out)] if np.isfinite(out).any() else np.full(1, np.nan)
-        held_mass = whole.mass * (1 - train_share)
         scores[name] = WordScore(
-            r2=_r2(errors[part].sum(), totals[part].sum(), whole.mass),
-            mse=float(errors[part].mean() / whole.mass),
+            r2=_r2(errors[part].sum(), totals[part].sum(), mass),
+            mse=float(errors[part].mean() / mass),
             held_out_r2=float(out.mean()),
             held_out_low=float(np.quantile(out, 0.025)),
             held_out_high=float(np.quantile(out, 0.975)),
-            held_out_mse=float(held[:, 0, part].mean() / held_mass) if repeats else float("nan"),
-            shuffled_mse=float(noise_errors[part].mean() / whole.mass),
+            held_out_mse=float(out_errors[:, part].mean() / (mass * (1 - train_share))) if repeats else float("nan"),
+            shuffled_mse=float(noise_errors[part].mean() / mass),
             map=fitted,
-            n_rows=len(features),
-            n_features=features.shape[1],
+            n_rows=len(design.rows),
+            n_features=design.n_features,
         )
     return scores
-
-
-@dataclass(frozen=True, eq=False)
-class _Design:
-    """Centred and scaled features behind a column of ones, so that second moments are well conditioned.
-
-    Many features are rotated to the directions in which any row differs: least-norm fits are the same in them, and cheaper.
-    """
-
-    rows: Float64[np.ndarray, "prefix column"]
-    mean: Float64[np.ndarray, " d"]
-    scale: float
-    basis: Float64[np.ndarray, "d direction"] | None
-
-    @classmethod
-    def of(cls, features: np.ndarray) -> _Design:
-        mean = features.mean(axis=0, dtype=np.float64)
-        centred = features - mean
-        scale = float(np.sqrt(np.square(centred).mean())) or 1.0
-        columns, basis = centred / scale, None
-        if features.shape[1] > WIDE:
-            values, vectors = np.linalg.eigh(columns.T @ columns)
-            basis = vectors[:, values > FLAT * values[-1]]
-            columns = columns @ basis
-        return cls(np.hstack([np.ones((len(features), 1)), columns]), mean, scale, basis)
-
-    def original(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights and offset for the features as they were given."""
-        weights = (coefficients[1:] if self.basis is None else self.basis @ coefficients[1:]) / self.scale
-        return weights, coefficients[0] - self.mean @ weights
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """Weighted second moments of one block of rows."""
-
-    gram: Float64[np.ndarray, "p p"]
-    cross: Float64[np.ndarray, "p column"]
-    squares: Float64[np.ndarray, " column"]
-    mass: float
-
-    @classmethod
-    def of(cls, rows: np.ndarray, columns: np.ndarray, weights: Float64[np.ndarray, " prefix"]) -> _Moments:
-        used = np.flatnonzero(weights)
-        x, y, w = rows[used], columns[used], weights[used]
-        heavy = x * w[:, None]
-        return cls(heavy.T @ x, heavy.T @ y, w @ np.square(y), float(w.sum()))
-
-    @classmethod
-    def sum(cls, parts: list[_Moments]) -> _Moments:
-        return cls(
-            np.sum([m.gram for m in parts], axis=0),
-            np.sum([m.cross for m in parts], axis=0),
-            np.sum([m.squares for m in parts], axis=0),
-            sum(m.mass for m in parts),
-        )
-
-    def fit(self) -> tuple[Float64[np.ndarray, "p column"], int]:
-        """Least-norm coefficients, and the directions used beside the intercept."""
-        values, basis = np.linalg.eigh(self.gram)
-        kept = values > FLAT * values[-1]
-        return basis[:, kept] @ ((basis[:, kept].T @ self.cross) / values[kept, None]), int(kept.sum()) - 1
-
-    def errors(self, coefficients: np.ndarray, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of squared errors and of squared distances from the mean, per column."""
-        cross, squares = self.cross[:, columns], self.squares[columns]
-        explained = 2 * (coefficients * cross).sum(axis=0) - (coefficients * (self.gram @ coefficients)).sum(axis=0)
-        return np.maximum(squares - explained, 0.0), squares - np.square(cross[0]) / self.mass
 
 
 def _r2(error: float, total: float, mass: float) -> float:
     return float(1 - error / total) if total > CONSTANT * mass else float("nan")
 
 
-def _parts(
+def _block_weights(
     words: Words, split: Split, weighting: Weighting, blocks: int, rng: np.random.Generator
-) -> Iterator[Float64[np.ndarray, " prefix"]]:
+) -> Float64[np.ndarray, "block prefix"]:
     """Weights of every prefix in every block."""
     if split == "prefix":
-        weights, owner = _whole(words, weighting), rng.permutation(words.n_prefixes) % blocks
-        for block in range(blocks):
-            yield np.where(owner == block, weights, 0.0)
-        return
+        owner = rng.permutation(words.n_prefixes) % blocks
+        return np.where(owner == np.arange(blocks)[:, None], _whole(words, weighting), 0.0)
     owner, length = rng.permutation(len(words.tokens)) % blocks, words.tokens.shape[1]
     weight = words.probability if weighting == "probability" else np.ones(len(words.tokens))
-    for block in range(blocks):
-        mine = owner == block
-        yield np.bincount(words.prefix[mine].ravel(), np.repeat(weight[mine], length), minlength=words.n_prefixes)
+    parts = [owner == block for block in range(blocks)]
+    return np.stack(
+        [np.bincount(words.prefix[mine].ravel(), np.repeat(weight[mine], length), minlength=words.n_prefixes) for mine in parts]
+    )
 
 
 def _shuffled(targets: np.ndarray, words: Words, weighting: Weighting, rng: np.random.Generator) -> np.ndarray:
     """Targets permuted over (word, position), and their mean over the words that share a prefix: what a fit can see of them."""
     if weighting == "prefix":
         return targets[rng.permutation(len(targets))]
-    owner, length = words.prefix.ravel(), words.tokens.shape[1]
-    weight = np.repeat(words.probability, length) if weighting == "probability" else np.ones(len(owner))
-    taken = targets[owner[rng.permutation(len(owner))]]
-    sums = [np.bincount(owner, weight * column) for column in taken.T]
-    return np.stack(sums, axis=1) / np.bincount(owner, weight)[:, None]
+    owner = words.prefix.ravel()
+    order = rng.permutation(len(owner)).reshape(words.tokens.shape)
+    sums = np.empty((words.n_prefixes, targets.shape[1]))
+    for place, prefix in enumerate(words.prefix.T):  # words are in order, so those that share a prefix stand together
+        taken = targets[owner[order[:, place]]]
+        if weighting == "probability":
+            taken *= words.probability[:, None]
+        starts = np.flatnonzero(np.diff(prefix, prepend=-1))
+        sums[prefix[starts]] = np.add.reduceat(taken, starts, axis=0)
+    return sums / _whole(words, weighting)[:, None]
 
 
 def _whole(words: Words, weighting: Weighting) -> Float64[np.ndarray, " prefix"]:
@@ -240,10 +181,10 @@ def _whole(words: Words, weighting: Weighting) -> Float64[np.ndarray, " prefix"]
     return np.bincount(words.prefix.ravel()).astype(np.float64)
 
 
-def _held_out(moments: list[_Moments], rng: np.random.Generator, k: int, train_share: float) -> Float64[np.ndarray, "2 column"]:
-    """Errors and totals on the blocks not fitted, for one random choice of blocks."""
-    order = rng.permutation(len(moments))
-    cut = max(1, min(round(train_share * len(moments)), len(moments) - 1))
-    train, test = (_Moments.sum([moments[i] for i in part]) for part in (order[:cut], order[cut:]))
-    coefficients, _ = train.fit()
-    return np.stack(test.errors(coefficients[:, :k], slice(0, k)))
+def _chosen(repeats: int, blocks: int, train_share: float, rng: np.random.Generator) -> Bool[np.ndarray, "split block"]:
+    """Which blocks are fitted in every split."""
+    cut = max(1, min(round(train_share * blocks), blocks - 1))
+    chosen = np.zeros((repeats, blocks), bool)
+    for row in chosen:
+        row[rng.permutation(blocks)[:cut]] = True
+    return chosen

@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LinearRegression
 
 import mechbp
 from mechbp.errors import InputError
+from mechbp.hooks import edit
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 from mechbp.processes.chain.library import mess3, rrxor
 from mechbp.processes.chain.words import enumerate_words
 from mechbp.theory.chain.exact_loss import exact_loss
-from mechbp.theory.chain.prefix_activations import prefix_activations, prefix_answers
+from mechbp.theory.chain.prefix_activations import activations_and_answers, prefix_activations, prefix_answers
 from mechbp.theory.chain.prefix_probe import word_probe
 
 HMM = mess3(0.15, 0.6, length=5)
@@ -47,6 +49,19 @@ def test_scores_equal_weighted_least_squares_over_words_and_positions(features, 
     assert found.r2 == pytest.approx(1 - error.sum() / spread.sum(), abs=1e-8)
     np.testing.assert_allclose(found.map(x), peer.predict(x), rtol=0, atol=1e-5)
     assert np.isnan(found.held_out_r2)
+
+
+def test_answers_are_those_of_runs_on_whole_words(model, features):
+    said = model(mechbp.hooks.to_tokens(model, WORDS.tokens)).double().softmax(-1).detach().numpy()
+    np.testing.assert_allclose(prefix_answers(model, WORDS), WORDS.of_prefixes(said), rtol=0, atol=1e-6)
+    found, answers = activations_and_answers(model, WORDS, "blocks.1.hook_resid_post")
+    np.testing.assert_array_equal(found["blocks.1.hook_resid_post"], features)
+    np.testing.assert_array_equal(answers, prefix_answers(model, WORDS))
+    place = torch.arange(5.0)[:, None] * torch.eye(16)[0]
+    with edit(model, {"blocks.0.hook_resid_post": lambda value: value + place}):  # an edit of whole words, position by position
+        edited = model(mechbp.hooks.to_tokens(model, WORDS.tokens)).double().softmax(-1).detach().numpy()
+        np.testing.assert_allclose(prefix_answers(model, WORDS), WORDS.of_prefixes(edited), rtol=0, atol=1e-6)
+    assert np.abs(edited - said).max() > 1e-3
 
 
 def test_an_affine_function_is_read_exactly_and_shuffling_leaves_its_variance(features):
@@ -105,8 +120,8 @@ def test_published_constants_of_token_and_position():
 
 
 def test_exact_loss_is_the_sum_over_words(model):
-    loss, answers = exact_loss(prefix_answers(model, WORDS), WORDS, HMM), model(mechbp.hooks.to_tokens(model, WORDS.tokens))
-    said = answers.double().softmax(-1).detach().numpy()
+    said = model(mechbp.hooks.to_tokens(model, WORDS.tokens)).double().softmax(-1).detach().numpy()
+    loss = exact_loss(WORDS.of_prefixes(said), WORDS, HMM)
     exact = HMM.predictive(WORDS.beliefs[:, 1:])
     by_hand = np.einsum("w,wtz->t", WORDS.probability, exact * np.log(exact / said))
     np.testing.assert_allclose(loss.kl_nats, by_hand, rtol=0, atol=1e-9)

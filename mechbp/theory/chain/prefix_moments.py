@@ -1,0 +1,184 @@
+"""Second moments of features and targets over prefixes, and least-norm fits for many choices of rows from one factorisation.
+
+Moments are summed once per block of words; those of a part are sums of blocks, and those of the rest what is left of the whole.
+One eigenbasis of the whole serves all parts: in it, scaled so that the whole has unit moments, the moments of a part are near a
+multiple of the identity, and Cholesky solves them. Only a part in which some direction is too flat for that is decomposed itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+from scipy.linalg import lapack
+
+WIDE = 256
+"""Features from which they are rotated to the directions in which any row differs."""
+FLAT = 1e-12
+"""Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Centred and scaled features behind a column of ones, so that second moments are well conditioned.
+
+    Many features are rotated to the directions in which any row differs: least-norm fits are the same in them, and cheaper.
+    """
+
+    rows: Float64[np.ndarray, "prefix column"]
+    mean: Float64[np.ndarray, " d"]
+    scale: float
+    basis: Float64[np.ndarray, "d direction"] | None
+    n_features: int
+
+    @classmethod
+    def of(cls, features: Float[np.ndarray, "prefix d"]) -> Design:
+        """Prepare features for any number of regressions."""
+        n, d = features.shape
+        mean = features.mean(axis=0, dtype=np.float64)
+        rows = np.empty((n, d + 1))
+        rows[:, 0] = 1.0
+        columns = np.subtract(features, mean, out=rows[:, 1:])
+        scale = float(np.sqrt(np.einsum("nd,nd->", columns, columns) / max(columns.size, 1))) or 1.0
+        columns /= scale
+        if d <= WIDE:
+            return cls(rows, mean, scale, None, d)
+        values, vectors = np.linalg.eigh(columns.T @ columns)
+        basis = vectors[:, values > FLAT * values[-1]]
+        return cls(np.hstack([np.ones((n, 1)), columns @ basis]), mean, scale, basis, d)
+
+    def original(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights and offset for the features as they were given."""
+        weights = (coefficients[1:] if self.basis is None else self.basis @ coefficients[1:]) / self.scale
+        return weights, coefficients[0] - self.mean @ weights
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Weighted second moments of all rows, or of every block of them."""
+
+    gram: Float64[np.ndarray, "*block p p"]
+    cross: Float64[np.ndarray, "*block p column"]
+    squares: Float64[np.ndarray, "*block column"]
+    mass: Float64[np.ndarray, "*block"]
+
+    @classmethod
+    def of_blocks(
+        cls, rows: Float64[np.ndarray, "n p"], columns: Float64[np.ndarray, "n column"], weights: Float64[np.ndarray, "block n"]
+    ) -> Moments:
+        """Return the moments of every block of rows, each by its weights; rows of weight 0 cost nothing."""
+        blocks, p, k = len(weights), rows.shape[1], columns.shape[1]
+        gram, cross, squares = np.empty((blocks, p, p)), np.empty((blocks, p, k)), np.empty((blocks, k))
+        for block, weight in enumerate(weights):
+            used = np.flatnonzero(weight)
+            root = np.sqrt(weight[used])[:, None]
+            x, y = rows[used], columns[used]
+            x *= root
+            y *= root
+            gram[block], cross[block] = x.T @ x, x.T @ y
+            squares[block] = np.einsum("nk,nk->k", y, y)
+        return cls(gram, cross, squares, weights.sum(axis=1))
+
+    def total(self) -> Moments:
+        """Return the moments of all blocks together."""
+        gram, cross, squares, mass = (values.sum(axis=0) for values in (self.gram, self.cross, self.squares, self.mass))
+        return Moments(gram, cross, squares, np.asarray(mass))
+
+
+@dataclass(frozen=True, eq=False)
+class WholeFit:
+    """Least-norm fits on all rows, and the frame in which those of parts are solved."""
+
+    moments: Moments
+
+    @cached_property
+    def _spectrum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Moments along the directions of the whole, those directions, and which of them are more than rounding noise."""
+        values, basis = np.linalg.eigh(self.moments.gram)
+        return values, basis, values > FLAT * values[-1]
+
+    @property
+    def rank(self) -> int:
+        """Directions used beside the intercept."""
+        return int(self._spectrum[2].sum()) - 1
+
+    @cached_property
+    def frame(self) -> Float64[np.ndarray, "p direction"]:
+        """Directions scaled so that the moments of the whole are the identity."""
+        values, basis, kept = self._spectrum
+        return basis[:, kept] / np.sqrt(values[kept])
+
+    def coefficients(self, cross: Float64[np.ndarray, "p column"]) -> Float64[np.ndarray, "p column"]:
+        """Return the least-norm coefficients of columns with these moments."""
+        return self.frame @ (self.frame.T @ cross)
+
+    def errors(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return the sum of squared errors of every column."""
+        m = self.moments
+        explained = 2 * (coefficients * m.cross).sum(axis=0) - (coefficients * (m.gram @ coefficients)).sum(axis=0)
+        return np.maximum(m.squares - explained, 0.0)
+
+    def held_out(
+        self, blocks: Moments, chosen: Bool[np.ndarray, "split block"]
+    ) -> tuple[Float64[np.ndarray, "split column"], Float64[np.ndarray, "split column"]]:
+        """Fit on the blocks chosen in every split; return squared errors, and squares about the mean, on the others."""
+        whole = self.moments
+        cross = _sums(chosen, blocks.cross)
+        left_cross = whole.cross - cross
+        left_squares = whole.squares - _sums(chosen, blocks.squares)
+        left_mass = whole.mass - _sums(chosen, blocks.mass)
+        inside = self._in_frame(blocks, chosen)
+        errors = np.empty_like(left_squares)
+        for split, given in enumerate(cross):
+            solved = None if inside is None else self._solved(inside[split], given)
+            if solved is None:
+                gram = _sums(chosen[split, None], blocks.gram)[0]
+                coefficients = _least_norm(gram, given)
+                quadratic = coefficients * ((whole.gram - gram) @ coefficients)
+            else:
+                coefficients = self.frame @ solved
+                quadratic = solved * (solved - inside[split] @ solved)  # type: ignore[index]
+            linear = coefficients * left_cross[split]
+            errors[split] = left_squares[split] - 2 * linear.sum(axis=0) + quadratic.sum(axis=0)
+        return np.maximum(errors, 0.0), left_squares - np.square(left_cross[:, 0]) / left_mass[:, None]
+
+    def _in_frame(self, blocks: Moments, chosen: np.ndarray) -> Float64[np.ndarray, "split direction direction"] | None:
+        """Moments of the fitted parts in the frame; None where the whole has directions too flat for any part."""
+        values, _, kept = self._spectrum
+        if values[kept][0] <= FLAT * values[-1] * kept.sum():  # see `_solved`: no part has more than unit moments
+            return None
+        if len(chosen) < len(blocks.mass):
+            return self.frame.T @ _sums(chosen, blocks.gram) @ self.frame
+        return _sums(chosen, self.frame.T @ blocks.gram @ self.frame)
+
+    def _solved(self, gram: np.ndarray, cross: np.ndarray) -> np.ndarray | None:
+        """Coefficients in the frame; None unless the part surely keeps just the directions that the whole keeps.
+
+        The trace of the inverse bounds the least moment of the part in the frame from below, and with the least moment of the
+        whole that in the features. Directions that the whole leaves out must be flat beside the part's largest.
+        """
+        values, _, kept = self._spectrum
+        factor, failed = lapack.dpotrf(gram, lower=1)
+        if failed:
+            return None
+        inverse, _ = lapack.dpotri(factor, lower=1)
+        left_out = values[~kept].max(initial=0.0)
+        if values[kept][0] <= FLAT * values[-1] * np.trace(inverse) or left_out >= FLAT * values[-1] * gram[-1, -1]:
+            return None
+        return lapack.dpotrs(factor, self.frame.T @ cross, lower=1)[0]
+
+
+def _sums(
+    chosen: Bool[np.ndarray, "part block"], values: Float64[np.ndarray, "block *rest"]
+) -> Float64[np.ndarray, "part *rest"]:
+    """Sums over the blocks chosen for every part."""
+    return (chosen.astype(np.float64) @ values.reshape(len(values), -1)).reshape(len(chosen), *values.shape[1:])
+
+
+def _least_norm(gram: Float64[np.ndarray, "p p"], cross: Float64[np.ndarray, "p column"]) -> Float64[np.ndarray, "p column"]:
+    """Least-norm coefficients by the part's own directions."""
+    values, basis = np.linalg.eigh(gram)
+    kept = values > FLAT * values[-1]
+    return basis[:, kept] @ ((basis[:, kept].T @ cross) / values[kept, None])
