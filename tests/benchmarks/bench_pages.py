@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mechbp.study import analysis_names
+from mechbp.study import page_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def main() -> int:
     """Print a row per page and their sum; return 1 if a page did not finish."""
     rows = []
     print(f"{'page':22s} {'--quick, CPU s':>15s} {'--quick, wall s':>16s} {'recorded full run, wall s':>26s}")
-    for page in analysis_names():
+    for page in page_names():
         with tempfile.TemporaryDirectory() as out:
             cpu_s, wall_s, code = quick(page, Path(out))
         full = recorded_s(page)
