@@ -33,7 +33,7 @@ class BeliefModel(nn.Module):
         stream = sum(beliefs @ plane for plane in self.planes) + noise @ self.rest
         stream = self.hook_dict["blocks.0.hook_resid_post"](stream)
         read = sum(stream @ plane.T for plane in self.planes) / len(self.planes)
-        return (read @ torch.from_numpy(self.process.emissions)).clamp_min(1e-12).log()
+        return (read @ torch.from_numpy(self.process.emissions.copy())).clamp_min(1e-12).log()
 
     def run_with_hooks(self, tokens: Tensor, fwd_hooks: list) -> Tensor:
         assert not fwd_hooks

@@ -12,10 +12,12 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 WIDE = 256
 """Features from which they are rotated to the directions in which any row differs."""
+FACTOR, INVERT, SOLVE = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
+"""Cholesky factor, inverse and solutions without the checks of scipy's wrappers: the parts are small and many."""
 FLAT = 1e-12
 """Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
 
@@ -160,14 +162,14 @@ class WholeFit:
         whole that in the features. Directions that the whole leaves out must be flat beside the part's largest.
         """
         values, _, kept = self._spectrum
-        factor, failed = lapack.dpotrf(gram, lower=1)
+        factor, failed = FACTOR(gram, lower=1)
         if failed:
             return None
-        inverse, _ = lapack.dpotri(factor, lower=1)
+        inverse, _ = INVERT(factor, lower=1)
         left_out = values[~kept].max(initial=0.0)
         if values[kept][0] <= FLAT * values[-1] * np.trace(inverse) or left_out >= FLAT * values[-1] * gram[-1, -1]:
             return None
-        return lapack.dpotrs(factor, self.frame.T @ cross, lower=1)[0]
+        return SOLVE(factor, self.frame.T @ cross, lower=1)[0]
 
 
 def _sums(
