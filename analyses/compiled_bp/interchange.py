@@ -9,6 +9,7 @@ import numpy as np
 from analyses.compiled_bp.probes import level_names, message_names, stages
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
+from mechbp.methods.interchange.continuation import pair_activations
 from mechbp.methods.interchange.das import learn_rotation
 from mechbp.methods.interchange.interchange import WHOLE, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leace
@@ -93,13 +94,15 @@ def _slot_tests(study: Study, compiled: CompiledBP, level: int) -> SlotTests:
     rng = study.rng("tools", "interchange", level)
     pairs = message_pairs(tree, "masked", tree.depth - level, study.size(200, 16), rng)
     subspaces = {name: slot_subspace(name, compiled.slots.d_model, slot.dims) for name, slot in compiled.slots.items()}
+    activations = pair_activations(compiled.model, pairs.base, pairs.source, set(stages(compiled)))
     written = []
     erased = []
     for stage, hook in enumerate(stages(compiled)):
-        test = interchange(compiled.model, pairs, hook, subspaces, rng=rng, reading=proportional_reading)
+        known = activations[hook]
+        test = interchange(compiled.model, pairs, hook, subspaces, rng=rng, reading=proportional_reading, activations=known)
         written.append([float(test.explained(name, rng).mean) for name in subspaces])
         silent = {"slot": slot_eraser(compiled, f"upward {stage}")}
-        gone = erase(compiled.model, pairs, hook, silent, rng=rng, reading=proportional_reading)
+        gone = erase(compiled.model, pairs, hook, silent, rng=rng, reading=proportional_reading, activations=known)
         erased.append(float(gone.explained("slot", rng).mean))
     return SlotTests(level, pairs, np.array(written).T, np.array(erased))
 

@@ -47,5 +47,7 @@ def leaf_errors(compiled: CompiledBP, tokens: np.ndarray) -> np.ndarray:
     """Largest absolute error of a leaf's posterior, per sequence; answers without a positive logit count as off by 1."""
     with torch.no_grad():
         answers = compiled.probabilities(compiled.model(torch.from_numpy(tokens))).numpy()
-    errors = np.abs(answers - compiled.tree.leave_one_out(tokens)).max(axis=(1, 2))
-    return np.where(np.isnan(errors), 1.0, errors)
+    defined = ~np.isnan(answers).any(axis=(1, 2))  # impossible evidence has no exact answer either
+    errors = np.ones(len(tokens))
+    errors[defined] = np.abs(answers[defined] - compiled.tree.leave_one_out(tokens[defined])).max(axis=(1, 2))
+    return errors

@@ -165,8 +165,14 @@ def _test(
     answer = place.answers(pairs.base, base, reads)
     parts = [slice(start, start + BATCH) for start in range(0, len(pairs), BATCH)]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
+    unedited = None
     for name, change in {NOTHING: lambda base, source: base, **changes}.items():
-        said = torch.cat([answer(rows, torch.where(reach[rows], change(base[rows], source[rows]), base[rows])) for rows in parts])
+        edited = [torch.where(reach[rows], change(base[rows], source[rows]), base[rows]) for rows in parts]
+        if unedited is not None and all(torch.equal(part, base[rows]) for part, rows in zip(edited, parts, strict=True)):
+            said = unedited  # base and source agree in all that is written: the same run again
+        else:
+            said = torch.cat([answer(rows, part) for rows, part in zip(parts, edited, strict=True)])
+        unedited = said if unedited is None else unedited
         for table, (read, exact) in zip(tables, wanted, strict=False):
             at = reading(said[:, read])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()

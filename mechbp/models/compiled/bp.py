@@ -133,7 +133,7 @@ class CompiledBP:
             [F.linear(part, root) for part in streams]
         )
 
-    def _defined(self, logits: list[Float[Tensor, "n leaves q"]]) -> Float64[np.ndarray, "n leaves q"]:
+    def _defined(self, logits: list[Float[Tensor, "_batch leaves q"]]) -> Float64[np.ndarray, "n leaves q"]:
         found = [self.probabilities(part).numpy() for part in logits]
         answers = np.concatenate(found) if found else np.empty((0, self.tree.n_leaves, self.tree.vocab_size))
         undefined = np.argwhere(np.isnan(answers))
