@@ -10,7 +10,7 @@ import numpy as np
 from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, needs_levels
 from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.probing.grid import ProbeGrid
-from mechbp.report.document import Claim
+from mechbp.report.claim import Claim
 from mechbp.report.parts import estimate
 from mechbp.theory.tree.attention import LevelMass
 

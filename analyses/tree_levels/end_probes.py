@@ -8,7 +8,8 @@ from analyses.shared.probe_maps import OUTPUTS, probe_layout
 from analyses.tree_levels.groups import Family
 from mechbp.errors import TooFewSequences
 from mechbp.models.tasks.tree import TREE
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.shared_probe import SharedProbe, shared_probe
