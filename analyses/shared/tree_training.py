@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 from mechbp.models.runs import Run
 
 
@@ -13,3 +16,15 @@ def inclusions(run: Run) -> dict[int, float]:
         if nearer and nearer[-1]:
             found[k] = lines[len(nearer) - nearer[::-1].index(False) if False in nearer else 0]["sequences"]
     return found
+
+
+def taken_in(passed: Mapping[int, float], depth: int, level: int) -> dict[str, float | None]:
+    """Return what tells whether the levels were taken in from the leaves up, as numbers for a criterion.
+
+    passed: what `inclusions` found. levels: how many there are from depth - 1 down to `level`; missed: how many of them were
+    never taken in; shortest_wait: sequences from one to the next, at the pair that speaks least for the order, None without one.
+    """
+    expected = range(depth - 1, level - 1, -1)
+    times = [passed[k] for k in expected if k in passed]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    return {"levels": len(expected), "missed": len(expected) - len(times), "shortest_wait": min(waits, default=None)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analyses.shared.tree_training import inclusions
+from analyses.shared.tree_training import inclusions, taken_in
+from analyses.tree_training.criteria import CRITERIA
 from mechbp.models.runs import Run
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import listed
@@ -51,16 +52,15 @@ def _described(run: Run) -> str:
 def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], depth: int, level: int) -> Claim:
     expected = list(range(depth - 1, level - 1, -1))
     lines = []
-    right = []
     finals = []
     for run in runs:
         at = passed[run.name]
-        times = [at[k] for k in expected if k in at]
-        right.append(len(times) == len(expected) and times == sorted(times) and len(set(times)) == len(times))
         lines.append(f"{run.name}: " + (", ".join(f"{k} at {_short(at[k])}" for k in expected if k in at) or "none"))
         start = run.metrics[0]
         finals.append(min(range(depth + 1), key=lambda k, start=start: start[f"kl_model_to_bp{k}_nats"]))
-    return Claim(
+    found = [taken_in(passed[run.name], depth, level) for run in runs]
+    return CRITERIA.claim(
+        "ladder",
         id=f"{task}-k{level}-ladder",
         statement=f"In every run of the {HEADINGS[task].lower()} task training takes in the levels of the hierarchy from the "
         "leaves up, one after another.",
@@ -69,7 +69,7 @@ def _claim(task: str, runs: Sequence[Run], passed: dict[str, dict[int, float]], 
         + "\n".join(lines)
         + f"\nn = {len(runs)} runs, 512 held-out sequences each",
         control="random weights at step 0: nearest " + listed([f"BP_{k}" for k in sorted(set(finals), reverse=True)]),
-        verdict="holds" if all(right) and len(runs) > 1 else "short" if all(right) else "partly" if any(right) else "fails",
+        numbers={name: [numbers[name] for numbers in found] for name in ("levels", "missed", "shortest_wait")},
         figure=f"fig-{task}-k{level}-ladder",
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.probe_maps import OUTPUTS, probe_layout
+from analyses.tree_training.criteria import CRITERIA
 from analyses.tree_training.ladder import HEADINGS
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import TooFewSequences
@@ -28,10 +29,6 @@ from mechbp.theory.tree.leaves import own_nodes
 FRAMES = 11
 """Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
 QUICK_FRAMES = 6
-FALL = 0.02
-"""A peak counts as one if accuracy falls from it by more than this."""
-LANDED = 0.015
-"""The end of training counts as the oracle's accuracy within this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,21 +246,24 @@ def _rise_and_fall(study: Study, run: Run, curves: Curves) -> Claim:
     """On data of a level above the run's own, accuracy peaks and then falls to that of the run's oracle."""
     own = run.config.process.filter_level
     lines = []
-    right = []
+    falls = []
+    ends = []
     for k in range(own + 1, len(curves.oracle)):
         peak = int(curves.accuracy.mean[k].argmax())
         fall = bootstrap_mean(curves.hits[:, k, peak] - curves.hits[:, k, -1], study.rng(run.name, "fall", k))
         end = float(curves.accuracy.mean[k, -1])
-        right.append(float(fall.low) > FALL and abs(end - curves.oracle[k]) <= LANDED)
+        falls.append(fall.low)
+        ends.append(end)
         lines.append(f"level {k}: falls by {estimate(fall, 3)} to {end:.3f} (BP_{own} {curves.oracle[k]:.3f})")
     start = ", ".join(f"{value:.2f}" for value in curves.accuracy.mean[own + 1 :, 0])
-    return Claim(
+    return CRITERIA.claim(
+        "rise-fall",
         id=f"{run.name}-rise-fall",
         statement=f"On data of higher filter levels the accuracy of {run.name} first rises, while it knows lower levels only, "
-        f"and then falls by more than {FALL:g} to that of BP_{own}.",
+        f"and then falls by more than {CRITERIA['rise-fall'].bounds['fall']:g} to that of BP_{own}.",
         reference="the paper: accuracy on filtered data first rises, then falls to BP_0's",
         measured="\n".join([*lines, f"n = {curves.n:,} sequences per level, {len(curves.steps)} steps"]),
         control=f"random weights: {start}",
-        verdict="holds" if right and all(right) else "partly" if any(right) else "fails",
+        numbers={"fall_low": falls, "end": ends, "oracle": curves.oracle[own + 1 :]},
         figure=f"fig-{run.name}-levels",
     )
