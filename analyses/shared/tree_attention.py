@@ -43,6 +43,12 @@ def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
     return tokens, kl_bp_to_model_nats
 
 
+def smallest_rise(mass: LevelMass) -> float | None:
+    """Return how much farther up the tree a block looks than the one before, at the pair that speaks least for it; levels."""
+    rises = np.diff(mass.mean_level)
+    return float(rises.min()) if rises.size else None
+
+
 def climbs(mass: LevelMass) -> bool:
     """Tell whether every block looks clearly farther up the tree than the one before."""
     return bool((np.diff(mass.mean_level) > CLEAR_RISE_LEVELS).all())

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, needs_levels
+from analyses.shared.tree_attention import smallest_rise
+from analyses.shared.tree_training import taken_in
+from analyses.tree_beyond.criteria import CRITERIA
 from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.report.document import Claim
 from mechbp.report.parts import estimate
 from mechbp.theory.tree.attention import LevelMass
-
-CLOSE_NATS = 0.03
-"""A model computes exact inference if its mean divergence from BP is below this."""
 
 
 def claims_of(measured: Sequence[Measurements]) -> list[Claim]:
@@ -23,19 +22,12 @@ def claims_of(measured: Sequence[Measurements]) -> list[Claim]:
     return [_exact(measured), _order(measured), _looking(measured), _needed(measured), _writing(measured)]
 
 
-def _claim(verdicts: Sequence[str], measured: str, **parts: Any) -> Claim:
-    """Join one verdict per run, judged by those beyond the first, which the others are held against."""
-    judged = verdicts[1:] or verdicts
-    shown = any(verdict != "fails" for verdict in judged)
-    return Claim(
-        verdict="holds" if all(v == "holds" for v in verdicts) else "partly" if shown else "fails",
-        measured=f"holds in {verdicts.count('holds')} of {len(verdicts)} runs\n{measured}",
-        **parts,
-    )
-
-
-def _each(measured: Sequence[Measurements], right: Callable[[Measurements], bool]) -> list[str]:
-    return ["holds" if right(p) else "fails" for p in measured]
+def _claim(key: str, runs: Sequence[Mapping[str, Any]], *, measured: str, **parts: Any) -> Claim:
+    """Grade a claim by the numbers of every run; the text counts the runs that the claim holds for if each is asked alone."""
+    numbers = {name: [run[name] for run in runs] for name in runs[0]}
+    alone = [CRITERIA.grade(key, {name: [value] for name, value in run.items()}) for run in runs]
+    measured = f"holds in {alone.count('holds')} of {len(runs)} runs\n{measured}"
+    return CRITERIA.claim(key, id=f"beyond-{key}", measured=measured, numbers=numbers, **parts)
 
 
 def _exact(measured: Sequence[Measurements]) -> Claim:
@@ -44,14 +36,19 @@ def _exact(measured: Sequence[Measurements]) -> Claim:
         f"{float(p.answers.accuracy.mean):.3f} (BP {float(p.answers.best_accuracy.mean):.3f}), nearest BP_{p.nearest_level}"
         for p in measured
     ]
-
-    def right(p: Measurements) -> bool:
-        return float(p.answers.kl_bp_to_model_nats.mean) <= CLOSE_NATS and p.nearest_level == p.run.config.process.filter_level
-
+    numbers = [
+        {
+            "kl_nats": p.answers.kl_bp_to_model_nats.mean,
+            "nearest": p.nearest_level,
+            "own_level": p.run.config.process.filter_level,
+        }
+        for p in measured
+    ]
+    close = CRITERIA["exact"].bounds["close_nats"]
     return _claim(
-        _each(measured, right),
-        id="beyond-exact",
-        statement=f"The trained model answers as exact inference: KL(BP || model) at most {CLOSE_NATS} nats, and no oracle of a "
+        "exact",
+        numbers,
+        statement=f"The trained model answers as exact inference: KL(BP || model) at most {close} nats, and no oracle of a "
         "higher filter level is nearer.",
         reference="no published reference; the paper stays with one kind of grammar",
         measured="\n".join([*lines, f"n = {measured[0].answers.same_choice.n:,} sequences each"]),
@@ -64,10 +61,6 @@ def _order(measured: Sequence[Measurements]) -> Claim:
     def expected(p: Measurements) -> list[int]:
         return list(range(p.run.process.depth - 1, p.run.config.process.filter_level - 1, -1))
 
-    def ordered(p: Measurements) -> bool:
-        times = [p.passed[k] for k in expected(p) if k in p.passed]
-        return len(times) == len(expected(p)) and times == sorted(set(times))
-
     lines = [
         f"{p.run.name}: " + ", ".join(f"{k} at {p.passed[k] / 1e6:.2f} M" if k in p.passed else f"{k} never" for k in expected(p))
         for p in measured
@@ -75,8 +68,8 @@ def _order(measured: Sequence[Measurements]) -> Claim:
     starts = [int(np.argmin([row[f"kl_model_to_bp{k}_nats"] for k in range(p.run.process.depth + 1)]))
               for p in measured for row in p.run.metrics[:1]]  # fmt: skip
     return _claim(
-        _each(measured, ordered),
-        id="beyond-order",
+        "order",
+        [taken_in(p.passed, p.run.process.depth, p.run.config.process.filter_level) for p in measured],
         statement="Training takes in the hierarchy from the leaves up, one level after another, to the root.",
         reference="the paper, on its grammar: 4 → 3 → 2 → 1 → 0",
         measured="sequences when BP_k overtakes BP_(k+1) for good, k at:\n" + "\n".join(lines),
@@ -90,8 +83,8 @@ def _looking(measured: Sequence[Measurements]) -> Claim:
         return ", ".join(f"{value:.2f}" for value in mass.mean_level)
 
     return _claim(
-        _each(measured, lambda p: climbs(p.mass)),
-        id="beyond-looking",
+        "looking",
+        [{"blocks": len(p.mass.mean_level), "smallest_rise": smallest_rise(p.mass)} for p in measured],
         statement="Each block looks on average farther up the tree than the one before.",
         reference="the paper, on its grammar: levels climbed layer by layer",
         measured="mean level of the common ancestor, block by block\n"
@@ -104,11 +97,12 @@ def _looking(measured: Sequence[Measurements]) -> Claim:
 
 def _needed(measured: Sequence[Measurements]) -> Claim:
     lines = [f"{p.run.name}: {estimate(p.merging[-1][1], 3)}" for p in measured]
+    bounds = CRITERIA["needed"].bounds
     return _claim(
-        [needs_levels(p.merging[-1][1], p.merging[0][1]) for p in measured],
-        id="beyond-needed",
+        "needed",
+        [{"averaged_high": p.merging[-1][1].high, "uniform_low": p.merging[0][1].low} for p in measured],
         statement="The model needs to look at the right levels, and at nothing finer: averaging its attention over pairs at the "
-        f"same level costs less than {CLEAR_LOSS_NATS / 10:g} nats, uniform attention more than {CLEAR_LOSS_NATS:g}.",
+        f"same level costs less than {bounds['close_nats']:g} nats, uniform attention more than {bounds['clear_nats']:g}.",
         reference="no published reference: the paper shows maps only",
         measured="increase of KL, all blocks at once, nats\n" + "\n".join(lines) + f"\nn = {measured[0].merging[0][1].n:,} each",
         control="uniform attention: " + ", ".join(estimate(p.merging[0][1], 2) for p in measured),
@@ -117,8 +111,8 @@ def _needed(measured: Sequence[Measurements]) -> Claim:
 
 
 def _writing(measured: Sequence[Measurements]) -> Claim:
-    def right(p: Measurements) -> bool:
-        return bool(p.written) and all(height == block for height, (block, _, _) in p.written.items())
+    def farthest_off(p: Measurements) -> int | None:
+        return max((abs(height - block) for height, (block, _, _) in p.written.items()), default=None)
 
     def line(p: Measurements) -> str:
         return ", ".join(f"{height} up: block {block} (to {after:.2f})" for height, (block, _, after) in p.written.items())
@@ -129,8 +123,8 @@ def _writing(measured: Sequence[Measurements]) -> Claim:
 
     random = [best_of_random(p.grid, p) for p in measured if p.grid is not None]
     return _claim(
-        _each(measured, right),
-        id="beyond-writing",
+        "writing",
+        [{"farthest_off": farthest_off(p)} for p in measured],
         statement="Block m writes the upward message of the ancestor m levels up: the R² of its probe rises most there.",
         reference="the paper, on its grammar: layer m knows ancestors up to m levels above the leaf",
         measured="largest rise of R², by levels above the leaf\n"
