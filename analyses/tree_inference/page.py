@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.tree_inference.criteria import CRITERIA
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, agreement, calibration, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
@@ -23,10 +24,6 @@ from mechbp.study import Findings, Page, Study
 from mechbp.theory.tree.oracle_table import OracleTable, oracle_table
 
 RUNS = ("tree-mlm-k0", "tree-root-k0")
-
-CLOSE_NATS = 0.03
-"""A model counts as exact when its mean divergence from BP is below this and its accuracy within ACCURACY_GAP of BP's."""
-ACCURACY_GAP = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +239,7 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
             title=f"{run.name}: which oracle is nearest, along training",
             caption="KL(model || BP_k) on 512 held-out sequences; less than 1e-4 is drawn at 1e-4. The lowest curve names "
             "the oracle most like the model.",
-            alt=f"During training the nearest oracle changes in the order {_order_along_training(run)}.",
+            alt=f"During training the nearest oracle changes in the order {_arrows(_order_along_training(run))}.",
             data={
                 "x_title": "training sequences",
                 "x_log": True,
@@ -277,14 +274,18 @@ def _training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]
     ]
 
 
-def _order_along_training(run: Run) -> str:
+def _order_along_training(run: Run) -> list[int]:
     """The nearest oracles in the order in which training passes them, repeats dropped."""
     found: list[int] = []
     for line in run.metrics:
         level = min(range(run.process.depth + 1), key=lambda k: line[f"kl_model_to_bp{k}_nats"])
         if line["step"] and (not found or found[-1] != level):
             found.append(level)
-    return " → ".join(map(str, found))
+    return found
+
+
+def _arrows(order: list[int]) -> str:
+    return " → ".join(map(str, order)) or "not recorded"
 
 
 def _claims(run: Run, own: Comparison, uniform: Comparison, oracles: OracleTable | None) -> list[Claim]:
@@ -293,27 +294,28 @@ def _claims(run: Run, own: Comparison, uniform: Comparison, oracles: OracleTable
     task = run.config.objective.task
     matched = own.oracles[level]
     control = own.control[level]
-    gap = float(matched.best_accuracy.mean - matched.accuracy.mean)
-    close = float(matched.kl_bp_to_model_nats.high) <= CLOSE_NATS
-    accurate = gap <= ACCURACY_GAP
-    follows = [c.nearest_level == level and float(c.margin.low) > 0 for c in (own, uniform)]
+    bounds = CRITERIA["exact"].bounds
     order = _order_along_training(run)
-    descending = order == " → ".join(str(k) for k in range(run.process.depth, level - 1, -1))
     reference = {"masked": "the paper's masked models reach BP's accuracy", "root": "the paper's root models reach BP's accuracy"}
     return [
-        Claim(
+        CRITERIA.claim(
+            "exact",
             id=f"{name}-exact",
-            statement=f"{name} gives the exact posterior: KL(BP_{level} || model) ≤ {CLOSE_NATS} nats and accuracy within "
-            f"{ACCURACY_GAP:.0%} of BP's.",
+            statement=f"{name} gives the exact posterior: KL(BP_{level} || model) ≤ {bounds['close_nats']} nats and accuracy "
+            f"within {bounds['gap']:.0%} of BP's.",
             reference=reference.get(task, "no published reference"),
             measured=f"KL {estimate(matched.kl_bp_to_model_nats, 4, 'nats')}\naccuracy {estimate(matched.accuracy, 3)}, "
             f"BP {float(matched.best_accuracy.mean):.3f}\nn = {own.n:,} sequences",
             control=f"untrained: KL {estimate(control.kl_bp_to_model_nats, 3, 'nats')}\n"
             f"accuracy {float(control.accuracy.mean):.3f}",
-            verdict="holds" if close and accurate else "partly" if close or accurate else "fails",
+            numbers={
+                "kl_high_nats": matched.kl_bp_to_model_nats.high,
+                "accuracy_gap": matched.best_accuracy.mean - matched.accuracy.mean,
+            },
             figure=f"fig-{name}-divergence",
         ),
-        Claim(
+        CRITERIA.claim(
+            "nearest",
             id=f"{name}-nearest",
             statement=f"Of all oracles, {name} follows the one of its training data, BP_{level}, "
             "on that data and on uniform sequences.",
@@ -326,17 +328,22 @@ def _claims(run: Run, own: Comparison, uniform: Comparison, oracles: OracleTable
             )
             + f"\nn = {own.n:,} and {uniform.n:,}",
             control=f"untrained: nearest BP_{_nearest_by_mean(own.control)}",
-            verdict="holds" if all(follows) else "partly" if any(follows) else "fails",
+            numbers={
+                "nearest": [c.nearest_level for c in (own, uniform)],
+                "own_level": level,
+                "margin_low": [c.margin.low for c in (own, uniform)],
+            },
             figure=f"fig-{name}-divergence",
         ),
-        Claim(
+        CRITERIA.claim(
+            "staircase",
             id=f"{name}-staircase",
             statement=f"Training climbs the hierarchy from the leaves: the nearest oracle of {name} goes from "
             f"BP_{run.process.depth} down to BP_{level}, one level after another.",
             reference="the paper: 4 → 3 → 2 → 1 → 0",
-            measured=f"order {order or 'not recorded'}\none training seed, 512 held-out sequences at {len(run.metrics)} steps",
+            measured=f"order {_arrows(order)}\none training seed, 512 held-out sequences at {len(run.metrics)} steps",
             control=_spread(run, oracles),
-            verdict="not run" if not order else "holds" if descending else "partly" if order.endswith(str(level)) else "fails",
+            numbers={"order": order, "depth": run.process.depth, "own_level": level} if order else None,
             figure=f"fig-{name}-staircase" if order else "",
         ),
     ]
