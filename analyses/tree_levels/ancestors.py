@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.shared.probe_maps import OUTPUTS, hook_label, probe_layout
+from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from analyses.tree_levels.messages import message_figure
 from mechbp.errors import InputError, TooFewSequences
@@ -17,11 +18,6 @@ from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.block_ceilings import block_ceilings
 from mechbp.theory.tree.leaves import own_nodes
-
-READABLE = 0.95
-"""An ancestor counts as recovered above this accuracy of its symbol's probe."""
-MARGIN = 0.1
-"""What is not recovered has to stay this far below it."""
 
 
 def study_ancestors(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -97,24 +93,29 @@ def _claim(family: Family, grids: list[ProbeGrid]) -> Claim:
     depth = family.depth
     reference = _reference(family)
     lines = []
-    right = []
-    for label, run, grid in zip(family.labels, family.runs, grids, strict=True):
-        k = run.config.process.filter_level
+    levels = [run.config.process.filter_level for run in family.runs]
+    inside: list[float | None] = []
+    above: list[float | None] = []
+    for label, k, grid in zip(family.labels, levels, grids, strict=True):
         best = _accuracies(grid, depth).mean.max(axis=0)
-        right.append(bool((best[k:] >= READABLE).all() and (best[:k] < READABLE - MARGIN).all()))
+        inside.append(float(best[k:].min()) if k < depth else None)
+        above.append(float(best[:k].max()) if k else None)
         parts = [f"depth ≥ {k}: {best[k:].min():.2f} or more"] if k < depth else []
         if k:
             told = "" if reference is None else f" ({reference[depth - k, best[:k].argmax()]:.2f} from the block)"
             parts.append(f"above: {best[:k].max():.2f} at most{told}")
         lines.append(f"{label}: {', '.join(parts)}")
     random = _accuracies(grids[0], depth, "random_init").mean.max(axis=0)
-    return Claim(
+    bounds = CRITERIA["ancestors"].bounds
+    readable = bounds["readable"]
+    return CRITERIA.claim(
+        "ancestors",
         id=f"{family.slug}-ancestors",
         statement=f"From a {family.question} model trained at level k just the ancestors at depth k and below are recovered: "
-        f"accuracy {READABLE} or more at some stage, below {READABLE - MARGIN:g} for higher ones.",
+        f"accuracy {readable} or more at some stage, below {readable - bounds['margin']:g} for higher ones.",
         reference="the paper: only ancestors at depth ≥ k are recovered",
         measured="best accuracy over stages\n" + "\n".join(lines) + f"\nn = {grids[0].n_test:,} held-out sequences",
         control="random weights, from the root down: " + ", ".join(f"{value:.2f}" for value in random),
-        verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+        numbers={"own_level": levels, "depth": depth, "lowest_inside": inside, "highest_above": above},
         figure=f"fig-{family.slug}-ancestors",
     )

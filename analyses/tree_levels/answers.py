@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, Calibration, agreement, calibration, nearest
@@ -18,9 +19,6 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import estimate, panel
 from mechbp.study import Study
 
-CLOSE_NATS = {"masked": 0.015, "root": 0.02}
-"""A model counts as exact on its own data when its mean divergence from BP is below this and its accuracy within ACCURACY_GAP."""
-ACCURACY_GAP = {"masked": 0.006, "root": 0.007}
 UNIFORM = "uniform"
 
 
@@ -252,13 +250,13 @@ def _own(run: Run) -> str:
 
 
 def _claims(family: Family, cells: dict, kinds: list[str], n: int) -> list[Claim]:
-    close = CLOSE_NATS[family.task]
-    within = ACCURACY_GAP[family.task]
+    exactly = f"{family.task}-exact"
+    bounds = CRITERIA[exactly].bounds
+    within = CRITERIA["mismatched"].bounds["within"]
     own = {label: cells[run.name, _own(run)] for label, run in zip(family.labels, family.runs, strict=True)}
-    exact = [float(m.trained.kl_bp_to_model_nats.mean) <= close and float(m.gap.mean) <= within for m in own.values()]
     gaps = {(run.name, kind): cells[run.name, kind].gap for run in family.runs for kind in kinds[:-1]}
     widest = max(gaps, key=lambda cell: abs(float(gaps[cell].mean)))
-    inside = np.mean([abs(float(gap.mean)) <= 0.01 for gap in gaps.values()])
+    inside = np.mean([abs(float(gap.mean)) <= within for gap in gaps.values()])
     apart = [abs(float(m.untrained.accuracy.mean - m.untrained.best_accuracy.mean)) for m in own.values()]
     follows = [cells[run.name, kind] for run in family.runs for kind in (_own(run), UNIFORM)]
     wanted = [run.config.process.filter_level for run in family.runs for _ in range(2)]
@@ -266,10 +264,11 @@ def _claims(family: Family, cells: dict, kinds: list[str], n: int) -> list[Claim
     tightest = min(follows, key=lambda m: float(m.margin.mean))
     untrained = [m.untrained.kl_bp_to_model_nats for m in own.values()]
     return [
-        Claim(
+        CRITERIA.claim(
+            exactly,
             id=f"{family.slug}-exact",
             statement=f"Trained at any filter level, the {family.question} model gives the exact posterior of its own data: "
-            f"KL(BP_k || model) ≤ {close} nats, accuracy within {within:.1%} of BP's.",
+            f"KL(BP_k || model) ≤ {bounds['close_nats']} nats, accuracy within {bounds['gap']:.1%} of BP's.",
             reference="the paper: in-sample accuracy reaches BP_k at every k",
             measured="\n".join(
                 f"{label}: KL {estimate(m.trained.kl_bp_to_model_nats, 4)}, accuracy {float(m.trained.accuracy.mean):.3f} "
@@ -278,21 +277,26 @@ def _claims(family: Family, cells: dict, kinds: list[str], n: int) -> list[Claim
             )
             + f"\nn = {n:,} sequences each",
             control="random weights: KL " + ", ".join(f"{float(kl.mean):.2f}" for kl in untrained) + " nats",
-            verdict="holds" if all(exact) else "partly" if any(exact) else "fails",
+            numbers={
+                "kl_nats": [m.trained.kl_bp_to_model_nats.mean for m in own.values()],
+                "accuracy_gap": [m.gap.mean for m in own.values()],
+            },
             figure=f"fig-{family.slug}-divergence",
         ),
-        Claim(
+        CRITERIA.claim(
+            "mismatched",
             id=f"{family.slug}-mismatched",
             statement=f"On data of every other level too, the {family.question} models are as right as BP of their own level, "
-            "within 1 %: they infer under the wrong assumption, exactly.",
+            f"within {100 * within:g} %: they infer under the wrong assumption, exactly.",
             reference="the paper: k_train > 0 lands on the mismatched BP of k_train",
-            measured=f"{inside:.0%} of {len(gaps)} cells within 1 %\nwidest: {widest[0]} on {widest[1]}, BP - model = "
-            f"{estimate(gaps[widest], 3)}\nn = {n:,} sequences per cell",
+            measured=f"{inside:.0%} of {len(gaps)} cells within {100 * within:g} %\nwidest: {widest[0]} on {widest[1]}, "
+            f"BP - model = {estimate(gaps[widest], 3)}\nn = {n:,} sequences per cell",
             control=f"random weights on own data: {min(apart):.2f} to {max(apart):.2f} below",
-            verdict="holds" if inside == 1 else "partly" if inside >= 0.5 else "fails",
+            numbers={"gaps": [gap.mean for gap in gaps.values()]},
             figure=f"fig-{family.slug}-accuracy",
         ),
-        Claim(
+        CRITERIA.claim(
+            "follows",
             id=f"{family.slug}-follows",
             statement=f"Of all oracles, every {family.question} model is nearest to that of its own level, on its own data and "
             "on uniform sequences.",
@@ -300,7 +304,11 @@ def _claims(family: Family, cells: dict, kinds: list[str], n: int) -> list[Claim
             measured=f"{sum(right)} of {len(right)} comparisons, interval of the margin above 0\nnarrowest: BP_"
             f"{tightest.nearest_level}, ahead by {estimate(tightest.margin, 4, 'nats')}\nn = {n:,} sequences each",
             control="random weights, own data: nearest " + ", ".join(f"BP_{m.untrained_nearest}" for m in own.values()),
-            verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+            numbers={
+                "nearest": [m.nearest_level for m in follows],
+                "own_level": wanted,
+                "margin_low": [m.margin.low for m in follows],
+            },
             figure=f"fig-{family.slug}-oracles",
         ),
     ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.tree_attention import merging_losses
+from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
@@ -15,13 +16,6 @@ from mechbp.report.document import Claim, FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, mass_by_level
-
-HARMLESS_NATS = 0.01
-"""Merging levels is called harmless below this loss; what it is measured against is the loss of a static pattern per level."""
-KEPT = 4
-"""A static pattern per level keeps the answers if it loses this many times less than uniform attention, or nothing."""
-NEEDED_NATS = 0.02
-"""Telling a level apart is called needed when merging it with the farther ones loses more than this."""
 
 
 def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -132,25 +126,27 @@ def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interv
     """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
     depth = family.depth
     lines = []
-    right = []
+    names = ("static_high", "uniform_low", "free_high", "levels_inside", "spent_low")
+    numbers: dict[str, list[float | None]] = {name: [] for name in names}
     uniform = []
     for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
         k = run.config.process.filter_level
         by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
         enough = min(depth - k, depth - 1)
         free = by_kept[enough]
-        spent = by_kept[enough - 1]
-        single = enough == 0  # every block is one leaf, and no level inside it is left to be merged
+        spent = by_kept[enough - 1] if enough else None  # without, every block is one leaf: no level inside is left to be merged
         static = rows[-1][1]
         without = rows[0][1]
-        kept = float(static.high) <= max(float(without.low) / KEPT, HARMLESS_NATS)
-        right.append(kept and float(free.high) <= HARMLESS_NATS and (single or float(spent.low) >= NEEDED_NATS))
+        found = (static.high, without.low, free.high, enough, None if spent is None else spent.low)
+        for name, value in zip(names, found, strict=True):
+            numbers[name].append(None if value is None else float(value))
         uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")
         parts = [f"static {estimate(static, 3)}"]
         parts += [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
-        parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if not single else []
+        parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if spent is not None else []
         lines.append(f"{label}, {', '.join(parts)}")
-    return Claim(
+    return CRITERIA.claim(
+        "merging",
         id=f"{family.slug}-merging",
         statement=f"A {family.question} model trained at level k needs to tell apart the levels inside its blocks of "
         f"2^({depth} - k) leaves and no others: a static pattern per level keeps its answers, merging the levels beyond costs "
@@ -160,6 +156,6 @@ def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interv
         + "\n".join(lines)
         + f"\nn = {losses[0][0][1].n:,} sequences",
         control="uniform attention, nats: " + ", ".join(uniform),
-        verdict="holds" if all(right) else "partly" if sum(right) * 2 >= len(right) else "fails",
+        numbers=numbers,
         figure=f"fig-{family.slug}-merging",
     )

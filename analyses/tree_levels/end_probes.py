@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.shared.probe_maps import OUTPUTS, probe_layout
+from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.errors import TooFewSequences
 from mechbp.models.tasks.tree import TREE
@@ -72,15 +73,14 @@ def _claim(family: Family, at_all: SharedProbe, at_ends: SharedProbe, random: Sh
     """An ancestor becomes readable at the block where the accuracy of its probe rises most."""
     whole, ends, floor = (found.accuracy.mean for found in (at_all, at_ends, random))
     block_of_all, block_of_ends = (np.diff(found, axis=0).argmax(axis=0) + 1 for found in (whole, ends))
-    same = block_of_all == block_of_ends
-    above = ends.max(axis=0) > floor.max(axis=0)
     loss = whole.max(axis=0) - ends.max(axis=0)
     rows = {"all leaves": (whole, block_of_all), "first and last": (ends, block_of_ends)}
     lines = [
         f"{name}: " + ", ".join(f"{best:.2f} (block {block})" for best, block in zip(found.max(axis=0), blocks, strict=True))
         for name, (found, blocks) in rows.items()
     ]
-    return Claim(
+    return CRITERIA.claim(
+        "ends",
         id=f"{family.slug}-ends",
         statement="Probes fitted on the first and last leaf alone lose some accuracy on all leaves, but each ancestor becomes "
         "readable to them at the same block.",
@@ -89,6 +89,11 @@ def _claim(family: Family, at_all: SharedProbe, at_ends: SharedProbe, random: Sh
         + "\n".join(lines)
         + f"\nloss {loss.min():.2f} to {loss.max():.2f}, n = {at_all.n_test:,} sequences",
         control="random weights, best: " + ", ".join(f"{value:.2f}" for value in floor.max(axis=0)),
-        verdict="holds" if (same & above).all() else "partly" if (same & above).sum() * 2 >= len(same) else "fails",
+        numbers={
+            "block_of_all": block_of_all,
+            "block_of_ends": block_of_ends,
+            "best_of_ends": ends.max(axis=0),
+            "best_of_random": floor.max(axis=0),
+        },
         figure=f"fig-{family.slug}-ends",
     )
