@@ -7,6 +7,8 @@ from small_runs import write_run
 from mechbp import study
 from mechbp.models.runs import load
 from mechbp.models.training import train
+from mechbp.report.criteria import regrade
+from mechbp.study import criteria_of, page_file
 
 KINDS = {
     "masked": {},
@@ -55,6 +57,14 @@ def test_every_claim_has_numbers_a_control_and_a_figure(document):
 
 def test_every_figure_can_be_drawn(document):
     figures_can_be_drawn(document)
+
+
+def test_documents_are_graded_by_their_criteria(document):
+    if not page_file(document.slug).with_name("criteria.toml").is_file():
+        pytest.skip("decides its claims itself")
+    criteria = criteria_of(document.slug)
+    assert regrade(document, criteria) == []
+    assert {claim.criterion for claim in document.claims} == set(criteria)
 
 
 def test_every_kind_of_run_is_studied(document):

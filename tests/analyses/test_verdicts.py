@@ -5,10 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analyses.shared.tree_attention import climbs, needs_levels
+from analyses.shared.tree_attention import climbs, needs_levels, smallest_rise
 from analyses.shared.tree_training import inclusions
-from analyses.tree_beyond.claims import _claim
-from analyses.tree_levels.attention import _merging_claim
 from analyses.tree_mechanism.attention import _match_figure
 from analyses.tree_mechanism.patching import _patch_claim
 from mechbp.methods.attention.comparison import AttentionMatch
@@ -56,28 +54,6 @@ def test_levels_are_needed_where_averages_cost_nothing_and_uniform_attention_muc
     assert needs_levels(*intervals) == verdict
 
 
-def about(mean, half=0.001):
-    return Interval(np.array(mean), np.array(mean - half), np.array(mean + half), 9)
-
-
-@pytest.mark.parametrize(
-    ("uniform", "static", "beyond", "one_more", "verdict"),
-    [
-        (0.8, 0.05, 0.002, 0.1, "holds"),
-        (0.8, 0.05, 0.02, 0.1, "fails"),  # levels outside the blocks count
-        (0.8, 0.05, 0.002, 0.01, "fails"),  # levels inside do not
-        (0.8, 0.3, 0.002, 0.1, "fails"),  # no static pattern keeps the answers, whatever it tells apart
-    ],
-)
-def test_merging_levels_is_judged_where_a_static_pattern_keeps_the_answers(uniform, static, beyond, one_more, verdict):
-    """Depth 3, k = 2: blocks of two leaves, whose level 1 is needed and level 2 is not."""
-    losses = [(str(kept), about(static + extra), about(extra)) for kept, extra in ((0, one_more), (1, beyond), (2, 0.0))]
-    rows = [("none", about(uniform), about(uniform - static)), *losses]
-    run = SimpleNamespace(config=SimpleNamespace(process=SimpleNamespace(filter_level=2)))
-    family = SimpleNamespace(depth=3, labels=["k = 2"], runs=(run,), slug="root", question="root", task="root")
-    assert _merging_claim(family, [rows]).verdict == verdict
-
-
 @pytest.mark.parametrize(("second", "climbing"), [(1.3, True), (1.2, False), (0.5, False)])
 def test_blocks_climb_only_in_clear_steps(second, climbing):
     """One block looks at level 1, of the next one head at level 0 and the other between levels 1 and 2."""
@@ -86,22 +62,7 @@ def test_blocks_climb_only_in_clear_steps(second, climbing):
     mass[1, 1, 1:] = (2 - second, second - 1) if second > 1 else (second, 0)
     found = LevelMass(Interval(mass, mass, mass, 9), np.ones(3) / 3, mass[None])
     assert found.mean_level == pytest.approx([1, second]) and climbs(found) == climbing
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "joined"),
-    [
-        (["holds", "holds", "holds"], "holds"),
-        (["fails", "holds", "holds"], "partly"),
-        (["holds", "fails", "partly"], "partly"),
-        (["holds", "fails", "fails"], "fails"),  # the first is what the others are held against
-        (["partly"], "partly"),
-    ],
-)
-def test_a_claim_on_several_runs_is_about_those_beyond_the_first(verdicts, joined):
-    parts = {name: "x" for name in ("id", "statement", "reference", "measured", "control")}
-    claim = _claim(verdicts, **parts)
-    assert claim.verdict == joined and claim.measured == f"holds in {verdicts.count('holds')} of {len(verdicts)} runs\nx"
+    assert smallest_rise(found) == pytest.approx(second - 1)
 
 
 def test_every_model_is_shown_by_its_own_nearest_head():
