@@ -1,4 +1,4 @@
-"""What pages on trees judge alike about attention: does it climb, and what does it cost to merge levels?"""
+"""What pages on trees measure alike about attention: does it climb, and what does it cost to merge levels?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from mechbp.models.runs import Run
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, block_average
 from mechbp.theory.tree.pattern_ablation import replace_patterns
-
-CLEAR_LOSS_NATS = 0.1
-"""A replacement of attention patterns is called harmful above this loss and harmless below a tenth of it."""
-
-
-CLEAR_RISE_LEVELS = 0.25
-"""Blocks climb the tree if each looks at least this much farther up than the one before; random weights differ by 0.1."""
 
 
 def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
@@ -47,18 +40,6 @@ def smallest_rise(mass: LevelMass) -> float | None:
     """Return how much farther up the tree a block looks than the one before, at the pair that speaks least for it; levels."""
     rises = np.diff(mass.mean_level)
     return float(rises.min()) if rises.size else None
-
-
-def climbs(mass: LevelMass) -> bool:
-    """Tell whether every block looks clearly farther up the tree than the one before."""
-    return bool((np.diff(mass.mean_level) > CLEAR_RISE_LEVELS).all())
-
-
-def needs_levels(averaged: Interval, uniform: Interval) -> str:
-    """Judge from the losses, averaged by level and uniform, whether a model needs to tell levels apart and nothing finer."""
-    if float(averaged.high) < CLEAR_LOSS_NATS / 10 and float(uniform.low) > CLEAR_LOSS_NATS:
-        return "holds"
-    return "partly" if float(averaged.high) < float(uniform.low) / 4 else "fails"
 
 
 def merging_losses(study: Study, run: Run) -> list[tuple[str, Interval, Interval]]:

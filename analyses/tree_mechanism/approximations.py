@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analyses.tree_mechanism.criteria import CRITERIA
 from analyses.tree_mechanism.patching import LEAST_PAIRS, WHOLE, contrast_metric, redrawn_pairs, subtree_name
 from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.attribution import Attributions, attribution_patch, integrated_gradients
@@ -21,9 +22,6 @@ COMPARED = ("blocks.*.hook_resid_pre", "blocks.*.hook_attn_out", "blocks.*.hook_
 STEPS, QUICK_STEPS = 16, 6
 """Of the path of integrated gradients."""
 METHODS = {"attribution": "attribution patching", "integrated": "integrated gradients"}
-CLOSE = {"correlation": 0.9, "slope": 0.2, "error": 0.1}
-"""A usable estimate: least correlation over cells, largest distance of the slope from 1, largest error in units of the gap."""
-
 DRAWN = 0.005
 """Cells are drawn if either effect is at least this large; most cells of a sweep are at 0."""
 
@@ -125,21 +123,23 @@ def _figure(run: Run, found: dict[str, Comparison]) -> FigureData:
 def _claim(run: Run, method: str, found: dict[str, Comparison]) -> Claim:
     """An estimate is good if it ranks and sizes cells; partly good if it only ranks them."""
     results = {name: comparison.agreements[method] for name, comparison in found.items()}
-    usable = all(float(comparison.exact.gap.low) > 0 for comparison in found.values())
-    ranked = all(float(result.pearson.low) >= CLOSE["correlation"] for result in results.values())
-    sized = all(
-        abs(float(result.slope.mean) - 1) <= CLOSE["slope"] and float(result.largest_error.mean) <= CLOSE["error"]
-        for result in results.values()
-    )
+    key = f"{method}-agrees"
+    bounds = CRITERIA[key].bounds
     controls = [estimate(comparison.shuffled[method].pearson, 2) for comparison in found.values()]
-    return Claim(
-        id=f"{run.name}-{method}-agrees",
+    return CRITERIA.claim(
+        key,
+        id=f"{run.name}-{key}",
         statement=f"In {run.name} {METHODS[method]} finds the cells that exact patching finds, and sizes them.",
         reference="no published reference for these models; a usable estimate here means correlation over cells at least "
-        f"{CLOSE['correlation']}, slope within {CLOSE['slope']} of 1 and no cell off by more than {CLOSE['error']}",
+        f"{bounds['correlated']}, slope within {bounds['off_slope']} of 1 and no cell off by more than {bounds['off_error']}",
         measured="\n".join(f"{name}: {_in_words(result)}" for name, result in results.items()),
         control=f"each cell given another cell's estimate: correlation {listed(controls)}",
-        verdict=("holds" if ranked and sized else "partly" if ranked else "fails") if usable else "short",
+        numbers={
+            "gap_low": [comparison.exact.gap.low for comparison in found.values()],
+            "correlation_low": [result.pearson.low for result in results.values()],
+            "slope": [result.slope.mean for result in results.values()],
+            "largest_error": [result.largest_error.mean for result in results.values()],
+        },
         figure=f"fig-{run.name}-approximations",
     )
 

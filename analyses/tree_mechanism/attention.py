@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
-from analyses.shared.tree_attention import CLEAR_LOSS_NATS, climbs, kl_to_exact, needs_levels
+from analyses.shared.tree_attention import kl_to_exact
+from analyses.tree_mechanism.criteria import CRITERIA
 from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
@@ -63,7 +64,8 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _replace_figure(run, ablation),
     )
     section = Section(f"attention-{run.name}", f"{run.name}: what attention does", text, figures)
-    return _attention_claims(run, mass, control_mass, match, ablation, comparable), section
+    claims = [_levels_claim(run, mass, control_mass), _causal_claim(run, ablation)]
+    return claims + ([_theory_claim(run, match, ablation)] if comparable else []), section
 
 
 def _map_figure(run: Run, mean: np.ndarray) -> FigureData:
@@ -166,63 +168,65 @@ def _replace_figure(run: Run, ablation: AttentionAblation) -> FigureData:
     )
 
 
-def _attention_claims(
-    run: Run, mass: LevelMass, control: LevelMass, match: AttentionMatch, ablation: AttentionAblation, comparable: bool
-) -> list[Claim]:
-    n_layers = run.config.model.n_layers
-    mean_level = mass.mean_level
-    change = {(row.replacement, row.layers): row.change for row in ablation.rows}
-    everywhere = tuple(range(n_layers))
-    averaged, uniform = change["block-average", everywhere], change["uniform", everywhere]
-    claims = [
-        Claim(
-            id=f"{run.name}-attention-levels",
-            statement=f"Attention of {run.name} climbs the tree: each block looks on average farther up than the one before.",
-            reference="the paper: levels climbed layer by layer",
-            measured="mean level of the common ancestor, block by block:\n" + ", ".join(f"{v:.2f}" for v in mean_level)
-            + f"\nn = {mass.mass.n:,} sequences",
-            control="random weights:\n" + ", ".join(f"{v:.2f}" for v in control.mean_level),
-            verdict="holds" if climbs(mass) else "partly" if mean_level[-1] > mean_level[0] else "fails",
-            figure=f"fig-{run.name}-mass",
-        ),
-        Claim(
-            id=f"{run.name}-attention-causal",
-            statement=f"{run.name} needs to look at the right levels, and at nothing finer: averaging its attention over pairs "
-            "at the same level costs little, uniform attention costs much.",
-            reference="no published reference: the paper shows maps only",
-            measured=f"increase of KL, all blocks at once\naveraged by level: {estimate(averaged, 3, 'nats')}\n"
-            f"uniform: {estimate(uniform, 3, 'nats')}\n"
-            f"n = {averaged.n:,}",
-            control=f"unedited KL {estimate(ablation.baseline, 3, 'nats')}"
-            + (f"\nwith leaves relabelled: {estimate(change['relabelled', everywhere], 3, 'nats')}" if comparable else ""),
-            verdict=needs_levels(averaged, uniform),
-            figure=f"fig-{run.name}-replace",
-        ),
-    ]  # fmt: skip
-    if comparable:
-        nearer = match.js_nats.mean.min(axis=1) < match.uniform_js_nats.min(axis=1)
-        significant = match.p_nearest_js <= 0.05
-        theory = change["sibling-subtree", everywhere]
-        shown_js = ", ".join(
-            f"{a:.2f} ({b:.2f})" for a, b in zip(match.js_nats.mean.min(1), match.uniform_js_nats.min(1), strict=True)
-        )
-        claims.append(
-            Claim(
-                id=f"{run.name}-attention-theory",
-                statement=f"{run.name} attends as the paper's construction does: block m to the sibling subtree m levels up.",
-                reference="the paper offers the construction as an existence proof, not as what training finds",
-                measured=f"JS to it by block (uniform attention's in brackets):\n{shown_js} nats\n"
-                f"increase of KL when used in all blocks:\n{estimate(theory, 3, 'nats')}",
-                control=f"relabelled leaves, by block:\np = {', '.join(f'{p:.3f}' for p in match.p_nearest_js)}",
-                verdict="holds"
-                if nearer.all() and significant.all() and float(theory.high) < CLEAR_LOSS_NATS
-                else "partly"
-                if (nearer & significant).sum() * 2 >= len(nearer)
-                else "fails",
-                figure=f"fig-{run.name}-match",
-            )
-        )
-    return claims
+def _levels_claim(run: Run, mass: LevelMass, control: LevelMass) -> Claim:
+    return CRITERIA.claim(
+        "attention-levels",
+        id=f"{run.name}-attention-levels",
+        statement=f"Attention of {run.name} climbs the tree: each block looks on average farther up than the one before.",
+        reference="the paper: levels climbed layer by layer",
+        measured="mean level of the common ancestor, block by block:\n" + ", ".join(f"{v:.2f}" for v in mass.mean_level)
+        + f"\nn = {mass.mass.n:,} sequences",
+        control="random weights:\n" + ", ".join(f"{v:.2f}" for v in control.mean_level),
+        numbers={"mean_level": mass.mean_level},
+        figure=f"fig-{run.name}-mass",
+    )  # fmt: skip
+
+
+def _causal_claim(run: Run, ablation: AttentionAblation) -> Claim:
+    change = _everywhere(ablation)
+    averaged, uniform = change["block-average"], change["uniform"]
+    relabelled = f"\nwith leaves relabelled: {estimate(change['relabelled'], 3, 'nats')}" if "relabelled" in change else ""
+    return CRITERIA.claim(
+        "attention-causal",
+        id=f"{run.name}-attention-causal",
+        statement=f"{run.name} needs to look at the right levels, and at nothing finer: averaging its attention over pairs "
+        "at the same level costs little, uniform attention costs much.",
+        reference="no published reference: the paper shows maps only",
+        measured=f"increase of KL, all blocks at once\naveraged by level: {estimate(averaged, 3, 'nats')}\n"
+        f"uniform: {estimate(uniform, 3, 'nats')}\n"
+        f"n = {averaged.n:,}",
+        control=f"unedited KL {estimate(ablation.baseline, 3, 'nats')}" + relabelled,
+        numbers={"averaged_high_nats": averaged.high, "uniform_low_nats": uniform.low},
+        figure=f"fig-{run.name}-replace",
+    )
+
+
+def _theory_claim(run: Run, match: AttentionMatch, ablation: AttentionAblation) -> Claim:
+    theory = _everywhere(ablation)["sibling-subtree"]
+    nearest, uniform = match.js_nats.mean.min(axis=1), match.uniform_js_nats.min(axis=1)
+    shown_js = ", ".join(f"{a:.2f} ({b:.2f})" for a, b in zip(nearest, uniform, strict=True))
+    return CRITERIA.claim(
+        "attention-theory",
+        id=f"{run.name}-attention-theory",
+        statement=f"{run.name} attends as the paper's construction does: block m to the sibling subtree m levels up.",
+        reference="the paper offers the construction as an existence proof, not as what training finds",
+        measured=f"JS to it by block (uniform attention's in brackets):\n{shown_js} nats\n"
+        f"increase of KL when used in all blocks:\n{estimate(theory, 3, 'nats')}",
+        control=f"relabelled leaves, by block:\np = {', '.join(f'{p:.3f}' for p in match.p_nearest_js)}",
+        numbers={
+            "nearest_js_nats": nearest,
+            "uniform_js_nats": uniform,
+            "p": match.p_nearest_js,
+            "theory_high_nats": theory.high,
+        },
+        figure=f"fig-{run.name}-match",
+    )
+
+
+def _everywhere(ablation: AttentionAblation) -> dict[str, Interval]:
+    """Increase of KL by replacement, nats, where all blocks have it at once."""
+    n_layers = max(len(row.layers) for row in ablation.rows)
+    return {row.replacement: row.change for row in ablation.rows if len(row.layers) == n_layers}
 
 
 def _root_mass(to_rest: np.ndarray | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyses.tree_mechanism.criteria import CRITERIA
 from analyses.tree_mechanism.messages import (
     LEACE,
     MEANS,
@@ -22,23 +23,13 @@ from mechbp.report.claim import Claim
 from mechbp.report.parts import estimate
 from mechbp.study import Study
 
-READABLE = 0.8
-"""R² from which a message counts as present."""
-CARRIED = 0.5
-"""Share explained above which a message counts as used or necessary, and which its interval has to clear."""
-IDLE = 0.2
-"""Share below which writing a message changes nothing worth the name."""
-FEWEST = 100
-"""With fewer pairs than this there is no verdict."""
-
 
 def message_claims(study: Study, run: Run, upward: MessageGrid, downward: MessageGrid | None) -> list[Claim]:
     """Return the claims of one run."""
     claims = [_table_claim(study, run, upward), _idle_claim(study, run, upward), _probe_claim(study, run, upward)]
     if downward is not None:
-        claims += [_side_claim(study, run, upward), _downward_claim(study, run, downward)]
-    enough = all(len(pairs) >= FEWEST for pairs in upward.pairs.values())
-    return claims if enough else [_short(claim) for claim in claims]
+        claims += [_side_claim(study, run, upward), _downward_claim(study, run, upward, downward)]
+    return claims
 
 
 def _at(grid: MessageGrid, table: Interval) -> list[Interval]:
@@ -51,14 +42,6 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     used, missed = (_at(grid, grid.explained(study, edit)) for edit in (ROTATION, LEACE))
     placebos = [_at(grid, grid.explained(study, edit + PLACEBO)) for edit in (ROTATION, LEACE)]
     above = [grid.above_mismatched(study, d) for d in grid.depths]
-    passed = [
-        (
-            float(r.mean) >= READABLE,
-            float(u.low) > max(CARRIED, float(up.high)) and float(more.low) > 0,
-            float(m.low) > max(CARRIED, float(mp.high)),
-        )
-        for r, u, m, up, mp, more in zip(present, used, missed, *placebos, above, strict=True)
-    ]
     lines = [
         f"{_name(run, d)}: present {float(r.mean):.2f}, used {estimate(u, 2)}, necessary {estimate(m, 2)}"
         for d, r, u, m in zip(grid.depths, present, used, missed, strict=True)
@@ -69,14 +52,22 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         f"{RANDOM_INIT} {float(grid.control(study, d, RANDOM_INIT).mean):.2f}"
         for d, r, u, m, more in zip(grid.depths, _at(grid, grid.present_control), *placebos, above, strict=True)
     ]
-    share = np.mean(passed)
-    return Claim(
+    return CRITERIA.claim(
+        "message-used",
         id=f"{run.name}-message-used",
         statement=f"After block m of {run.name} the upward message m levels up is present, used and necessary.",
         reference="the paper's construction; no published test intervenes on messages",
         measured="\n".join(["at the output of block m, m levels up:", *lines, counts(grid)]),
         control="\n".join(controls),
-        verdict="holds" if share == 1 else "partly" if share >= 0.5 else "fails",
+        numbers={
+            "pairs": _sizes(grid),
+            "present": [float(r.mean) for r in present],
+            "used_low": [float(u.low) for u in used],
+            "used_placebo_high": [float(placebo.high) for placebo in placebos[0]],
+            "above_mismatched_low": [float(more.low) for more in above],
+            "necessary_low": [float(m.low) for m in missed],
+            "necessary_placebo_high": [float(placebo.high) for placebo in placebos[1]],
+        },
         figure=f"fig-{run.name}-messages",
     )
 
@@ -84,11 +75,13 @@ def _table_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
 def _idle_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     """Beyond the block that reads it, even the whole vector below the node moves nothing."""
     whole = grid.explained(study, WHOLE)
-    later = {d: whole[writing_stage(run, d) + 1 :, column] for column, d in enumerate(grid.depths)}
-    highest = {d: float(np.max(cells.mean)) for d, cells in later.items() if cells.mean.size}
+    stages_after = {d: whole[writing_stage(run, d) + 1 :, column] for column, d in enumerate(grid.depths)}
+    later = {d: cells for d, cells in stages_after.items() if cells.mean.size}
+    highest = {d: float(np.max(cells.mean)) for d, cells in later.items()}
     before = {d: float(cell.mean) for d, cell in zip(grid.depths, _at(grid, whole), strict=True)}
-    idle = [float(np.max(cells.high)) < IDLE for cells in later.values() if cells.mean.size]
-    return Claim(
+    numbers = {"pairs": _sizes(grid), "later_high": [float(np.max(cells.high)) for cells in later.values()]}
+    return CRITERIA.claim(
+        "message-idle",
         id=f"{run.name}-message-idle",
         statement=f"In {run.name} a message is read in one block: one block later nothing below its node moves the answer.",
         reference="the paper's construction: block m + 1 reads the message m levels up",
@@ -96,7 +89,7 @@ def _idle_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         + "\n".join(f"{_name(run, d)}: {value:.2f}" for d, value in highest.items())
         + f"\n{counts(grid)}",
         control="before the reading block: " + ", ".join(f"{_name(run, d)} {before[d]:.2f}" for d in highest),
-        verdict="holds" if all(idle) else "partly" if np.mean(idle) >= 0.5 else "fails",
+        numbers=numbers if later else None,
         figure=f"fig-{run.name}-message-stages",
     )
 
@@ -104,21 +97,25 @@ def _idle_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
 def _probe_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     probes, means, learned = (_at(grid, grid.explained(study, edit)) for edit in (PROBE, MEANS, ROTATION))
     inner = [i for i, d in enumerate(grid.depths) if d < run.process.depth] or list(range(len(grid.depths)))
-    as_good = [float(probes[i].mean) >= float(learned[i].mean) / 2 for i in inner]
     lines = [
         f"{_name(run, grid.depths[i])}: probe {estimate(probes[i], 2)}, means {estimate(means[i], 2)}, "
         f"learned {estimate(learned[i], 2)}"
         for i in inner
     ]
     placebo = _at(grid, grid.explained(study, PROBE + PLACEBO))
-    return Claim(
+    return CRITERIA.claim(
+        "message-probe",
         id=f"{run.name}-message-probe",
         statement=f"The directions from which a probe reads a message of {run.name} are those that the model uses: writing along "
         "them moves the answer at least half as far as a learned subspace does.",
         reference="what probing studies take for granted",
         measured="\n".join(["share explained after block m, m levels up:", *lines, counts(grid)]),
         control="placebo of the probe: " + ", ".join(f"{float(placebo[i].mean):.2f}" for i in inner),
-        verdict="holds" if all(as_good) else "partly" if any(as_good) else "fails",
+        numbers={
+            "pairs": _sizes(grid),
+            "probe": [float(probes[i].mean) for i in inner],
+            "learned": [float(learned[i].mean) for i in inner],
+        },
         figure=f"fig-{run.name}-handles",
     )
 
@@ -127,8 +124,13 @@ def _side_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
     depths = [d for d in grid.depths if grid.pairs[d].bystander is not None]
     learned, whole = (_at(grid, grid.side_effect(study, edit)) for edit in (ROTATION, WHOLE))
     chosen = [grid.depths.index(d) for d in depths]
-    spared = [float(learned[i].high) < 0.1 * float(whole[i].low) for i in chosen]
-    return Claim(
+    numbers = {
+        "pairs": _sizes(grid),
+        "learned_high_nats": [float(learned[i].high) for i in chosen],
+        "whole_low_nats": [float(whole[i].low) for i in chosen],
+    }
+    return CRITERIA.claim(
+        "message-side",
         id=f"{run.name}-message-side",
         statement=f"Writing an upward message of {run.name} moves what it should and leaves the leaves below its node alone.",
         reference="belief propagation: an upward message never reaches what is below its node",
@@ -136,20 +138,17 @@ def _side_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         + "\n".join(f"{_name(run, grid.depths[i])}: {estimate(learned[i], 3, 'nats')}" for i in chosen)
         + f"\n{counts(grid)}",
         control="whole vector: " + ", ".join(f"{float(whole[i].mean):.2f} nats" for i in chosen),
-        verdict="not run" if not chosen else "holds" if all(spared) else "partly" if any(spared) else "fails",
+        numbers=numbers if chosen else None,
         figure=f"fig-{run.name}-message-side",
     )
 
 
-def _downward_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
+def _downward_claim(study: Study, run: Run, upward: MessageGrid, grid: MessageGrid) -> Claim:
     used, placebo = grid.explained(study, ROTATION), grid.explained(study, ROTATION + PLACEBO)
     best = [int(np.argmax(used.mean[:, column])) for column in range(len(grid.depths))]
     cells = [used[stage, column] for column, stage in enumerate(best)]
-    carried = [
-        float(cell.low) > max(CARRIED, float(placebo[stage, column].high))
-        for column, (stage, cell) in enumerate(zip(best, cells, strict=True))
-    ]
-    return Claim(
+    return CRITERIA.claim(
+        "message-downward",
         id=f"{run.name}-message-downward",
         statement=f"{run.name} holds the downward messages of inner nodes too, and uses them below the node.",
         reference="the paper's construction keeps no downward messages above the leaf: it folds them into the answer",
@@ -160,7 +159,11 @@ def _downward_claim(study: Study, run: Run, grid: MessageGrid) -> Claim:
         )
         + f"\n{counts(grid)}",
         control="placebo: " + ", ".join(f"{float(placebo.mean[stage, column]):.2f}" for column, stage in enumerate(best)),
-        verdict="holds" if all(carried) else "partly" if any(carried) else "fails",
+        numbers={
+            "upward_pairs": _sizes(upward),
+            "best_low": [float(cell.low) for cell in cells],
+            "placebo_high": [float(placebo.high[stage, column]) for column, stage in enumerate(best)],
+        },
         figure=f"fig-{run.name}-downward",
     )
 
@@ -172,9 +175,10 @@ def _name(run: Run, depth: int) -> str:
 
 def counts(grid: MessageGrid) -> str:
     """Return how many pairs were tested, in words."""
-    sizes = sorted({len(pairs) for pairs in grid.pairs.values()})
+    sizes = sorted(set(_sizes(grid)))
     return f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") + " held-out pairs per depth"
 
 
-def _short(claim: Claim) -> Claim:
-    return Claim(claim.id, claim.statement, claim.reference, claim.measured, claim.control, "short", claim.figure)
+def _sizes(grid: MessageGrid) -> list[int]:
+    """Pairs tested, by depth."""
+    return [len(pairs) for pairs in grid.pairs.values()]

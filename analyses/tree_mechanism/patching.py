@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analyses.tree_mechanism.criteria import CRITERIA
 from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.patching.patch import PatchEffects, patch
@@ -183,25 +184,24 @@ def _patch_claim(run: Run, effects: dict[str, PatchEffects]) -> Claim:
     """The farther the redrawn subtree, the later its message has arrived at the query position."""
     query = run.process.n_leaves if run.config.objective.task == "root" else QUERY_LEAF
     arrived: dict[str, str] = {}
-    blocks = []
+    n_blocks = run.config.model.n_layers
+    blocks: list[int] = []
     for name, found in effects.items():
         if name == WHOLE:
             continue
         share = [
             float(found.normalized_effect.mean[_cell(found, f"blocks.{layer}.hook_resid_post", query)])
-            for layer in range(run.config.model.n_layers)
+            for layer in range(n_blocks)
         ]
         block = next((layer + 1 for layer, value in enumerate(share) if value >= 0.5), None)
         arrived[name] = "never" if block is None else f"block {block} ({share[block - 1]:.2f})"
-        blocks.append(block or 99)
-    # A model that hardly tells clean from corrupted has no effect to normalise by; one that never carries half has no order.
-    usable = all(float(found.gap.low) > 0 for found in effects.values()) and max(blocks) < 99
-    ordered, strictly = blocks == sorted(blocks), usable and bool((np.diff(blocks) > 0).all())
+        blocks.append(n_blocks + 1 if block is None else block)
     early = max(
         float(np.abs(found.normalized_effect.mean[_cell(found, "blocks.0.hook_resid_pre", query)])) for found in effects.values()
     )
     masked = run.config.objective.task == "masked"
-    return Claim(
+    return CRITERIA.claim(
+        "patch-order" if masked else "patch-order-root",
         id=f"{run.name}-patch-order",
         statement=f"In {run.name} messages from farther subtrees reach the query position in later blocks."
         if masked
@@ -212,9 +212,7 @@ def _patch_claim(run: Run, effects: dict[str, PatchEffects]) -> Claim:
         measured="first block whose output at the query carries half of the effect: "
         + listed([f"{k}: {v}" for k, v in arrived.items()]),
         control=f"patching the query position before block 1: |effect| at most {early:.3f}",
-        verdict=("holds" if strictly else "partly" if ordered and blocks[-1] > blocks[0] else "fails")
-        if masked
-        else ("holds" if usable and min(blocks) > 1 else "fails"),
+        numbers={"gap_low": [found.gap.low for found in effects.values()], "blocks": blocks, "n_blocks": n_blocks},
         figure=f"fig-{run.name}-patch-resid-post",
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from analyses.shared.probe_maps import OUTPUTS, STREAM, probe_layout
 from analyses.shared.tree_probes import writing_blocks
+from analyses.tree_mechanism.criteria import CRITERIA
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import firing_hooks
 from mechbp.methods.probing.grid import ProbeGrid
@@ -207,12 +208,13 @@ def _probe_claim(run: Run, grid: ProbeGrid) -> Claim:
         source: max(float(np.nanmax(grid.own_mean("r2", f"upward {depth - height}", source).mean)) for height in heights)
         for source in ("random_init", "shuffled")
     }
-    return Claim(
+    return CRITERIA.claim(
+        "probe-order",
         id=f"{run.name}-probe-order",
         statement=f"Block m of {run.name} writes the upward message of the ancestor m levels up: its R² rises most there.",
         reference="the paper: layer m knows ancestors up to m levels above the leaf",
         measured="\n".join(["largest rise of R², by levels above the leaf:", *rises, f"n = {grid.n_test:,} held-out sequences"]),
         control=f"largest R² anywhere:\nrandom weights {highest['random_init']:.2f}\nshuffled targets {highest['shuffled']:.3f}",
-        verdict="holds" if found == heights else "partly" if found == sorted(found) and found[-1] > found[0] else "fails",
+        numbers={"heights": heights, "blocks": found},
         figure=f"fig-{run.name}-probe-upward",
     )

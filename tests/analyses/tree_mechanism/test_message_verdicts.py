@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from analyses.tree_mechanism.criteria import CRITERIA
 from analyses.tree_mechanism.message_claims import message_claims
 from analyses.tree_mechanism.messages import (
     LEACE,
@@ -107,6 +108,58 @@ def test_each_claim_can_be_missed_by_itself(change, claim):
 def test_downward_messages_need_a_subspace_above_its_placebo():
     assert verdicts(grid(), grid("downward", used={ROTATION: 0.3}))["downward"] == "fails"
     assert verdicts(grid(), grid("downward", used={ROTATION + PLACEBO: 0.81}))["downward"] == "fails"
+
+
+HELD = {
+    "message-used": {
+        "present": [0.8, 0.8],
+        "used_low": [0.501, 0.701],
+        "used_placebo_high": [0.1, 0.7],
+        "above_mismatched_low": [0.001, 0.001],
+        "necessary_low": [0.501, 0.701],
+        "necessary_placebo_high": [0.1, 0.7],
+    },
+    "message-idle": {"later_high": [0.199, 0.199]},
+    "message-probe": {"probe": [0.4, 0.4], "learned": [0.8, 0.8]},
+    "message-side": {"learned_high_nats": [0.0899, 0.0899], "whole_low_nats": [0.9, 0.9]},
+    "message-downward": {"best_low": [0.501, 0.701], "placebo_high": [0.1, 0.7]},
+}
+"""Numbers of two depths that just meet each claim."""
+
+
+def grade(key, n=100, **changed):
+    pairs = "upward_pairs" if key == "message-downward" else "pairs"
+    return CRITERIA.grade(key, {pairs: [512, n], **HELD[key], **changed})
+
+
+@pytest.mark.parametrize("key", HELD)
+def test_the_numbers_of_both_depths_decide_and_fewer_than_a_hundred_pairs_do_not(key):
+    assert grade(key) == "holds"
+    assert grade(key, n=99) == "short"
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "verdict"),
+    [
+        ("message-used", {"present": [0.799, 0.8]}, "partly"),
+        ("message-used", {"used_low": [0.5, 0.7]}, "partly"),
+        ("message-used", {"above_mismatched_low": [0.0, 0.001]}, "partly"),
+        ("message-used", {"present": [0.799, 0.799], "necessary_low": [0.5, 0.701]}, "partly"),  # three of six
+        ("message-used", {"present": [0.799, 0.799], "necessary_low": [0.5, 0.7]}, "fails"),  # two of six
+        ("message-used", {"present": [None, None], "necessary_low": [None, None]}, "fails"),
+        ("message-idle", {"later_high": [0.2, 0.199]}, "partly"),
+        ("message-idle", {"later_high": [0.2, 0.2, 0.199]}, "fails"),
+        ("message-probe", {"probe": [0.399, 0.4]}, "partly"),
+        ("message-probe", {"probe": [0.399, 0.399]}, "fails"),
+        ("message-side", {"learned_high_nats": [0.0901, 0.0899]}, "partly"),
+        ("message-side", {"learned_high_nats": [0.0901, 0.0901]}, "fails"),
+        ("message-downward", {"best_low": [0.5, 0.701]}, "partly"),
+        ("message-downward", {"best_low": [0.5, 0.7]}, "fails"),
+    ],
+    ids=str,
+)
+def test_a_claim_holds_in_part_where_some_of_it_does(key, change, verdict):
+    assert grade(key, **change) == verdict
 
 
 def test_few_pairs_give_no_verdict():
