@@ -16,7 +16,7 @@ KNOWN = {"golden mean": 3, "even": 4, "Z1R": 7, "RRXOR": 36}
 """Distinct beliefs, the one before the first token included."""
 
 
-def study_machines() -> tuple[Claim, Section]:
+def study_belief_states() -> tuple[Claim, Section]:
     """Return the claim and the section."""
     found = {name: mixed_states(hmm, 3 if "depth" in name else DEPTH) for name, hmm in PROCESSES.items()}
     beliefs = {name: len(states.beliefs) for name, states in found.items()}
@@ -36,7 +36,9 @@ def study_machines() -> tuple[Claim, Section]:
         title="Belief states, and predictions that they make",
         caption=f"Distinct beliefs that words of up to {DEPTH} tokens reach, told apart by five decimals, and distinct "
         "next-token predictives among them. Exact.",
-        alt="RRXOR has many more beliefs than predictions; Mess3 has as many.",
+        alt="Two bars per process, distinct beliefs and distinct predictives: "
+        + "; ".join(f"{name} {count} and {predictives[name]}" for name, count in beliefs.items())
+        + ".",
         data={
             "y_title": "number", "categories": list(beliefs),
             "series": [

@@ -29,7 +29,9 @@ MOST_FITTED = 12_000
 PARTS = 5
 """Parts of the prefixes, each read by a fit on the others."""
 PENALTIES = np.logspace(-6, 4, 11)
-FITTED, HELD_OUT, RANDOM = "all words, as fitted", "prefixes not fitted", "random weights, "
+FITTED = "all words, as fitted"
+HELD_OUT = "prefixes not fitted"
+RANDOM = "random weights, "
 GAP = 0.2
 """Squared correlation by which the belief has to beat the next token."""
 
@@ -50,10 +52,12 @@ class Distances:
 
 def distances(study: Study, corpus: Corpus) -> Distances:
     """Read the belief from all stages together, and compare pairwise distances."""
-    run, words = corpus.run, corpus.words
+    run = corpus.run
+    words = corpus.words
     study.stage(f"{run.name}: distances")
     rng = study.rng(run.name, "distances")
-    belief, following = corpus.targets[FULL], corpus.targets[NEXT]
+    belief = corpus.targets[FULL]
+    following = corpus.targets[NEXT]
     every = words.prefix.ravel()
     rows = every if len(every) <= MOST_ROWS + 500 else rng.choice(every, MOST_ROWS, replace=False)
     distinct = np.arange(words.n_prefixes)
@@ -78,7 +82,8 @@ def distances(study: Study, corpus: Corpus) -> Distances:
         if not control:
             trained = read
             compare("every prefix once, as fitted", read, every_prefix)
-    first, second = rng.choice(rows, DRAWN), rng.choice(rows, DRAWN)
+    first = rng.choice(rows, DRAWN)
+    second = rng.choice(rows, DRAWN)
     shown = np.stack([np.linalg.norm(values[first] - values[second], axis=1) for values in (trained, belief, following)])
     belief_pairs, next_pairs = every_row[1]
     return Distances(corpus, *found, shown, float(belief_pairs @ next_pairs) ** 2)
@@ -118,7 +123,7 @@ def distance_section(found: Distances) -> Section:
         kind="scatter",
         title=f"{run.name}: read distance against exact distance",
         caption=f"{DRAWN} random pairs of words and positions, from the fit on all words.",
-        alt="Read distances lie on a line with belief distances.",
+        alt="Scatter of exact distances, of beliefs and of next-token predictives, against distances between what is read.",
         data={
             "x_title": "distance between what is read", "y_title": "exact distance",
             "series": [
@@ -158,7 +163,8 @@ def distance_claim(found: Distances) -> Claim:
 def _held_out(columns: np.ndarray, target: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Predictions for the rows `at` by ridge regression on other prefixes; elsewhere 0."""
     columns = columns.astype(np.float64)
-    owner, read = rng.permutation(len(at)) % PARTS, np.zeros_like(target)
+    owner = rng.permutation(len(at)) % PARTS
+    read = np.zeros_like(target)
     for part in range(PARTS):
         mine = at[owner == part]
         others = np.setdiff1d(np.arange(len(columns)), mine)

@@ -43,7 +43,8 @@ class Emergence:
 
 def emergence(study: Study, corpus: Corpus) -> Emergence:
     """Read the belief at every stored step, few of them in quick studies; pictures of some."""
-    run, where = corpus.run, stages(corpus.run, mid=False)
+    run = corpus.run
+    where = stages(corpus.run, mid=False)
     steps = run.steps if not study.quick else spread(run.steps, 4)
     shown = spread(steps, FRAMES)
     rng = study.rng(run.name, "emergence")
@@ -51,7 +52,8 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
     exact = corpus.targets[FULL]
     watched = [[name for name in where if name != LN][-1], *([LN] if LN in where else [])]
     mse: dict[str, list[float]] = {name: [] for name in watched}
-    losses, frames = [], {}
+    losses = []
+    frames = {}
     for step in steps:
         study.stage(f"{run.name}: step {step:,}")
         model = run.at(step)
@@ -74,7 +76,7 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
         f"belief{'' if exact.shape[1] == 3 else ' and projected to the two widest directions of exact beliefs'}. Panels after "
         "the second show where an affine regression on that stage puts them, fitted on all words at that step. Some shortcuts "
         "leave the simplex. Step 0 has random weights.",
-        "At the last step the clouds of the later layers look like the exact beliefs; at step 0 they do not.",
+        "Panels of points in the plane of beliefs, exact, constrained, and read from every stage, one set per training step.",
         exact[at],
         frames,
         "training step",
@@ -85,7 +87,8 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
 
 def emergence_section(found: Emergence) -> Section:
     """Return the section with its figures."""
-    run, last = found.corpus.run, found.losses[-1]
+    run = found.corpus.run
+    last = found.losses[-1]
     tokens = [n * found.corpus.run.process.length for n in found.sequences]
     relative = [loss.relative for loss in found.losses]
     text = (
@@ -124,7 +127,8 @@ def _curve(found: Emergence, tokens: list[int], relative: list[float]) -> Figure
         caption=f"MSE on the fitted words, every word once; at step 0 it is {start}. The published run learnt from tokens by "
         f"plain "
         "gradient descent and saw many times the tokens.",
-        alt="Both the error of the belief and the loss fall by orders of magnitude during training.",
+        alt="Error of the belief by stage, and share of learnable nats missed, against tokens seen, both axes logarithmic; first "
+        f"to last stored step: loss {relative[0]:.2g} to {relative[-1]:.2g} of the learnable.",
         data={
             "x_title": "tokens seen in training",
             "y_title": "MSE, or share of nats missed",
@@ -136,7 +140,8 @@ def _curve(found: Emergence, tokens: list[int], relative: list[float]) -> Figure
 
 
 def _positions(found: Emergence) -> FigureData:
-    run, last = found.corpus.run, found.losses[-1]
+    run = found.corpus.run
+    last = found.losses[-1]
     x = list(range(1, found.corpus.length + 1))
     uniform = np.where(last.kl_uniform_nats > 1e-12, last.kl_uniform_nats, np.nan)  # nothing to learn there, up to rounding
     return FigureData(
@@ -145,7 +150,7 @@ def _positions(found: Emergence) -> FigureData:
         title=f"{run.name}: exact loss by position",
         caption="Expectation over all words by their probability. Uniform is what guessing without a model costs: all there "
         "is to learn.",
-        alt="The model's divergence lies orders of magnitude below that of a uniform guess at every position.",
+        alt="KL in nats by number of tokens read, on a logarithmic axis: of the model, and of a uniform guess.",
         data={
             "x_title": "tokens read", "y_title": "KL (nats)", "y_log": True,
             "series": [
@@ -158,7 +163,9 @@ def _positions(found: Emergence) -> FigureData:
 
 def emergence_claims(found: Emergence) -> list[Claim]:
     """Return whether the model has learnt the process, and whether geometry and loss go together."""
-    run, last, first = found.corpus.run, found.losses[-1], found.losses[0]
+    run = found.corpus.run
+    last = found.losses[-1]
+    first = found.losses[0]
     stage, values = next(iter(found.mse.items()))
     relative = np.array([loss.relative for loss in found.losses])
     ranks = float(np.asarray(stats.spearmanr(values, relative))[0])

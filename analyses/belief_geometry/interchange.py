@@ -21,7 +21,10 @@ from mechbp.report.parts import estimate, points, reason
 from mechbp.study import Study
 from mechbp.theory.chain.belief_pairs import belief_pairs
 
-MEANS, PROBE, LEACE, PLACEBO = "conditional means", "probe", "LEACE", ", placebo"
+MEANS = "conditional means"
+PROBE = "probe"
+LEACE = "LEACE"
+PLACEBO = ", placebo"
 CARRIED = 0.9
 """Share of the way to the exact answer that writing, and erasing, has to go."""
 FEWEST = 100
@@ -48,7 +51,8 @@ class Writing:
 
 def writing(study: Study, corpus: Corpus) -> Writing:
     """Fit subspaces of the belief on some words, and test them on pairs of others. Raises TooFewSequences."""
-    run, hmm = corpus.run, corpus.hmm
+    run = corpus.run
+    hmm = corpus.hmm
     study.stage(f"{run.name}: writing beliefs")
     rng = study.rng(run.name, "writing")
     sample = hmm.sample(study.size(4000, 400), rng)
@@ -57,7 +61,9 @@ def writing(study: Study, corpus: Corpus) -> Writing:
     pairs = belief_pairs(hmm, corpus.length - 1, study.size(1024, 120), rng)
     where = {stage: hook for stage, hook in stages(run).items() if stage != LN}
     found = capture(run.model, sample.tokens, list(where.values()))
-    written, erased, untrained = {}, {}, None
+    written = {}
+    erased = {}
+    untrained = None
     for stage, hook in where.items():
         fitted = to_array(found[hook])[:, -1:], beliefs[:, -1:]
         written[stage] = interchange(run.model, pairs, hook, _subspaces(*fitted, dims), rng=rng)
@@ -72,7 +78,8 @@ def writing(study: Study, corpus: Corpus) -> Writing:
 
 def writing_section(study: Study, found: Writing) -> Section:
     """Return the section with its figure."""
-    run, edits = found.corpus.run, (WHOLE, MEANS, MEANS + PLACEBO, PROBE, PROBE + PLACEBO, LEACE, LEACE + PLACEBO)
+    run = found.corpus.run
+    edits = (WHOLE, MEANS, MEANS + PLACEBO, PROBE, PROBE + PLACEBO, LEACE, LEACE + PLACEBO)
     names = {
         WHOLE: "whole vector", MEANS: "belief subspace", MEANS + PLACEBO: "placebo of it",
         PROBE: "directions of the probe", PROBE + PLACEBO: "placebo of them",
@@ -98,8 +105,8 @@ def writing_section(study: Study, found: Writing) -> Section:
         caption="Share of the way to the exact answer, 1 - KL(exact || model) after the edit / before it, with 95 % bootstrap "
         f"intervals over {len(found.pairs)} pairs of words whose exact predictives differ by 0.02 nats or more "
         f"({found.pairs.share_kept:.0%} of those drawn). Edits that hurt are below 0.",
-        alt="In the later layers the belief subspace carries nearly all of the change; the probe's own directions carry "
-        "nearly none.",
+        alt="Share of the way to the exact answer by stage, with intervals: whole vector, belief subspace, probe's directions "
+        "and erasure, each of the last three beside its placebo.",
         data={
             "x_title": "share of the way to the exact answer",
             "x_range": [-0.5, 1.05],
@@ -112,7 +119,8 @@ def writing_section(study: Study, found: Writing) -> Section:
 
 def writing_claims(study: Study, found: Writing) -> list[Claim]:
     """Return whether the belief's subspace carries the answer, and whether the probe's directions do."""
-    run, last = found.corpus.run, list(found.written)[-1]
+    run = found.corpus.run
+    last = list(found.written)[-1]
     at = {
         edit: found.explained(study, last, edit)
         for edit in (WHOLE, MEANS, MEANS + PLACEBO, PROBE, PROBE + PLACEBO, LEACE, LEACE + PLACEBO)
@@ -120,10 +128,8 @@ def writing_claims(study: Study, found: Writing) -> list[Claim]:
     random = found.untrained.explained(MEANS, study.rng(run.name, "writing", "untrained"))
     n = f"{len(found.pairs)} pairs of words"
     used = min(float(at[MEANS].low), float(at[LEACE].low)) >= CARRIED
-    carried, gone = (
-        float(at[MEANS].mean) > float(at[MEANS + PLACEBO].high),
-        float(at[LEACE].low) > float(at[LEACE + PLACEBO].high),
-    )
+    carried = float(at[MEANS].mean) > float(at[MEANS + PLACEBO].high)
+    gone = float(at[LEACE].low) > float(at[LEACE + PLACEBO].high)
     probe_works = float(at[PROBE].low) > float(at[PROBE + PLACEBO].high) and float(at[PROBE].mean) >= CARRIED / 2
     enough = len(found.pairs) >= FEWEST
     return [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyses.belief_geometry.belief_states import study_machines
+from analyses.belief_geometry.belief_states import study_belief_states
 from analyses.belief_geometry.distances import distance_claim, distance_section, distances
 from analyses.belief_geometry.emergence import emergence, emergence_claims, emergence_section
 from analyses.belief_geometry.interchange import study_writing
@@ -23,7 +23,8 @@ from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
 
 RUNS = ("mess3-s24", "rrxor-s24")
-LENGTH, QUICK_LENGTH = 10, 7
+LENGTH = 10
+QUICK_LENGTH = 7
 
 
 def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
@@ -34,14 +35,17 @@ def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    claim, machines = study_machines()
-    claims, sections = [claim], [machines]
+    claim, machines = study_belief_states()
+    claims = [claim]
+    sections = [machines]
     for run in study.runs:
         if reason := unsuitable(run):
             sections.append(Section(f"skipped-{run.name}", run.name, (), (), "skipped", reason))
             continue
         corpus = Corpus.of(run, study.size(LENGTH, QUICK_LENGTH))
-        grown, reading, apart = emergence(study, corpus), read(study, corpus), distances(study, corpus)
+        grown = emergence(study, corpus)
+        reading = read(study, corpus)
+        apart = distances(study, corpus)
         used, writing = study_writing(study, corpus)
         claims += [*emergence_claims(grown), *reading_claims(reading), distance_claim(apart), *used]
         sections += [emergence_section(grown), reading_section(reading), distance_section(apart), writing]

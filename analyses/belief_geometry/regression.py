@@ -16,7 +16,10 @@ from mechbp.study import Study
 from mechbp.theory.chain.prefix_moments import Design
 from mechbp.theory.chain.prefix_probe import TRAIN_SHARE, Split, Weighting, WordScore, word_probe
 
-FITTED, WORDS, PREFIXES, WEIGHTED = "fitted words", "other words", "other prefixes", "other words, by probability"
+FITTED = "fitted words"
+WORDS = "other words"
+PREFIXES = "other prefixes"
+WEIGHTED = "other words, by probability"
 SEEDS = 3
 """Networks with random weights."""
 LEAST_MSE = 1e-12
@@ -61,8 +64,11 @@ class Reading:
 
 def read(study: Study, corpus: Corpus) -> Reading:
     """Fit every target at every stage of the trained run and of its untrained twins."""
-    run, repeats = corpus.run, study.size(200, 20)
-    where, after_layers, rng = stages(run), stages(run, mid=False), study.rng(corpus.run.name, "reading")
+    run = corpus.run
+    repeats = study.size(200, 20)
+    where = stages(run)
+    after_layers = stages(run, mid=False)
+    rng = study.rng(corpus.run.name, "reading")
 
     def scored(model: HookedModel, targets: dict[str, np.ndarray], *settings: tuple[Weighting, Split]) -> list[Scores]:
         found = corpus.activations(model, where)
@@ -103,7 +109,8 @@ def _width(features: np.ndarray | Design) -> int:
 
 def reading_section(reading: Reading) -> Section:
     """Return the section with its figures."""
-    corpus, run = reading.corpus, reading.corpus.run
+    corpus = reading.corpus
+    run = reading.corpus.run
     words = corpus.words
     text = (
         f"Affine regression of what observers believe on `{run.name}`'s residual stream, over all {len(words.tokens):,} words of "
@@ -120,7 +127,8 @@ def reading_section(reading: Reading) -> Section:
 
 
 def _table(reading: Reading) -> FigureData:
-    targets, name = list(reading.corpus.targets), reading.corpus.run.name
+    targets = list(reading.corpus.targets)
+    name = reading.corpus.run.name
     views = {
         WORDS: (reading.by_word, "held_out_r2"), PREFIXES: (reading.by_prefix, "held_out_r2"),
         WEIGHTED: (reading.weighted, "held_out_r2"), FITTED: (reading.by_word, "r2"),
@@ -140,7 +148,8 @@ def _table(reading: Reading) -> FigureData:
         f"{PREFIX_SHARE:.0%} of the prefixes, and scored on the others, mean of {reading.repeats} splits (a twentieth of them "
         f"for all stages together); hover for the central 95 %. Words count once, but for `{WEIGHTED}`; `{PREFIXES}` counts "
         "every prefix once.",
-        alt="R² rises from the embedding to the last layers, highest for the exact belief and the next token.",
+        alt="Four tables of R², stages of the stream by observers: other words, other prefixes, other words by probability, and "
+        "the words fitted.",
         data={
             "rows": reading.stages, "columns": targets, "row_title": "read from", "column_title": "regressed on",
             "value_title": "R²", "range": [0, 1], "cell_text": True, "panel_columns": 2, "panels": panels,
@@ -149,7 +158,8 @@ def _table(reading: Reading) -> FigureData:
 
 
 def _mse(reading: Reading) -> FigureData:
-    name, cells = reading.corpus.run.name, [reading.by_word[stage][FULL] for stage in reading.stages]
+    name = reading.corpus.run.name
+    cells = [reading.by_word[stage][FULL] for stage in reading.stages]
     theirs = published.theirs(published.MSE, reading.corpus.run, {})
     assert isinstance(theirs, dict)
     random = [[scores[stage][FULL].mse for stage in reading.stages] for scores in reading.untrained_fitted]
@@ -169,13 +179,15 @@ def _mse(reading: Reading) -> FigureData:
         caption="Mean over words, positions and coordinates, every word counted once. Random weights: mean of "
         f"{SEEDS} seeds. Shuffled: fitted to beliefs of other words, scored on the true ones; its limit is the variance of the "
         "belief.",
-        alt="Errors fall by orders of magnitude from the embedding to the last layer, far below random weights.",
+        alt="Mean squared error of the belief by stage, on a logarithmic axis: fitted words, other words, random weights and "
+        "shuffled beliefs, beside published values where there are any.",
         data={"x_title": "MSE", "x_log": True, "categories": reading.stages, "series": series},
     )
 
 
 def _controls(reading: Reading) -> FigureData:
-    name, last = reading.corpus.run.name, reading.last
+    name = reading.corpus.run.name
+    last = reading.last
     shown = [stage for stage in (last, LN, TOGETHER) if stage in reading.by_word]
     rows = {f"{name}, {stage}": (reading.by_word[stage][FULL], reading.by_prefix[stage][FULL]) for stage in shown}
     untrained = list(zip(reading.untrained_fitted, reading.untrained, strict=True))
@@ -194,7 +206,8 @@ def _controls(reading: Reading) -> FigureData:
         caption="R² of the exact belief. Token history gives every token at every lag its own weights at every position: no sum "
         "over tokens does better. Noise is drawn once per prefix. Intervals are the central 95 % of splits; values below -1 are "
         "cut off in the picture, not in the table.",
-        alt="Only the trained network stays near 1 on prefixes that were not fitted.",
+        alt="R² of the exact belief, one row per set of features, of the network, of random weights and of baselines: on fitted "
+        "words, other words and other prefixes.",
         data={
             "x_title": "R²", "x_range": [-1, 1.02], "categories": labels,
             "series": [

@@ -9,7 +9,8 @@ from analyses.belief_geometry.regression import Reading
 from analyses.shared.prefix_corpus import FULL, NEXT, TOGETHER
 from mechbp.report.claim import Claim
 
-LINEAR_MSE, LINEAR_R2 = 5e-4, 0.995
+LINEAR_MSE = 5e-4
+LINEAR_R2 = 0.995
 TOGETHER_MSE = 5e-3
 HELD_OUT_LOSS = 0.05
 """Held-out MSE may exceed the fitted one by this share."""
@@ -25,8 +26,10 @@ def reading_claims(reading: Reading) -> list[Claim]:
 
 
 def _linear(reading: Reading) -> Claim:
-    run, last = reading.corpus.run, reading.last
-    score, prefix = reading.by_word[last][FULL], reading.by_prefix[last][FULL]
+    run = reading.corpus.run
+    last = reading.last
+    score = reading.by_word[last][FULL]
+    prefix = reading.by_prefix[last][FULL]
     theirs = published.theirs(published.MSE, run, {})
     assert isinstance(theirs, dict)
     passed = is_linear(reading)
@@ -56,7 +59,8 @@ def is_linear(reading: Reading) -> tuple[bool, bool, bool]:
 
 def _trained(reading: Reading) -> Claim:
     """Held out, the network beats everything that needs no training."""
-    run, last = reading.corpus.run, reading.last
+    run = reading.corpus.run
+    last = reading.last
     best = max(reading.by_prefix[stage][FULL].held_out_r2 for stage in reading.stages)
     rivals = {name: by_prefix.held_out_r2 for name, (_, by_prefix) in reading.baselines.items()}
     rivals["random weights"] = float(max(reading.random_r2(stage).max() for stage in reading.stages))
@@ -76,7 +80,8 @@ def _trained(reading: Reading) -> Claim:
 
 def _rivals(reading: Reading) -> Claim:
     """The exact belief is read better than every observer that the embedding does not hold already."""
-    run, last = reading.corpus.run, reading.last
+    run = reading.corpus.run
+    last = reading.last
     scores = {target: score.held_out_r2 for target, score in reading.by_word[last].items()}
     first = reading.by_word[reading.stages[0]]
     trivial = [target for target in scores if first[target].r2 > LINEAR_R2]
@@ -105,7 +110,8 @@ def _layers(reading: Reading) -> Claim:
     errors = [reading.by_word[stage][FULL].mse for stage in layers]
     together = reading.by_word[TOGETHER][FULL]
     random = float(np.mean([scores[TOGETHER][FULL].mse for scores in reading.untrained_fitted]))
-    held_out, untrained = reading.by_prefix[TOGETHER][FULL].held_out_r2, reading.random_r2(TOGETHER)
+    held_out = reading.by_prefix[TOGETHER][FULL].held_out_r2
+    untrained = reading.random_r2(TOGETHER)
     noise = [by_word for name, (by_word, _) in reading.baselines.items() if name.startswith("noise")][-1]
     theirs = published.theirs(published.MSE, run, {})
     assert isinstance(theirs, dict)

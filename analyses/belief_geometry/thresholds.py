@@ -19,11 +19,13 @@ from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.prefix_activations import prefix_answers
 from mechbp.theory.chain.prefix_probe import word_probe
 
-TOKEN_AND_POSITION, SHUFFLED = 0.03094, 0.1112
+TOKEN_AND_POSITION = 0.03094
+SHUFFLED = 0.1112
 """Exact MSE of two baselines on Mess3(.05, .85) at length 10: they fix what is meant by the error."""
 COUNTS = {"rrxor": (436, 1046, 36)}
 """Words of length 10, their prefixes, and distinct beliefs, by process at the paper's parameters."""
-BELIEF_SHARE, NEXT_SHARE = 0.9, 0.4
+BELIEF_SHARE = 0.9
+NEXT_SHARE = 0.4
 """Distances on RRXOR follow beliefs at least, and next-token predictives at most, this much."""
 
 
@@ -38,7 +40,9 @@ def thresholds_of(study: Study, corpus: Corpus) -> Iterator[tuple[str, Check]]:
 
 
 def _mess3(study: Study, corpus: Corpus) -> Iterator[Check]:
-    words, target, rng = corpus.words, {FULL: corpus.targets[FULL]}, study.rng(corpus.run.name, "thresholds")
+    words = corpus.words
+    target = {FULL: corpus.targets[FULL]}
+    rng = study.rng(corpus.run.name, "thresholds")
     base = word_probe(token_and_position(words), target, words, rng=rng, repeats=0)[FULL]
     yield Check.of("token + position MSE = .03094 ± 1e-5", f"{base.mse:.6f}", abs(base.mse - TOKEN_AND_POSITION) <= 1e-5)
     near = abs(base.shuffled_mse - SHUFFLED) <= 5e-4
@@ -56,7 +60,9 @@ def _mess3(study: Study, corpus: Corpus) -> Iterator[Check]:
 
 
 def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
-    words, target, rng = corpus.words, {FULL: corpus.targets[FULL]}, study.rng(corpus.run.name, "thresholds")
+    words = corpus.words
+    target = {FULL: corpus.targets[FULL]}
+    rng = study.rng(corpus.run.name, "thresholds")
     counted = len(words.tokens), words.n_prefixes, len(mixed_states(corpus.hmm, corpus.length).beliefs)
     listed = ", ".join(f"{count:,}" for count in counted)
     yield Check.of("words, prefixes, beliefs", listed, counted == COUNTS["rrxor"])
@@ -82,7 +88,8 @@ def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
     shown = f"{fitted:.1e} ({columns.shape[1]} columns); {rivals}; R² {together.held_out_r2:.2f} on other prefixes"
     yield Check.of(f"all stages MSE <= {TOGETHER_MSE:g}", shown, fitted <= TOGETHER_MSE < min(controls))
     apart = distances(study, corpus)
-    belief, following = apart.belief[FITTED], apart.next_token[FITTED]
+    belief = apart.belief[FITTED]
+    following = apart.next_token[FITTED]
     others = f"{apart.belief[HELD_OUT]:.3f} and {apart.next_token[HELD_OUT]:.3f} on other prefixes"
     random = f"random weights {apart.belief[RANDOM + FITTED]:.3f} and {apart.belief[RANDOM + HELD_OUT]:.3f}"
     shown = f"{belief:.3f} and {following:.3f}; {others}; {random}"

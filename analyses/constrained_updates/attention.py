@@ -39,7 +39,7 @@ class Attention:
     warp: list[list[PatternFit]]
     untrained: list[PatternFit]
     """Eq. 13 or 19 on the pattern of random weights, per head."""
-    course: list[tuple[int, float, float]]
+    along_training: list[tuple[int, float, float]]
     """Step, R² of the law and least share of a head's own parity, along the first seed's training."""
 
     @property
@@ -59,9 +59,9 @@ class Attention:
 
 
 def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
-    """Fit the decay law and the softmax warp to every seed, the law to random weights, and both to the first seed's stored "
-    "steps."""
-    decayed, warped = [], []
+    """Fit the decay law and the softmax warp to every seed; the law also to random weights and the first seed's stored steps."""
+    decayed = []
+    warped = []
     for setting in settings:
         heads = list(zip(setting.pattern.mean, setting.lags, strict=True))
         decayed.append([pattern_fit(p, decay_prediction(p, setting.zeta, reach), reach) for p, reach in heads])
@@ -72,13 +72,13 @@ def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
         pattern_fit(p, decay_prediction(p, first.zeta, reach), reach) for p, reach in zip(random, first.lags, strict=True)
     ]
     steps = [step for step in first.run.steps if step]
-    course = []
+    along_training = []
     for step in steps[-2:] if study.quick else steps:
         pattern = mean_pattern_over(first.run.at(step), first.corpus.words).mean
         heads = list(zip(pattern, lags_of_heads(pattern, first.zeta), strict=True))
         laws = [pattern_fit(p, decay_prediction(p, first.zeta, reach), reach).r2 for p, reach in heads]
-        course.append((step, float(np.mean(laws)), min(parity_mass(p, reach.first % 2) for p, reach in heads)))
-    return Attention(group, settings, decayed, warped, untrained, course)
+        along_training.append((step, float(np.mean(laws)), min(parity_mass(p, reach.first % 2) for p, reach in heads)))
+    return Attention(group, settings, decayed, warped, untrained, along_training)
 
 
 def attention_section(found: list[Attention]) -> Section:
@@ -92,7 +92,7 @@ def attention_section(found: list[Attention]) -> Section:
         "and still resembles it, so it stands beside it. First entries of the columns are taken from the measurement and not "
         "scored.",
     )
-    figures = (*map(_maps, found), _lags(found), _scores(found), _course(found))
+    figures = (*map(_maps, found), _lags(found), _scores(found), _along_training(found))
     return Section("attention", "Attention decays as the process forgets", text, figures)
 
 
@@ -113,7 +113,7 @@ def _maps(found: Attention) -> FigureData:
         title=f"{found.group.title}: attention, measured and predicted",
         caption=f"`{found.group.name}`, mean over all {setting.pattern.n:,} words of {setting.corpus.length} tokens; its "
         f"standard deviation over words is at most {setting.pattern.spread.max():.3f}. Predictions leave the diagonal open.",
-        alt="Attention is highest at small lags; the predicted pattern looks like the measured one.",
+        alt="Heatmaps of attention, destination by source: measured, predicted from first entries and softmax warp, per head.",
         data={
             "rows": labels, "columns": labels, "row_title": "destination", "column_title": "source", "value_title": "attention",
             "range": [0, 1], "panel_columns": 3, "panels": panels,
@@ -131,7 +131,8 @@ def _lags(found: list[Attention]) -> FigureData:
             lags = np.arange(1, last + 1)
             used = lags[reach.at(last + 1)[last][last - lags]]
             name = f"{item.group.name}" + (f", {head}" if len(setting.lags) > 1 else "")
-            row, law = measured[last, last - used], np.abs(setting.zeta) ** (used - used[0])
+            row = measured[last, last - used]
+            law = np.abs(setting.zeta) ** (used - used[0])
             series.append({"name": name, "x": used, "y": row, "markers": True, "color": color})
             series.append({"name": f"{name}: |ζ|^lag", "x": used, "y": row[0] * law, "dash": "dot", "color": color})
     return FigureData(
@@ -139,7 +140,7 @@ def _lags(found: list[Attention]) -> FigureData:
         kind="lines",
         title="Attention of the last position against the lag",
         caption="Dotted: the law, through the first point. Heads that share the lags are shown at theirs.",
-        alt="Measured attention falls nearly along straight lines on the logarithmic axis.",
+        alt="Attention of the last position against the lag, on a logarithmic axis, with the law of every head dotted.",
         data={"x_title": "lag", "y_title": "attention", "y_log": True, "series": series},
     )
 
@@ -156,7 +157,7 @@ def _scores(found: list[Attention]) -> FigureData:
         caption="R² over off-diagonal entries that are not taken from the measurement, mean over heads. Intervals: Student's "
         "t over training seeds where there are several. Values below -0.5 are cut off in the picture. Random weights: the same "
         "law on the pattern of a network that was not trained.",
-        alt="R² is high for the strong settings; the softmax warp comes close.",
+        alt="R² by setting: decay law, its squared correlation, softmax warp and random weights, beside the published value.",
         data={
             "x_title": "R²", "x_range": [-0.5, 1.02], "categories": [item.group.title for item in found],
             "series": [
@@ -170,10 +171,10 @@ def _scores(found: list[Attention]) -> FigureData:
     )  # fmt: skip
 
 
-def _course(found: list[Attention]) -> FigureData:
+def _along_training(found: list[Attention]) -> FigureData:
     series = []
     for color, item in enumerate(found):
-        steps, laws, parity = zip(*item.course, strict=True)
+        steps, laws, parity = zip(*item.along_training, strict=True)
         series.append({"name": item.group.title, "x": steps, "y": np.maximum(laws, -1), "markers": True, "color": color})
         if item.settings[0].n_heads > 1:
             series.append({"name": f"{item.group.title}: parity", "x": steps, "y": parity, "dash": "dot", "color": color})
@@ -184,14 +185,16 @@ def _course(found: list[Attention]) -> FigureData:
         caption="R² of the decay law at stored steps, mean over heads, first seed; values below -1 are raised to it. Dotted: the "
         "lesser share of a head's off-diagonal attention on its own parity. Steps of different runs see different numbers of "
         "sequences.",
-        alt="R² rises during training where the law holds in the end.",
+        alt="R² of the decay law against the training step, on a logarithmic axis, one line per setting; parity shares dotted.",
         data={"x_title": "training step", "y_title": "R², or share", "x_log": True, "series": series},
     )
 
 
 def attention_claim(found: Attention) -> Claim:
     """Return whether the law describes the attention of every seed."""
-    name, values, warp = found.group.name, found.r2("decay"), found.r2("warp")
+    name = found.group.name
+    values = found.r2("decay")
+    warp = found.r2("warp")
     reached = values >= R2
     spread = max(float(s.pattern.spread.max()) for s in found.settings)
     per_head = [

@@ -22,7 +22,8 @@ SHOWN = 300
 """Prefixes in a picture."""
 TABLE = 7
 """Components of the table of explained variance."""
-TOP, TOLERANCE = 3, 0.03
+TOP = 3
+TOLERANCE = 0.03
 """The cumulative variance of so many components is held against the paper's, within this."""
 
 Variance = dict[str, Float64[np.ndarray, " component"]]
@@ -45,7 +46,8 @@ def cumulative_variance(columns: np.ndarray, corpus: Corpus) -> Float64[np.ndarr
 
 def published_shares(run: Run, part: str) -> tuple[float, ...] | None:
     """Return the paper's cumulative shares where a run has the setting, heads and training of its model."""
-    setting, config = published.setting_of(run), run.config
+    setting = published.setting_of(run)
+    config = run.config
     if setting is None or trained_on_exact(run) or config.model.n_layers != 1:
         return None
     theirs = 2 if setting[0] > 1 / 3 else 1  # heads: two where the process swings
@@ -54,7 +56,9 @@ def published_shares(run: Run, part: str) -> tuple[float, ...] | None:
 
 def variance_figure(found: Sequence[tuple[Group, Variance]]) -> FigureData:
     """Return the table of explained variance, measured and published."""
-    rows, values, theirs = [], [], []
+    rows = []
+    values = []
+    theirs = []
     for group, parts in found:
         for part, cumulative in parts.items():
             rows.append(f"{part}, {group.name}")
@@ -66,7 +70,8 @@ def variance_figure(found: Sequence[tuple[Group, Variance]]) -> FigureData:
         title="Share of variance in the leading components",
         caption="Cumulative, over all words and positions. Mid: after attention; Final: after the block, before the final "
         f"LayerNorm. The second panel holds what {published.NAME} print (Table 1).",
-        alt="Three components hold nearly all of the variance after attention where one head serves.",
+        alt="Two tables of cumulative shares of variance, rows by stage and setting, columns by number of components: measured, "
+        "and published.",
         data={
             "rows": rows, "columns": [str(k + 1) for k in range(TABLE)], "column_title": "components",
             "value_title": "share of variance", "range": [0, 1], "cell_text": True, "panel_columns": 2,
@@ -114,7 +119,8 @@ def simplex_figure(
     """Return constrained and exact beliefs beside what the leading components make of them (Figs. 1, 4, A8)."""
     at = chosen_prefixes(corpus, study.size(SHOWN, 80), study.rng(group.name, "picture"))
     read = {name: score.map(principal(columns[name], corpus)[1][at][:, :COMPONENTS]) for name, score in scores.items()}
-    full, constrained = corpus.targets[FULL], corpus.targets[CONSTRAINED]
+    full = corpus.targets[FULL]
+    constrained = corpus.targets[CONSTRAINED]
     panels = {"constrained belief": constrained[at], "Mid": read["Mid"], "exact belief": full[at], "final LN": read["final LN"]}
     return cloud_figure(
         f"fig-{group.name}-simplex",
@@ -122,7 +128,7 @@ def simplex_figure(
         f"`{group.name}`, the same {len(at)} prefixes in every panel, coloured by their exact belief. Mid and final LN: affine "
         f"regression from their {COMPONENTS} leading components, on the constrained and the exact belief (R² "
         f"{scores['Mid'].r2:.3f} and {scores['final LN'].r2:.3f}).",
-        "Mid looks like the constrained belief, the final LayerNorm like the exact one.",
+        "Four panels of points in the plane of beliefs: constrained belief, Mid, exact belief, final LayerNorm.",
         full[at],
         {"": panels},
     )

@@ -29,7 +29,7 @@ RATIO = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class HeadPair:
     """Two heads of one setting."""
 
     setting: Setting
@@ -40,7 +40,7 @@ class Split:
     """The same, read in belief space."""
 
     @classmethod
-    def of(cls, setting: Setting) -> Split:
+    def of(cls, setting: Setting) -> HeadPair:
         """Measure a setting with two heads."""
         weights, _ = setting.read()
         first, second = setting.block.written
@@ -76,7 +76,7 @@ def loss_figure(groups: list[Group], exact: dict[str, ExactLoss]) -> FigureData:
         kind="dots",
         title="What every model misses of the exact answer",
         caption="KL(exact || model), expectation over all words and positions; relative: divided by what a uniform guess misses.",
-        alt="What every model misses, far below what a uniform guess misses.",
+        alt="KL per token of every model, absolute and relative, on a logarithmic axis, beside that of a uniform guess.",
         data={
             "x_title": "KL per token (nats), or share of all nats", "x_log": True, "categories": list(rows),
             "series": [
@@ -88,7 +88,7 @@ def loss_figure(groups: list[Group], exact: dict[str, ExactLoss]) -> FigureData:
     )  # fmt: skip
 
 
-def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list[Split]) -> Section:
+def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list[HeadPair]) -> Section:
     """Return the section with its figure."""
     lines = [
         f"`{split.setting.run.name}`: {', '.join(f'{share:.3f}' for share in split.parity)} of off-diagonal attention on a "
@@ -105,7 +105,7 @@ def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list
     return Section("heads", "One head or two", text, (loss_figure(groups, exact),))
 
 
-def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], runs: list[Run]) -> list[Claim]:
+def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss], runs: list[Run]) -> list[Claim]:
     """Return the claims about a group with two heads."""
     name = group.name
     parity = np.array([split.parity for split in splits])
@@ -135,7 +135,8 @@ def head_claims(group: Group, splits: list[Split], exact: dict[str, ExactLoss], 
     ]
     single = twin(group.runs[0], runs)
     if single is not None:
-        one, two = exact[single.name], [exact[run.name] for run in group.runs]
+        one = exact[single.name]
+        two = [exact[run.name] for run in group.runs]
         ratios = np.array([one.mean_nats / loss.mean_nats for loss in two])
         printed = published.HEAD_KL.get(published.setting_of(single) or (0, 0))
         claims.append(

@@ -20,7 +20,7 @@ FLOOR = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Race:
+class ObserverScores:
     """1 - R² on other words, of every observer at every stage."""
 
     corpus: Corpus
@@ -35,10 +35,11 @@ class Race:
         return float(self.missed[self.stages.index(stage), self.oracles.index(oracle)])
 
 
-def race(study: Study, run: Run, length: int) -> Race:
+def score_observers(study: Study, run: Run, length: int) -> ObserverScores:
     """Regress every observer on every stage, with and without training."""
     study.stage(f"{run.name}: observers at every stage")
-    corpus, where = Corpus.of(run, length), stages(run)
+    corpus = Corpus.of(run, length)
+    where = stages(run)
     tables = []
     for model in (run.model, run.untrained(1)):
         found = corpus.activations(model, where)
@@ -46,10 +47,10 @@ def race(study: Study, run: Run, length: int) -> Race:
         scores = [word_probe(c, corpus.oracles, corpus.words, rng=rng, repeats=study.size(20, 4)) for c in found.values()]
         missed = [[1 - score[oracle].held_out_r2 for oracle in corpus.oracles] for score in scores]
         tables.append(np.maximum(missed, FLOOR))
-    return Race(corpus, list(where), list(corpus.oracles), tables[0], tables[1])
+    return ObserverScores(corpus, list(where), list(corpus.oracles), tables[0], tables[1])
 
 
-def race_section(found: list[Race]) -> Section:
+def observers_section(found: list[ObserverScores]) -> Section:
     """Return the section with its figures."""
     text = (
         "Every stage of a deeper model is regressed on every observer: the exact belief, the constrained one, naive Bayes, and "
@@ -59,7 +60,7 @@ def race_section(found: list[Race]) -> Section:
     return Section("race", "Deeper models: from the constrained to the exact belief", text, tuple(map(_figure, found)))
 
 
-def _figure(found: Race) -> FigureData:
+def _figure(found: ObserverScores) -> FigureData:
     run = found.corpus.run
     random = found.untrained
     series = [{"name": oracle, "x": found.missed[:, i], "color": i} for i, oracle in enumerate(found.oracles)] + [
@@ -72,12 +73,12 @@ def _figure(found: Race) -> FigureData:
         caption=f"1 - R² on words that were not fitted, {found.corpus.words.n_prefixes:,} prefixes; the observer farthest to "
         f"the left describes the stage best; values below {FLOOR:g} are raised to it. {run.config.process.name}, trained on "
         f"{trained_on(run)}.",
-        alt="The constrained belief leads after the first attention, the exact belief from then on.",
+        alt="1 - R² by stage, on a logarithmic axis, one series per observer, and the exact one for random weights.",
         data={"x_title": "1 - R²", "x_log": True, "categories": found.stages, "series": series},
     )  # fmt: skip
 
 
-def race_claim(found: Race) -> Claim:
+def observers_claim(found: ObserverScores) -> Claim:
     """Return whether the constrained belief leads at the first Mid and the exact one soon after."""
     run = found.corpus.run
     first = "layer 1 mid"
@@ -89,7 +90,7 @@ def race_claim(found: Race) -> Claim:
     soon = bool(flips) and flips[0] in (*handed, "layer 2 mid")
     rivals = [oracle for oracle in found.oracles if not oracle.startswith("last")]  # the last token itself is in the stream
     best = min(rivals, key=lambda oracle: found.at(first, oracle))
-    printed = published.RACE.get(published.setting_of(run) or (0.0, 0.0))
+    printed = published.OBSERVERS_MSE.get(published.setting_of(run) or (0.0, 0.0))
     random = found.untrained[found.stages.index(first)]
     return Claim(
         id=f"{run.name}-handover",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyses.constrained_updates.attention import R2, Attention
-from analyses.constrained_updates.heads import PARITY, Split
-from analyses.constrained_updates.substitutions import BOTH, UNIFORM, WORTH, Worth
+from analyses.constrained_updates.heads import PARITY
+from analyses.constrained_updates.substitutions import BOTH, MOST_MISSED, UNIFORM, SubstitutionCosts
 from analyses.shared.prefix_corpus import trained_on_exact
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -24,19 +24,20 @@ def token_twin(run: Run, others: Sequence[Run]) -> Run | None:
     return same[0] if same else None
 
 
-def optimum_claim(found: Attention, cost: Worth, twin: tuple[Attention, Worth] | None, exact: dict[str, ExactLoss]) -> Claim:
-    """Return whether the theory describes a run trained on exact answers, beside its twin trained on tokens, where it is "
-    "nearer."""
+def optimum_claim(
+    found: Attention, cost: SubstitutionCosts, twin: tuple[Attention, SubstitutionCosts] | None, exact: dict[str, ExactLoss]
+) -> Claim:
+    """Return whether the theory describes a run trained on exact answers, beside its twin on tokens, where it is nearer."""
     name = found.group.name
     nearer = twin is not None and exact[name].mean_nats < exact[twin[0].group.name].mean_nats
-    passed = [describes(found), cost.missed[BOTH] <= WORTH and cost.missed[UNIFORM] > 2 * WORTH]
+    passed = [describes(found), cost.missed[BOTH] <= MOST_MISSED and cost.missed[UNIFORM] > 2 * MOST_MISSED]
     verdict = "holds" if all(passed) else "partly" if any(passed) else "fails"
     control = "no run of this shape was trained on tokens" if twin is None else _line(twin[0].group.name, *twin, exact)
     return Claim(
         id=f"{name}-optimum",
         statement=f"The theory describes {name} as well, which was trained on exact answers and misses less than its twin "
         f"trained on tokens: attention is as predicted (R² at least {R2} for one head, {PARITY:.0%} on their own parity for "
-        f"two), and predicted attention and lengths can stand in for the model's own (at most {WORTH:.0%} missed).",
+        f"two), and predicted attention and lengths can stand in for the model's own (at most {MOST_MISSED:.0%} missed).",
         reference="the paper derives attention from the process; its models were trained on tokens",
         measured=_line(name, found, cost, exact),
         control=f"the twin trained on tokens: {control}; uniform pattern: {cost.missed[UNIFORM]:.1%} missed",
@@ -48,14 +49,14 @@ def optimum_claim(found: Attention, cost: Worth, twin: tuple[Attention, Worth] |
 def describes(found: Attention) -> bool:
     """Return whether attention is as the theory says: by R² for one head, by parity for two."""
     setting = found.settings[0]
-    return bool(found.r2("decay")[0] >= R2) if setting.n_heads == 1 else min(Split.of(setting).parity) >= PARITY
+    return bool(found.r2("decay")[0] >= R2) if setting.n_heads == 1 else min(HeadPair.of(setting).parity) >= PARITY
 
 
-def _line(name: str, found: Attention, cost: Worth, exact: dict[str, ExactLoss]) -> str:
+def _line(name: str, found: Attention, cost: SubstitutionCosts, exact: dict[str, ExactLoss]) -> str:
     setting = found.settings[0]
     law = f"attention R² {found.r2('decay')[0]:.3f}"
     if setting.n_heads > 1:
-        law += f", least share on a head's own parity {min(Split.of(setting).parity):.3f}"
+        law += f", least share on a head's own parity {min(HeadPair.of(setting).parity):.3f}"
     return (
         f"{name}: {exact[name].mean_nats:.2e} nats missed ({exact[name].relative:.2%} of all), {law}, "
         f"{cost.missed[BOTH]:.1%} missed with predicted attention and values"

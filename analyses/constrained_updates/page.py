@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyses.constrained_updates.attention import attention, attention_claim, attention_section
-from analyses.constrained_updates.heads import Split, head_claims, heads_section, losses
-from analyses.constrained_updates.observers import race, race_claim, race_section
+from analyses.constrained_updates.heads import HeadPair, head_claims, heads_section, losses
+from analyses.constrained_updates.observers import observers_claim, observers_section, score_observers
 from analyses.constrained_updates.optimum import optimum_claim, token_twin
 from analyses.constrained_updates.settings import Group, Setting, groups, theory_applies
 from analyses.constrained_updates.stages import stage_claims, stages_of, stages_section
-from analyses.constrained_updates.substitutions import worth, worth_claim, worth_section
+from analyses.constrained_updates.substitutions import substitution_costs, substitutions_claim, substitutions_section
 from analyses.constrained_updates.thresholds import deep_thresholds, loss_thresholds, theory_thresholds
-from analyses.constrained_updates.training import courses, courses_section
+from analyses.constrained_updates.training import training_curves, training_section
 from analyses.constrained_updates.vectors import vector_claims, vectors, vectors_section
 from analyses.shared.prefix_corpus import trained_on_exact, unsuitable
 from mechbp.errors import InputError
@@ -36,7 +36,8 @@ CONTROLS = ("mess3-x50-a60-h1", "mess3-x15-a20-exact", "mess3-x50-a20-exact", "m
 """One head where the theory asks for two; and settings brought nearer to the optimum by training on exact answers."""
 RUNS = (*SETTINGS, *SEEDS, *CONTROLS, *(f"{name}-l4" for name in SETTINGS))
 NO_MLP = "its blocks have no MLP, which the theory speaks of"
-LENGTH, QUICK_LENGTH = 9, 6
+LENGTH = 9
+QUICK_LENGTH = 6
 """Tokens per word; the paper's analysis takes 9 of the 10 that its models read."""
 
 
@@ -53,7 +54,9 @@ def thresholds(study: Study) -> Iterator[tuple[str, Check]]:
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    length, claims, sections = study.size(LENGTH, QUICK_LENGTH), [], []
+    length = study.size(LENGTH, QUICK_LENGTH)
+    claims = []
+    sections = []
     why = {run.name: unsuitable(run) for run in study.runs}
     why |= {run.name: NO_MLP for run in study.runs if run.config.model.n_layers == 1 and not run.config.model.d_mlp}
     shallow = [run for run in study.runs if not why[run.name] and run.config.model.n_layers == 1]
@@ -63,16 +66,17 @@ def study_page(study: Study) -> Findings:
         claims += part_claims
         sections += part_sections
     if deep:
-        races = [race(study, run, length) for run in deep]
-        claims += [race_claim(found) for found in races if "layer 1 mid" in found.stages]
-        sections.append(race_section(races))
+        compared = [score_observers(study, run, length) for run in deep]
+        claims += [observers_claim(found) for found in compared if "layer 1 mid" in found.stages]
+        sections.append(observers_section(compared))
     sections += [Section(f"skipped-{name}", name, (), (), "skipped", text) for name, text in why.items() if text]
     return claims, sections
 
 
 def _one_block(study: Study, runs: list[Run], length: int) -> tuple[list[Claim], list[Section]]:
     """Claims and sections about models of one block; a process that the theory says nothing about is left out, and said so."""
-    found, skipped = [], []
+    found = []
+    skipped = []
     for group in groups(runs):
         study.stage(f"{group.name}: tables and patterns")
         try:
@@ -81,24 +85,26 @@ def _one_block(study: Study, runs: list[Run], length: int) -> tuple[list[Claim],
             skipped.append(Section(f"skipped-{group.name}", group.title, (), (), "skipped", reason(error)))
     if not found:
         return [], skipped
-    exact, held = losses(runs, length), []
+    exact = losses(runs, length)
+    held = []
     for group, settings in found:
         study.stage(f"{group.name}: beliefs after attention and MLP")
         held.append(stages_of(study, group, settings))
     fits = [(group, settings) for group, settings in found if theory_applies(settings[0])]
     every = [group for group, _ in found]
     judged = [item for item in held if theory_applies(item.settings[0]) and not trained_on_exact(item.group.runs[0])]
-    claims, sections = [claim for item in judged for claim in stage_claims(item)], [stages_section(held)]
+    claims = [claim for item in judged for claim in stage_claims(item)]
+    sections = [stages_section(held)]
     if fits:
         part_claims, part_sections = _theory(study, fits, exact)
         claims += part_claims
         sections += part_sections
-    splits = {group.name: [Split.of(s) for s in settings] for group, settings in fits if settings[0].n_heads == 2}
+    splits = {group.name: [HeadPair.of(s) for s in settings] for group, settings in fits if settings[0].n_heads == 2}
     for group in every:
         if group.name in splits and not trained_on_exact(group.runs[0]):
             claims += head_claims(group, splits[group.name], exact, runs)
     sections.append(heads_section(every, exact, [split for parts in splits.values() for split in parts]))
-    sections.append(courses_section(courses(study, every, length)))
+    sections.append(training_section(training_curves(study, every, length)))
     return claims, [*sections, *skipped]
 
 
@@ -106,22 +112,29 @@ def _theory(
     study: Study, fits: list[tuple[Group, list[Setting]]], exact: dict[str, ExactLoss]
 ) -> tuple[list[Claim], list[Section]]:
     """Predictions held against the models that they are about, and put in the place of their own."""
-    seen, written, costs = {}, {}, {}
+    seen = {}
+    written = {}
+    costs = {}
     for group, settings in fits:
         study.stage(f"{group.name}: theory, and edits of attention and values")
         seen[group.name] = attention(study, group, settings)
         written[group.name] = vectors(group, settings)
-        costs[group.name] = worth(group, settings[0])
+        costs[group.name] = substitution_costs(group, settings[0])
     claims = []
     for group, _ in fits:
-        name, run = group.name, group.runs[0]
+        name = group.name
+        run = group.runs[0]
         if trained_on_exact(run):
             twin = token_twin(run, [other.runs[0] for other, _ in fits])
             pair = None if twin is None else (seen[twin.name], costs[twin.name])
             claims.append(optimum_claim(seen[name], costs[name], pair, exact))
         else:
-            claims += [attention_claim(seen[name]), *vector_claims(written[name]), worth_claim(costs[name])]
-    sections = [attention_section([*seen.values()]), vectors_section([*written.values()]), worth_section([*costs.values()])]
+            claims += [attention_claim(seen[name]), *vector_claims(written[name]), substitutions_claim(costs[name])]
+    sections = [
+        attention_section([*seen.values()]),
+        vectors_section([*written.values()]),
+        substitutions_section([*costs.values()]),
+    ]
     return claims, sections
 
 

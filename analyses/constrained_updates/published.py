@@ -30,7 +30,7 @@ FINAL_SHARE = {
 """Fig. A3: last MSE over that of random weights."""
 HEAD_KL = {(0.5, 0.6): (0.0528, 0.0050), (0.5, 0.2): (0.0218, 0.0043)}
 """Fig. A7, one head and two heads; its unit cannot be nats per token, so only the order counts."""
-RACE = {
+OBSERVERS_MSE = {
     (0.15, 0.2): (2.6e-4, 7.1e-4), (0.15, 0.6): (7.2e-4, 1.5e-3), (0.5, 0.2): (9.6e-5, 3.0e-4), (0.5, 0.6): (3.6e-4, 2.7e-3),
 }  # fmt: skip
 """Fig. A6, four layers: MSE at the first Mid against the constrained and the full belief."""

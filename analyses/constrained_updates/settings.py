@@ -18,7 +18,9 @@ from mechbp.theory.chain.constrained_values import read_map
 from mechbp.theory.chain.first_block import MeanPattern, OneBlock, mean_pattern_over, one_block
 from mechbp.theory.chain.prefix_activations import prefix_activations
 
-MID, POST, FINAL = "blocks.0.hook_resid_mid", "blocks.0.hook_resid_post", "ln_final.hook_normalized"
+MID = "blocks.0.hook_resid_mid"
+POST = "blocks.0.hook_resid_post"
+FINAL = "ln_final.hook_normalized"
 COMPONENTS = 3
 """Principal components from which belief space is read, as in the paper's pictures."""
 
@@ -41,7 +43,8 @@ class Setting:
     def of(cls, run: Run, length: int) -> Setting:
         """Return what the theory needs of a run. Raises InputError where the theory says nothing about its process."""
         corpus = Corpus.of(run, length)
-        hmm, words = corpus.hmm, corpus.words
+        hmm = corpus.hmm
+        words = corpus.words
         zeta = only_eigenvalue(hmm)
         pattern = mean_pattern_over(run.model, words)
         mid = prefix_activations(run.model, words, MID)[MID].astype(np.float64)
@@ -76,8 +79,11 @@ class Group:
     def title(self) -> str:
         """Parameters, heads and, where it was not tokens, what it was trained on."""
         config = self.runs[0].config
-        heads, exact = config.model.n_heads, trained_on_exact(self.runs[0])
-        return f"{config.process.name.rpartition(', ')[0]}, {heads} head{'s' * (heads > 1)}{', on exact answers' * exact}"
+        heads = config.model.n_heads
+        exact = trained_on_exact(self.runs[0])
+        counted = "1 head" if heads == 1 else f"{heads} heads"
+        answers = ", on exact answers" if exact else ""
+        return f"{config.process.name.rpartition(', ')[0]}, {counted}{answers}"
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:

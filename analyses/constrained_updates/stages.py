@@ -1,5 +1,4 @@
-"""What the stream holds after attention and after the MLP of a one-block model: the constrained belief first, then the exact "
-"one."""
+"""What the stream of a one-block model holds: the constrained belief after attention, the exact one after the MLP."""
 
 from __future__ import annotations
 
@@ -29,7 +28,8 @@ from mechbp.study import Study
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe
 
-MID_R2, POST_R2 = 0.975, 0.995
+MID_R2 = 0.975
+POST_R2 = 0.995
 HOOKS = {"Mid": MID, "Post": POST, "final LN": FINAL}
 
 
@@ -60,7 +60,9 @@ class Stages:
 def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
     """Regress observers on Mid, Post and the final LayerNorm of every seed, and on what needs no training."""
     first = settings[0]
-    corpus, words, repeats = first.corpus, first.corpus.words, study.size(50, 8)
+    corpus = first.corpus
+    words = first.corpus.words
+    repeats = study.size(50, 8)
     targets = {name: corpus.targets[name] for name in (FULL, CONSTRAINED, NAIVE)}
     rng = study.rng(group.name, "stages")
 
@@ -70,7 +72,8 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
         return columns, {n: word_probe(c, targets, words, rng=rng, repeats=repeats) for n, c in columns.items()}
 
     trained = [scored(setting.run.model) for setting in settings]
-    columns, random = trained[0][0], scored(first.run.untrained(1))
+    columns = trained[0][0]
+    random = scored(first.run.untrained(1))
     by_prefix = {
         name: word_probe(
             values, targets, words, rng=rng, weighting="prefix", split="prefix", repeats=repeats, train_share=PREFIX_SHARE
@@ -121,7 +124,7 @@ def _scores(found: list[Stages]) -> FigureData:
         title="What Mid and Post hold",
         caption="R² on words that were not fitted. Student's t over training seeds where there are several. Random: weights "
         "that were not trained.",
-        alt="Mid holds the constrained belief better than the exact one, Post the exact one.",
+        alt="R² by setting: constrained and exact belief read from Mid and from Post, beside random weights and token history.",
         data={
             "x_title": "R²", "categories": [item.group.title for item in found],
             "series": [
@@ -139,10 +142,14 @@ def _scores(found: list[Stages]) -> FigureData:
 
 def stage_claims(found: Stages) -> list[Claim]:
     """Return whether Mid holds the constrained and Post the exact belief, and whether the variance is spread as published."""
-    name, setting = found.group.name, published.setting_of(found.group.runs[0])
-    first, random = found.scores[0], found.untrained
-    mid, mid_full = found.r2("Mid", CONSTRAINED), found.r2("Mid", FULL)
-    post, post_constrained = found.r2("Post", FULL), found.r2("Post", CONSTRAINED)
+    name = found.group.name
+    setting = published.setting_of(found.group.runs[0])
+    first = found.scores[0]
+    random = found.untrained
+    mid = found.r2("Mid", CONSTRAINED)
+    mid_full = found.r2("Mid", FULL)
+    post = found.r2("Post", FULL)
+    post_constrained = found.r2("Post", CONSTRAINED)
     history = found.baselines["token history"]
     printed = (
         (

@@ -1,4 +1,4 @@
-"""What is it worth? Predicted patterns and values put in the place of the model's own, and what the exact answer loses."""
+"""Predicted patterns and values put in the place of the model's own, and what the exact answer loses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.first_block_edits import answers_under, predicted_lengths, profile, with_values
 from mechbp.theory.chain.prefix_activations import prefix_answers
 
-WORTH = 0.05
+MOST_MISSED = 0.05
 """Share of the learnable nats that the theory's stand-ins may cost."""
-OWN, MEAN, DECAY, WARP, UNIFORM, NO_ATTENTION = (
-    "as it is", "mean pattern", "predicted pattern", "softmax warp", "uniform pattern", "own token alone"
-)  # fmt: skip
-PROFILE, LENGTHS, BOTH, EQUAL, SWAPPED = (
-    "one direction per token", "predicted lengths", "predicted lengths and pattern", "equal lengths", "tokens swapped"
-)  # fmt: skip
+OWN = "as it is"
+MEAN = "mean pattern"
+DECAY = "predicted pattern"
+WARP = "softmax warp"
+UNIFORM = "uniform pattern"
+NO_ATTENTION = "own token alone"  # fmt: skip
+PROFILE = "one direction per token"
+LENGTHS = "predicted lengths"
+BOTH = "predicted lengths and pattern"
+EQUAL = "equal lengths"
+SWAPPED = "tokens swapped"  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Worth:
+class SubstitutionCosts:
     """Share of the learnable nats missed after every edit."""
 
     group: Group
@@ -37,10 +42,14 @@ class Worth:
     n_words: int
 
 
-def worth(group: Group, setting: Setting) -> Worth:
+def substitution_costs(group: Group, setting: Setting) -> SubstitutionCosts:
     """Edit the first seed of a group."""
-    model, words, hmm, block = setting.run.model, setting.corpus.words, setting.corpus.hmm, setting.block
-    mean, length = setting.pattern.mean, setting.corpus.length
+    model = setting.run.model
+    words = setting.corpus.words
+    hmm = setting.corpus.hmm
+    block = setting.block
+    mean = setting.pattern.mean
+    length = setting.corpus.length
 
     def missed(written: list[np.ndarray] | None, pattern: np.ndarray) -> float:
         tables = block if written is None else with_values(block, written)
@@ -70,10 +79,10 @@ def worth(group: Group, setting: Setting) -> Worth:
         for silent, reach in enumerate(setting.lags):
             kept = [_silenced(written) if head == silent else written for head, written in enumerate(block.written)]
             table[f"without the head of {reach.name}"] = missed(kept, mean)
-    return Worth(group, setting, table, [found.share for found in profiles], len(words.tokens))
+    return SubstitutionCosts(group, setting, table, [found.share for found in profiles], len(words.tokens))
 
 
-def worth_section(found: list[Worth]) -> Section:
+def substitutions_section(found: list[SubstitutionCosts]) -> Section:
     """Return the section with its figure."""
     text = (
         "A description may fit and not matter. Before the first attention a one-block model knows token and position alone, so "
@@ -94,7 +103,7 @@ def worth_section(found: list[Worth]) -> Section:
         title="What edits of attention and values cost",
         caption="Share of the learnable nats missed: KL(exact || model) / KL(exact || uniform), expectation over all "
         f"{found[0].n_words:,} words; first seed. 1 is no better than a uniform guess.",
-        alt="Shares missed by setting and edit: tokens swapped and uniform patterns cost most.",
+        alt="Share of the learnable nats missed after every edit, on a logarithmic axis, one series per setting.",
         data={
             "x_title": "share of learnable nats missed", "x_log": True, "categories": names,
             "series": [{"name": item.group.title, "x": [item.missed.get(edit) for edit in names]} for item in found],
@@ -103,16 +112,17 @@ def worth_section(found: list[Worth]) -> Section:
     return Section("worth", "What it is worth", text, (figure,))
 
 
-def worth_claim(found: Worth) -> Claim:
+def substitutions_claim(found: SubstitutionCosts) -> Claim:
     """Return whether the theory can stand in for the model's own attention and values."""
-    name, missed = found.group.name, found.missed
-    good = [missed[edit] <= WORTH for edit in (DECAY, LENGTHS, BOTH)]
-    matters = missed[UNIFORM] > 2 * WORTH and missed[LENGTHS] < missed[EQUAL]
+    name = found.group.name
+    missed = found.missed
+    good = [missed[edit] <= MOST_MISSED for edit in (DECAY, LENGTHS, BOTH)]
+    matters = missed[UNIFORM] > 2 * MOST_MISSED and missed[LENGTHS] < missed[EQUAL]
     controls = [edit for edit in missed if edit in (UNIFORM, NO_ATTENTION, EQUAL, SWAPPED) or edit.startswith("without")]
     return Claim(
         id=f"{name}-worth",
         statement=f"In {name} predicted attention and predicted relative lengths of values can stand in for the model's own: "
-        f"no more than {WORTH:.0%} of what there is to learn is missed, and less than with equal lengths.",
+        f"no more than {MOST_MISSED:.0%} of what there is to learn is missed, and less than with equal lengths.",
         reference="no published causal test",
         measured="missed: " + ", ".join(f"{edit} {missed[edit]:.2%}" for edit in (OWN, MEAN, DECAY, WARP, PROFILE, LENGTHS, BOTH))
         + f"\nexpectation over all {found.n_words:,} words",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyses.constrained_updates import attention, components, heads, published, stages, vectors
-from analyses.constrained_updates.observers import race
+from analyses.constrained_updates.observers import score_observers
 from analyses.constrained_updates.settings import MID, POST, Group, Setting
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, trained_on_exact
 from mechbp.hooks import capture
@@ -20,7 +20,8 @@ from mechbp.theory.chain.first_block import PATTERN, one_block
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_probe import word_probe
 
-LOSS_NATS, LOSS_SHARE = 1e-3, 0.05
+LOSS_NATS = 1e-3
+LOSS_SHARE = 0.05
 """Per token, of every shipped run, and of what a uniform guess misses, for that may be less than the first."""
 REBUILT = 1e-5
 """Largest deviation of the stream after attention from what the tables give."""
@@ -37,7 +38,8 @@ def loss_thresholds(group: Group, length: int) -> Iterator[tuple[str, Check]]:
 def theory_thresholds(group: Group, runs: list[Run], length: int) -> Iterator[tuple[str, Check]]:
     """Yield the thresholds of a group of one-block runs trained on tokens of a published setting, seed by seed."""
     yield group.name, _rebuilt(group, length)
-    config, setting = group.runs[0].config, published.setting_of(group.runs[0])
+    config = group.runs[0].config
+    setting = published.setting_of(group.runs[0])
     if trained_on_exact(group.runs[0]):
         return
     if setting == (0.15, 0.6):
@@ -56,7 +58,7 @@ def theory_thresholds(group: Group, runs: list[Run], length: int) -> Iterator[tu
 
 def deep_thresholds(study: Study, run: Run, length: int) -> Iterator[tuple[str, Check]]:
     """Yield whether the constrained belief leads at the first Mid, and the exact one from the first or second block on."""
-    found = race(study, run, length)
+    found = score_observers(study, run, length)
     first = (found.at("layer 1 mid", CONSTRAINED), found.at("layer 1 mid", FULL))
     shown = f"1 - R² {first[0]:.4f} constrained, {first[1]:.4f} exact"
     yield run.name, Check.of("first Mid prefers the constrained", shown, first[0] < first[1])
@@ -66,13 +68,15 @@ def deep_thresholds(study: Study, run: Run, length: int) -> Iterator[tuple[str, 
 
 
 def _one_head(setting: Setting) -> Iterator[Check]:
-    pattern, reach = setting.pattern.mean[0], setting.lags[0]
+    pattern = setting.pattern.mean[0]
+    reach = setting.lags[0]
     fit = pattern_fit(pattern, decay_prediction(pattern, setting.zeta, reach), reach)
     shown = f"{fit.r2:.4f} (squared correlation {fit.squared_correlation:.4f}, {fit.n} entries)"
     yield Check.of(f"attention R² >= {attention.R2}", shown, fit.r2 >= attention.R2)
     written = float(vectors.vectors(Group((setting.run,)), [setting]).r2()[0])
     yield Check.of(f"values R² >= {vectors.R2}", f"{written:.4f}", written >= vectors.R2)
-    words, targets = setting.corpus.words, setting.corpus.targets
+    words = setting.corpus.words
+    targets = setting.corpus.targets
     found = prefix_activations(setting.run.model, words, (MID, POST))
     for hook, target, bound in ((MID, CONSTRAINED, stages.MID_R2), (POST, FULL, stages.POST_R2)):
         score = word_probe(found[hook], {target: targets[target]}, words, rng=rng(0, "thresholds"), repeats=20)[target]
@@ -87,7 +91,7 @@ def _one_head(setting: Setting) -> Iterator[Check]:
 
 
 def _two_heads(setting: Setting) -> Iterator[Check]:
-    split = heads.Split.of(setting)
+    split = heads.HeadPair.of(setting)
     shown = ", ".join(f"{share:.3f}" for share in split.parity)
     yield Check.of(f"heads' own parity >= {heads.PARITY:.0%}", shown, min(split.parity) >= heads.PARITY)
     shown = f"{split.stream_cosine:.3f} (in belief space {split.belief_cosine:.4f})"
@@ -96,7 +100,8 @@ def _two_heads(setting: Setting) -> Iterator[Check]:
 
 def _rebuilt(group: Group, length: int) -> Check:
     """The tables of random weights and their own pattern give the stream after attention again."""
-    model, hmm = group.runs[0].untrained(1), group.runs[0].process
+    model = group.runs[0].untrained(1)
+    hmm = group.runs[0].process
     length = min(length, hmm.length)
     tokens = hmm.sample(500, rng(0, "thresholds"), length).tokens
     found = capture(model, tokens, [PATTERN, MID])

@@ -16,7 +16,7 @@ from mechbp.theory.chain.prefix_probe import word_probe
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class TrainingCurve:
     """Errors at every stored step over those at step 0."""
 
     group: Group
@@ -25,7 +25,7 @@ class Course:
     post: np.ndarray
 
 
-def courses(study: Study, groups: list[Group], length: int) -> list[Course]:
+def training_curves(study: Study, groups: list[Group], length: int) -> list[TrainingCurve]:
     """Follow the first seed of every group that has more than one stored step."""
     found = []
     for group in groups:
@@ -34,7 +34,8 @@ def courses(study: Study, groups: list[Group], length: int) -> list[Course]:
             continue
         steps = run.steps if not study.quick else (run.steps[0], run.steps[len(run.steps) // 2], run.steps[-1])
         study.stage(f"{run.name}: along training")
-        corpus, rows = Corpus.of(run, length), []
+        corpus = Corpus.of(run, length)
+        rows = []
         for step in steps:
             columns = prefix_activations(run.at(step), corpus.words, (MID, POST))
             rng = study.rng(run.name, "course")
@@ -45,11 +46,11 @@ def courses(study: Study, groups: list[Group], length: int) -> list[Course]:
                 ]
             )
         table = np.array(rows) / rows[0]
-        found.append(Course(group, tuple(steps), table[:, 0], table[:, 1]))
+        found.append(TrainingCurve(group, tuple(steps), table[:, 0], table[:, 1]))
     return found
 
 
-def courses_section(found: list[Course]) -> Section:
+def training_section(found: list[TrainingCurve]) -> Section:
     """Return the section with its figure."""
     if not found:
         return Section("training", "Along training", (), (), "skipped", "no run has more than one stored step")
@@ -77,7 +78,7 @@ def courses_section(found: list[Course]) -> Section:
         kind="lines",
         title="Errors along training, relative to random weights",
         caption="All words, every word once, as fitted. Step 0 is 1 by definition and not drawn on the logarithmic axis.",
-        alt="Errors fall to a few percent of those of random weights.",
+        alt="Error at Mid and Post over that at step 0 against the training step, both axes logarithmic, two lines per setting.",
         data={"x_title": "training step", "y_title": "MSE / MSE at step 0", "x_log": True, "y_log": True, "series": series},
     )
     return Section("training", "Along training", text, (figure,))

@@ -53,7 +53,8 @@ class Vectors:
 
 def vectors(group: Group, settings: list[Setting]) -> Vectors:
     """Fit values and embeddings of every seed."""
-    values, embeddings = [], []
+    values = []
+    embeddings = []
     for s in settings:
         known = (s.block, s.pattern.mean, s.shift, s.zeta, s.lags, s.read())
         values.append(value_fits(*known))
@@ -80,7 +81,9 @@ def vectors_section(found: list[Vectors]) -> Section:
 
 def _picture(found: Vectors) -> FigureData:
     """Every vector as an arrow's end in belief space, from the prior (Figs. 2A, 2B, 3A)."""
-    fits, embedding, hmm = found.values[0], found.embeddings[0], found.settings[0].corpus.hmm
+    fits = found.values[0]
+    embedding = found.embeddings[0]
+    hmm = found.settings[0].corpus.hmm
     shown = min(len(fit.measured) for fit in (*fits, embedding))
     clouds = {}
     for i, fit in enumerate(fits):
@@ -94,7 +97,7 @@ def _picture(found: Vectors) -> FigureData:
         f"{found.group.title}: what heads write and tokens embed, in belief space",
         f"`{found.group.name}`, one point per token and position (the first {shown}), coloured by token: the vector's end if it "
         "starts at the prior, the middle of the simplex. Embeddings are read without the offset.",
-        "Vectors of a token lie on one ray for all positions; with two heads on opposite rays.",
+        "Panels of points in the plane of beliefs, predicted and measured: ends of what heads write and of what tokens embed.",
         tokens,
         {"": panels},
         whole=True,
@@ -102,7 +105,9 @@ def _picture(found: Vectors) -> FigureData:
 
 
 def _lengths(found: Vectors) -> FigureData:
-    setting, fits, embedding = found.settings[0], found.values[0], found.embeddings[0]
+    setting = found.settings[0]
+    fits = found.values[0]
+    embedding = found.embeddings[0]
     series = []
     names = [f"head {i + 1}" if len(fits) > 1 else "values" for i in range(len(fits))]
     for color, (name, fit) in enumerate([*zip(names, fits, strict=True), ("embeddings", embedding)]):
@@ -116,7 +121,7 @@ def _lengths(found: Vectors) -> FigureData:
         title=f"{found.group.title}: lengths along k(z), predicted from attention and measured",
         caption=f"`{found.group.name}`, least-squares multiple of k(z) over tokens, in belief space; negative: against it. "
         f"Cut off at ±{CLIP:g}. ζ = {setting.zeta:.2f}.",
-        alt="Lengths of values and embeddings by position, predicted and measured; those of embeddings do not change.",
+        alt="Lengths of values and embeddings, in units of k, by position, predicted and measured.",
         data={"x_title": "position", "y_title": "length (in units of k)", "series": series},
     )
 
@@ -131,7 +136,7 @@ def _scores(found: list[Vectors]) -> FigureData:
         caption="R² in belief space, mean over heads; Student's t over training seeds where there are several. Late: after "
         f"position {EARLY}. The looser test fits a new affine map from the vectors' three leading components to their "
         "predictions, scored leaving one out. Values below -1 are cut off in the picture.",
-        alt="Values are described well in the strong settings, embeddings are not.",
+        alt="R² by setting: values at all and at late positions, embeddings at late ones, and the looser test of both.",
         data={
             "x_title": "R²", "x_range": [-1, 1.02], "categories": titles,
             "series": [
@@ -172,15 +177,18 @@ def _reads(found: list[Vectors]) -> FigureData:
         title="Values, read from more or fewer components",
         caption="R² of the values' prediction, first seed, mean over heads. Values need not lie in the span of the stream's "
         "leading components, so the number of those read is a choice. Values below -1 are cut off in the picture.",
-        alt="The strong settings depend little on the number of components.",
+        alt="R² of the values' prediction by setting, one series per number of components from which belief space is read.",
         data={"x_title": "R²", "x_range": [-1, 1.02], "categories": [item.group.title for item in found], "series": series},
     )
 
 
 def vector_claims(found: Vectors) -> list[Claim]:
     """Return whether values and embeddings are as the theory asks."""
-    name, r2, late = found.group.name, found.r2(), found.r2("late")
-    embedding, late_embedding = found.embedding_r2(), found.embedding_r2("late")
+    name = found.group.name
+    r2 = found.r2()
+    late = found.r2("late")
+    embedding = found.embedding_r2()
+    late_embedding = found.embedding_r2("late")
     cosine = float(np.mean([fit.cosine(PARTS["late"]) for fit in found.embeddings]))
     factors = found.embeddings[0].factors
     untrained = parallel_cosine(Setting.of(found.group.runs[0], 4).block.embedded)

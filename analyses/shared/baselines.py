@@ -28,9 +28,11 @@ def token_and_position(words: Words) -> Features:
 
 def token_history(words: Words) -> Features:
     """Return one indicator per position, lag and token: a sum over tokens, weighted freely at every position."""
-    length, n_tokens = words.tokens.shape[1], int(words.tokens.max()) + 1
+    length = words.tokens.shape[1]
+    n_tokens = int(words.tokens.max()) + 1
     word, position = np.divmod(words.first_of_prefix, length)
-    columns, offset = np.zeros((words.n_prefixes, n_tokens * length * (length + 1) // 2)), 0
+    columns = np.zeros((words.n_prefixes, n_tokens * length * (length + 1) // 2))
+    offset = 0
     for last in range(length):
         rows = np.flatnonzero(position == last)
         for place in range(last + 1):

@@ -73,7 +73,8 @@ def cloud_figure(
     places = {name: {panel: plane.points(values) for panel, values in panels.items()} for name, panels in frames.items()}
     drawn_points = [xy for panels in places.values() for xy in panels.values()] if whole else []
     every = np.concatenate([plane.points(exact), np.array(plane.outline).reshape(-1, 2), *drawn_points])
-    low, high = every.min(axis=0) - MARGIN, every.max(axis=0) + MARGIN
+    low = every.min(axis=0) - MARGIN
+    high = every.max(axis=0) + MARGIN
     drawn = [
         {
             "name": name,

@@ -19,7 +19,11 @@ from mechbp.theory.chain.prefix_activations import activations_and_answers, pref
 
 LN = "final LN"
 TOGETHER = "all together"
-FULL, CONSTRAINED, NAIVE, NEXT, OTHER = "belief", "constrained", "naive Bayes", "next token", "other process"
+FULL = "belief"
+CONSTRAINED = "constrained"
+NAIVE = "naive Bayes"
+NEXT = "next token"
+OTHER = "other process"
 MOST_WORDS = 70_000
 """Words longer than gives this many are cut short: their number grows as tokens ** length."""
 

@@ -13,7 +13,7 @@ from analyses.belief_geometry.regression import Reading
 from analyses.belief_geometry.regression_claims import HELD_OUT_LOSS, LINEAR_MSE, falls, is_linear
 from analyses.constrained_updates import heads, substitutions
 from analyses.constrained_updates.attention import Attention, attention_claim
-from analyses.constrained_updates.observers import Race, race_claim
+from analyses.constrained_updates.observers import ObserverScores, observers_claim
 from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import Group, groups
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL
@@ -154,8 +154,8 @@ def test_a_stand_in_counts_where_a_wrong_one_would_cost(changes, verdict):
         substitutions.SWAPPED: 2.0,
         substitutions.EQUAL: 0.03,
     }
-    found = substitutions.Worth(Group((RUN,)), None, missed | changes, [0.99], 9)
-    assert substitutions.worth_claim(found).verdict == verdict
+    found = substitutions.SubstitutionCosts(Group((RUN,)), None, missed | changes, [0.99], 9)
+    assert substitutions.substitutions_claim(found).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_a_stand_in_counts_where_a_wrong_one_would_cost(changes, verdict):
 def test_the_handover_goes_from_the_constrained_to_the_exact_belief(constrained, full, verdict):
     missed = np.stack([full, constrained], axis=1)
     stages = ["layer 1 mid", "layer 1", "layer 2"]
-    found = Race(SimpleNamespace(run=RUN), stages, [FULL, CONSTRAINED], missed, missed)
-    claim = race_claim(found)
+    found = ObserverScores(SimpleNamespace(run=RUN), stages, [FULL, CONSTRAINED], missed, missed)
+    claim = observers_claim(found)
     assert claim.verdict == verdict and "best of" in claim.measured
 
 
@@ -186,12 +186,13 @@ def test_the_handover_goes_from_the_constrained_to_the_exact_belief(constrained,
 def test_two_heads_have_to_share_oppose_and_be_needed(parity, cosine, one_head, verdicts, monkeypatch):
     monkeypatch.setattr(heads, "_untrained_cosine", lambda model, group: 0.0)
     setting = SimpleNamespace(corpus=SimpleNamespace(length=5), lags=(Lags(2, 2), Lags(1, 2)))
-    run, single = named("own", untrained=lambda seed: None), named("one", n_heads=1)
+    run = named("own", untrained=lambda seed: None)
+    single = named("one", n_heads=1)
     exact = {
         name: SimpleNamespace(mean_nats=nats, relative=0.01, kl_uniform_nats=np.full(2, 8e-3))
         for name, nats in (("own", 1e-4), ("one", one_head))
     }
-    splits = [heads.Split(setting, list(parity), cosine, -0.999)]
+    splits = [heads.HeadPair(setting, list(parity), cosine, -0.999)]
     claims = heads.head_claims(Group((run,)), splits, exact, [run, single])
     assert tuple(claim.verdict for claim in claims) == verdicts
     assert heads.twin(run, [run]) is None and len(heads.head_claims(Group((run,)), splits, exact, [run])) == 2

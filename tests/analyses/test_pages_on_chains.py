@@ -1,5 +1,4 @@
-"""The pages about beliefs, end to end on tiny runs: documents that validate, a control beside every claim, thresholds that "
-"print."""
+"""The pages about beliefs, end to end on tiny runs: valid documents, a control beside every claim, thresholds that print."""
 
 from types import SimpleNamespace
 

@@ -51,7 +51,8 @@ def influence(
     transitions: Transitions, prior: Float64[np.ndarray, " state"], lags: int, evidence: Evidence = "bayes"
 ) -> Float64[np.ndarray, "lag token state"]:
     """Return what a token says about the state 0..lags-1 steps after it."""
-    step, rows = transitions.sum(axis=0), [token_beliefs(transitions, prior, evidence)]
+    step = transitions.sum(axis=0)
+    rows = [token_beliefs(transitions, prior, evidence)]
     for _ in range(lags - 1):
         rows.append(rows[-1] @ step)
     return np.stack(rows)

@@ -23,7 +23,8 @@ def filtered_beliefs(hmm: HiddenMarkovModel, tokens: Integer[np.ndarray, "n leng
     Level 0 is the exact belief, a level >= length naive Bayes. A belief that this observer holds impossible is a row of zeros.
     """
     _checked_level(level, "filtered_beliefs")
-    beliefs, evidence = hmm.beliefs(tokens), np.asarray(tokens, np.int64)
+    beliefs = hmm.beliefs(tokens)
+    evidence = np.asarray(tokens, np.int64)
     length = evidence.shape[1]
     table = influence(hmm.transitions, hmm.start, max(min(level, length), 1))
     filtered = beliefs.copy()
@@ -42,7 +43,8 @@ def naive_bayes_beliefs(hmm: HiddenMarkovModel, tokens: Integer[np.ndarray, "n l
 def truncated_beliefs(hmm: HiddenMarkovModel, tokens: Integer[np.ndarray, "n length"], memory: int) -> Beliefs:
     """Return the exact belief of an observer who remembers the last `memory` tokens only; memory 0 is the prior throughout."""
     _checked_level(memory, "truncated_beliefs")
-    beliefs, rows = hmm.beliefs(tokens), np.asarray(tokens)
+    beliefs = hmm.beliefs(tokens)
+    rows = np.asarray(tokens)
     for d in range(memory + 1, rows.shape[1] + 1):
         beliefs[:, d] = hmm.beliefs(rows[:, d - memory : d])[:, -1]
     return beliefs

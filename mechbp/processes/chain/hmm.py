@@ -123,7 +123,8 @@ class HiddenMarkovModel:
             raise InputError("HiddenMarkovModel.sample: say how long the sequences are, length=10; this model has no length.")
         _checked_length(wanted, "HiddenMarkovModel.sample")
         steps = self.transitions.transpose(1, 0, 2).reshape(self.n_states, -1)
-        tokens, states = np.empty((n, wanted), np.int64), np.empty((n, wanted + 1), np.int64)
+        tokens = np.empty((n, wanted), np.int64)
+        states = np.empty((n, wanted + 1), np.int64)
         states[:, 0] = draw(self.start[None], np.zeros(n, np.int64), rng)
         for t in range(wanted):
             tokens[:, t], states[:, t + 1] = np.divmod(draw(steps, states[:, t], rng), self.n_states)
@@ -185,8 +186,10 @@ class HiddenMarkovModel:
         n, length = evidence.shape
         # One row per token and a last one for a token that is not observed, laid out so that one product serves all of them.
         steps = np.concatenate([self.transitions, self.state_transitions[None]]).transpose(1, 0, 2).reshape(self.n_states, -1)
-        beliefs, log_evidence = np.empty((n, length + 1, self.n_states)), np.zeros(n)
-        belief, rows = np.tile(self.start, (n, 1)), np.arange(n)
+        beliefs = np.empty((n, length + 1, self.n_states))
+        log_evidence = np.zeros(n)
+        belief = np.tile(self.start, (n, 1))
+        rows = np.arange(n)
         beliefs[:, 0] = belief
         for t in range(length):
             joint = (belief @ steps).reshape(n, -1, self.n_states)[rows, evidence[:, t]]

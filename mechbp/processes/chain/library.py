@@ -34,9 +34,12 @@ def rrxor(p: float = 0.5, q: float = 0.5, length: int | None = None) -> HiddenMa
     _checked("rrxor", "q", q, 1.0, above_zero=True, below_top=True)
     start, zero, one, true, false = range(5)
     steps = np.zeros((2, 5, 5))
-    steps[0, start, zero], steps[1, start, one] = p, 1 - p
-    steps[0, zero, false], steps[1, zero, true] = q, 1 - q
-    steps[0, one, true], steps[1, one, false] = q, 1 - q
+    steps[0, start, zero] = p
+    steps[1, start, one] = 1 - p
+    steps[0, zero, false] = q
+    steps[1, zero, true] = 1 - q
+    steps[0, one, true] = q
+    steps[1, one, false] = 1 - q
     steps[1, true, start] = steps[0, false, start] = 1
     return HiddenMarkovModel(steps, length=length)
 
@@ -46,7 +49,8 @@ def z1r(p: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
     _checked("z1r", "p", p, 1.0)
     steps = np.zeros((2, 3, 3))
     steps[0, 0, 1] = steps[1, 1, 2] = 1
-    steps[0, 2, 0], steps[1, 2, 0] = p, 1 - p
+    steps[0, 2, 0] = p
+    steps[1, 2, 0] = 1 - p
     return HiddenMarkovModel(steps, length=length)
 
 

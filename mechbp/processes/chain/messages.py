@@ -24,7 +24,8 @@ def chain_messages(
     """
     n, length = evidence.shape
     rules = np.concatenate([transitions, transitions.sum(axis=0, keepdims=True)])  # the last: whatever the token was
-    upward, downward = {length: np.ones((1, len(start), n))}, {0: np.tile(start[:, None], (1, 1, n))}
+    upward = {length: np.ones((1, len(start), n))}
+    downward = {0: np.tile(start[:, None], (1, 1, n))}
     log_evidence = np.zeros(n)
     normalise(upward[length])
     for t in range(length - 1, -1, -1):

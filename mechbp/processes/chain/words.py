@@ -75,7 +75,9 @@ def enumerate_words(hmm: HiddenMarkovModel, length: int) -> Words:
     if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
         raise InputError(f"enumerate_words: length must be an integer >= 1, got {length!r:.60}.")
     mass = hmm.start[None]  # P(word, state after it)
-    tokens, beliefs, prefix = np.empty((1, 0), np.int64), hmm.start[None, None], np.empty((1, 0), np.int64)
+    tokens = np.empty((1, 0), np.int64)
+    beliefs = hmm.start[None, None]
+    prefix = np.empty((1, 0), np.int64)
     before = 0
     for _ in range(length):
         grown = len(mass) * hmm.vocab_size * (beliefs.shape[1] + 1) * hmm.n_states
@@ -101,7 +103,10 @@ def mixed_states(hmm: HiddenMarkovModel, depth: int, decimals: int = 5) -> Mixed
     Equal beliefs are followed once, so that a finite set is found at any depth; the search stops when nothing new appears.
     """
     fine = max(decimals + 5, 12)
-    level, found, depths, closed = hmm.start[None], [hmm.start[None]], [np.zeros(1, np.int64)], False
+    level = hmm.start[None]
+    found = [hmm.start[None]]
+    depths = [np.zeros(1, np.int64)]
+    closed = False
     seen = {row.tobytes() for row in _rounded(level, fine)}
     for d in range(1, depth + 1):
         joint = np.einsum("ws,vsj->wvj", level, hmm.transitions).reshape(-1, hmm.n_states)

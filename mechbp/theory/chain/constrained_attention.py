@@ -75,7 +75,8 @@ def parity_mass(pattern: Pattern, parity: int) -> float:
 
 def decay_prediction(pattern: Pattern, zeta: float, lags: Lags) -> Pattern:
     """Return Eq. 13 or 19 with each column's first entry as measured: |zeta|^(lag - first) times it; other entries are 0."""
-    predicted, where = np.zeros_like(pattern), lags.at(len(pattern))
+    predicted = np.zeros_like(pattern)
+    where = lags.at(len(pattern))
     for destination, source in np.argwhere(where):
         lag = destination - source
         predicted[destination, source] = abs(zeta) ** (lag - lags.first) * pattern[source + lags.first, source]
@@ -107,9 +108,11 @@ def pattern_fit(pattern: Pattern, predicted: Pattern, lags: Lags) -> PatternFit:
     """Score a prediction on the off-diagonal entries that it does not take from the measurement."""
     lag = np.subtract.outer(np.arange(len(pattern)), np.arange(len(pattern)))
     scored = (lag > 0) & (lag != lags.first)
-    truth, guess = pattern[scored], predicted[scored]
+    truth = pattern[scored]
+    guess = predicted[scored]
     if len(truth) < 3:
         raise InputError(f"pattern_fit: a pattern of {len(pattern)} positions leaves {len(truth)} entries to predict, need 3.")
-    error, total = np.square(truth - guess).sum(), np.square(truth - truth.mean()).sum()
+    error = np.square(truth - guess).sum()
+    total = np.square(truth - truth.mean()).sum()
     correlation = np.corrcoef(truth, guess)[0, 1] if guess.std() > 0 else 0.0
     return PatternFit(float(1 - error / total), float(correlation**2), len(truth))

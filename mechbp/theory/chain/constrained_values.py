@@ -40,7 +40,8 @@ class VectorFit:
 
     def r2(self, positions: slice = slice(None)) -> float:
         """Return 1 - SSE / SST, SST about the mean vector; negative where the mean would do better."""
-        truth, guess = self.measured[positions].reshape(-1, self.measured.shape[-1]), self.predicted[positions]
+        truth = self.measured[positions].reshape(-1, self.measured.shape[-1])
+        guess = self.predicted[positions]
         total = np.square(truth - truth.mean(axis=0)).sum()
         return float(1 - np.square(truth - guess.reshape(truth.shape)).sum() / total) if total > 0 else float("nan")
 
@@ -120,7 +121,8 @@ def loose_fit(vectors: Float64[np.ndarray, "position token d"], predicted: Vecto
 
     Weaker than `value_fits`, which reads all vectors by one map that has not seen the predictions: this one may turn and scale.
     """
-    flat, truth = vectors.reshape(-1, vectors.shape[-1]), predicted.reshape(-1, predicted.shape[-1])
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    truth = predicted.reshape(-1, predicted.shape[-1])
     centred = flat - flat.mean(axis=0)
     _, _, right = np.linalg.svd(centred, full_matrices=False)
     design = np.hstack([np.ones((len(flat), 1)), centred @ right[:components].T])

@@ -19,7 +19,8 @@ from mechbp.hooks import HookedModel, capture
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_pass import can_continue, levels, prefix_pass
 
-PATTERN, VALUES = "blocks.0.attn.hook_pattern", "blocks.0.attn.hook_v"
+PATTERN = "blocks.0.attn.hook_pattern"
+VALUES = "blocks.0.attn.hook_v"
 BATCH = 2048
 
 
@@ -47,7 +48,8 @@ class OneBlock:
         self, words: Words, pattern: Float64[np.ndarray, "head destination source"]
     ) -> Float64[np.ndarray, "prefix d"]:
         """Return the same at the last token of every prefix, under one pattern for all words."""
-        parts, seen = [], np.zeros((1, 0), np.int64)
+        parts = []
+        seen = np.zeros((1, 0), np.int64)
         for place, level in enumerate(levels(words)):
             seen = np.hstack([seen[level.parents], level.tokens[:, None]])
             sources = np.arange(place + 1)
@@ -105,7 +107,8 @@ def _summed_by_prefix(model: HookedModel, words: Words) -> tuple[np.ndarray, np.
 
 
 def _summed_by_word(model: HookedModel, words: Words) -> tuple[np.ndarray, np.ndarray]:
-    total, squares = np.zeros(()), np.zeros(())
+    total = np.zeros(())
+    squares = np.zeros(())
     for start in range(0, len(words.tokens), BATCH):
         pattern = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN].double().cpu().numpy()
         total = total + pattern.sum(axis=0)

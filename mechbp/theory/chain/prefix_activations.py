@@ -62,7 +62,8 @@ def _run(
             if answers:
                 said = keep(said if said.size else None, rows, logits[:, -1].double().softmax(dim=-1).cpu().numpy())
         return found, said
-    first, length = words.first_of_prefix, words.tokens.shape[1]
+    first = words.first_of_prefix
+    length = words.tokens.shape[1]
     whole: Any = model
     for start in range(0, len(words.tokens), BATCH):
         tokens = words.tokens[start : start + BATCH]
@@ -88,7 +89,8 @@ def rewritten_answers(
     Raises HookError for a hook that is not [n, position, d].
     """
     _check_causal(model)
-    place, parts = Continuation.at(model, hook), []
+    place = Continuation.at(model, hook)
+    parts = []
     for start in range(0, len(words.tokens), BATCH):
         tokens = words.tokens[start : start + BATCH]
         like = place.activation(tokens)
@@ -102,7 +104,8 @@ def finished_answers(
     model: HookedModel, hook: str, stream: Float64[np.ndarray, "prefix d"]
 ) -> Float64[np.ndarray, "prefix token"]:
     """Return the probabilities that follow from rows of a stream after which no attention is left: one position at a time."""
-    place, parts = Continuation.at(model, hook), []
+    place = Continuation.at(model, hook)
+    parts = []
     like = place.activation(np.zeros((1, 1), np.int64))
     for start in range(0, len(stream), BATCH):
         rows = torch.from_numpy(stream[start : start + BATCH, None]).to(like)

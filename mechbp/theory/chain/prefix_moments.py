@@ -16,10 +16,10 @@ from scipy.linalg import get_lapack_funcs
 
 WIDE = 256
 """Features from which they are rotated to the directions in which any row differs."""
-FACTOR, INVERT, SOLVE = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
-"""Cholesky factor, inverse and solutions without the checks of scipy's wrappers: the parts are small and many."""
 FLAT = 1e-12
 """Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
+
+_factorise, _inverse, _solve = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,21 @@ class Moments:
         cls, rows: Float64[np.ndarray, "n p"], columns: Float64[np.ndarray, "n column"], weights: Float64[np.ndarray, "block n"]
     ) -> Moments:
         """Return the moments of every block of rows, each by its weights; rows of weight 0 cost nothing."""
-        blocks, p, k = len(weights), rows.shape[1], columns.shape[1]
-        gram, cross, squares = np.empty((blocks, p, p)), np.empty((blocks, p, k)), np.empty((blocks, k))
+        blocks = len(weights)
+        p = rows.shape[1]
+        k = columns.shape[1]
+        gram = np.empty((blocks, p, p))
+        cross = np.empty((blocks, p, k))
+        squares = np.empty((blocks, k))
         for block, weight in enumerate(weights):
             used = np.flatnonzero(weight)
             root = np.sqrt(weight[used])[:, None]
-            x, y = rows[used], columns[used]
+            x = rows[used]
+            y = columns[used]
             x *= root
             y *= root
-            gram[block], cross[block] = x.T @ x, x.T @ y
+            gram[block] = x.T @ x
+            cross[block] = x.T @ y
             squares[block] = np.einsum("nk,nk->k", y, y)
         return cls(gram, cross, squares, weights.sum(axis=1))
 
@@ -162,14 +168,14 @@ class WholeFit:
         whole that in the features. Directions that the whole leaves out must be flat beside the part's largest.
         """
         values, _, kept = self._spectrum
-        factor, failed = FACTOR(gram, lower=1)
+        factor, failed = _factorise(gram, lower=1)
         if failed:
             return None
-        inverse, _ = INVERT(factor, lower=1)
+        inverse, _ = _inverse(factor, lower=1)
         left_out = values[~kept].max(initial=0.0)
         if values[kept][0] <= FLAT * values[-1] * np.trace(inverse) or left_out >= FLAT * values[-1] * gram[-1, -1]:
             return None
-        return SOLVE(factor, self.frame.T @ cross, lower=1)[0]
+        return _solve(factor, self.frame.T @ cross, lower=1)[0]
 
 
 def _sums(

@@ -36,7 +36,8 @@ class Level:
 
 def levels(words: Words) -> list[Level]:
     """Return the prefixes by length, the shortest first."""
-    found, before = [], 0
+    found = []
+    before = 0
     word, position = np.divmod(words.first_of_prefix, words.tokens.shape[1])
     for place in range(words.tokens.shape[1]):
         ids = np.flatnonzero(position == place)
@@ -66,7 +67,8 @@ def prefix_pass(
     above: list[tuple[Tensor, Tensor]] = []
     every = levels(words)
     for level in every:
-        last, kept = level is every[-1], []
+        last = level is every[-1]
+        kept = []
         for start in range(0, len(level.tokens), BATCH):
             rows = slice(start, start + BATCH)
             parents = torch.from_numpy(level.parents[rows])

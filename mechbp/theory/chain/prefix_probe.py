@@ -116,7 +116,8 @@ def word_probe(
     chosen = _chosen(repeats, n_blocks, train_share, rng) if repeats else np.zeros((0, 1), bool)
     out_errors, out_totals = whole.held_out(blocks, chosen)
     mass = float(whole.moments.mass)
-    where, scores = 0, {}
+    where = 0
+    scores = {}
     for name, values in targets.items():
         part = slice(where, where := where + values.shape[1])
         fitted = AffineMap(*design.original(coefficients[:, part]), whole.rank)
@@ -149,7 +150,8 @@ def _block_weights(
     if split == "prefix":
         owner = rng.permutation(words.n_prefixes) % blocks
         return np.where(owner == np.arange(blocks)[:, None], _whole(words, weighting), 0.0)
-    owner, length = rng.permutation(len(words.tokens)) % blocks, words.tokens.shape[1]
+    owner = rng.permutation(len(words.tokens)) % blocks
+    length = words.tokens.shape[1]
     weight = words.probability if weighting == "probability" else np.ones(len(words.tokens))
     parts = [owner == block for block in range(blocks)]
     return np.stack(

@@ -29,9 +29,11 @@ def random_words(seed, n, sparse=False):
 
 def test_beliefs_equal_the_sum_over_all_paths_on_2000_random_chains():
     for i, (hmm, tokens) in enumerate(random_words(0, 2000)):
-        word, start = tokens[0].tolist(), hmm.start
+        word = tokens[0].tolist()
+        start = hmm.start
         np.testing.assert_allclose(start @ hmm.state_transitions, start, **EXACT)
-        beliefs, d = hmm.beliefs(tokens)[0], i % (len(word) + 1)
+        beliefs = hmm.beliefs(tokens)[0]
+        d = i % (len(word) + 1)
         np.testing.assert_allclose(beliefs[d], posterior(hmm.transitions, start, word[:d], d), **EXACT)
         weights = path_weights(hmm.transitions, start, word)
         np.testing.assert_allclose(hmm.log_evidence(tokens)[0], np.log(weights.sum()), **EXACT)
@@ -45,7 +47,8 @@ def test_messages_on_the_comb_are_filter_evidence_and_smoother(sparse):
         rng = mechbp.rng(1, "mask", *tokens[0].tolist())
         seen = rng.random(tokens.shape) < 0.7
         word = [int(z) if shown else None for z, shown in zip(tokens[0], seen[0], strict=True)]
-        messages, filtered = hmm.messages(tokens, seen), hmm.beliefs(tokens, seen)
+        messages = hmm.messages(tokens, seen)
+        filtered = hmm.beliefs(tokens, seen)
         np.testing.assert_allclose(
             messages.log_evidence[0], np.log(path_weights(hmm.transitions, hmm.start, word).sum()), **EXACT
         )
@@ -60,7 +63,9 @@ def test_messages_on_the_comb_are_filter_evidence_and_smoother(sparse):
 
 def test_oracles_see_exactly_the_tokens_that_they_should():
     for hmm, tokens in random_words(2, 200):
-        word, steps, pi = tokens[0].tolist(), hmm.transitions, hmm.start
+        word = tokens[0].tolist()
+        steps = hmm.transitions
+        pi = hmm.start
         d = len(word)
         alone = [posterior(steps, pi, only(word, {s}), d) for s in range(d)]
         np.testing.assert_allclose(hmm.constrained_beliefs(tokens)[0, d], pi + sum(a - pi for a in alone), **EXACT)
@@ -94,8 +99,10 @@ def test_identities_between_oracles():
 def test_constrained_belief_is_recursion_sum_and_spectral_form(evidence):
     for hmm in (mess3(0.15, 0.2), mess3(0.5, 0.6), mess3(0.05, 0.85)):
         tokens = enumerate_words(hmm, 7).tokens
-        found, table = hmm.constrained_beliefs(tokens, evidence), influence(hmm.transitions, hmm.start, 7, evidence)
-        spectrum, g = decay(hmm.transitions), token_beliefs(hmm.transitions, hmm.start, evidence)
+        found = hmm.constrained_beliefs(tokens, evidence)
+        table = influence(hmm.transitions, hmm.start, 7, evidence)
+        spectrum = decay(hmm.transitions)
+        g = token_beliefs(hmm.transitions, hmm.start, evidence)
         for d in range(8):
             added = hmm.start + sum(table[d - 1 - s][tokens[:, s]] - hmm.start for s in range(d))
             np.testing.assert_allclose(found[:, d], np.broadcast_to(added, found[:, d].shape), **EXACT)
@@ -147,7 +154,8 @@ def test_next_token_entropies_are_those_of_the_literature(hmm):
 
 
 def test_golden_rows():
-    hmm, word = mess3(0.15, 0.6), np.array([[0, 1, 1, 2, 0]])
+    hmm = mess3(0.15, 0.6)
+    word = np.array([[0, 1, 1, 2, 0]])
     rows = {
         "full": ".6 .2 .2 .31579 .51316 .17105 .17361 .69548 .13091 .17000 .36878 .46122 .49126 .23727 .27147",
         "row": ".52244 .23878 .23878 .34279 .47043 .18678 .24398 .59784 .15818 .18964 .38426 .42610 .44340 .26679 .28980",
@@ -206,7 +214,8 @@ def test_enumeration_is_complete_ordered_and_knows_its_prefixes():
 
 def test_sampling_follows_the_law_of_words():
     hmm = mess3(0.15, 0.6, length=4)
-    words, sample = enumerate_words(hmm, 4), hmm.sample(200_000, mechbp.rng(5, "sample"))
+    words = enumerate_words(hmm, 4)
+    sample = hmm.sample(200_000, mechbp.rng(5, "sample"))
     counts = np.bincount(sample.tokens @ 3 ** np.arange(3, -1, -1), minlength=81)
     expected = words.probability * 200_000
     assert ((counts - expected) ** 2 / expected).sum() < 80 + 5 * np.sqrt(2 * 80)  # chi-squared, five standard deviations
@@ -218,7 +227,8 @@ def test_sampling_follows_the_law_of_words():
 def test_ten_thousand_tokens_do_not_underflow():
     hmm = mess3(0.05, 0.85)
     sample = hmm.sample(1, mechbp.rng(6, "long"), length=10_000)
-    beliefs, messages = hmm.beliefs(sample.tokens), hmm.messages(sample.tokens)
+    beliefs = hmm.beliefs(sample.tokens)
+    messages = hmm.messages(sample.tokens)
     assert np.isfinite(beliefs).all() and np.allclose(beliefs.sum(axis=-1), 1, rtol=0, atol=1e-12)
     assert np.allclose(hmm.log_evidence(sample.tokens) / 10_000, -0.793458, rtol=0, atol=0.05)
     assert np.isfinite(messages.marginals[0]).all() and np.isfinite(hmm.constrained_beliefs(sample.tokens)).all()
@@ -230,7 +240,8 @@ def test_relabelling_states_and_tokens_permutes_beliefs(seed, length):
     steps, _ = random_chain(rng)
     hmm = HiddenMarkovModel(steps)
     tokens = hmm.sample(4, rng, length).tokens
-    states, symbols = rng.permutation(hmm.n_states), rng.permutation(hmm.vocab_size)
+    states = rng.permutation(hmm.n_states)
+    symbols = rng.permutation(hmm.vocab_size)
     renamed = HiddenMarkovModel(steps[np.argsort(symbols)][:, states][:, :, states])
     np.testing.assert_allclose(renamed.beliefs(symbols[tokens]), hmm.beliefs(tokens)[..., states], rtol=0, atol=1e-10)
 

@@ -32,8 +32,10 @@ def test_pairs_ask_what_the_exact_filter_answers(hmm):
 @pytest.mark.parametrize("copies", [1, 2])
 def test_the_conditional_means_carry_the_belief_wherever_it_is(copies):
     hmm = mess3(0.05, 0.85)
-    model, sample = BeliefModel(hmm, copies=copies), hmm.sample(2000, mechbp.rng(0, "fit"), 5)
-    activations, beliefs = to_array(capture(model, sample.tokens, HOOK)[HOOK])[:, -1:], hmm.beliefs(sample.tokens)[:, -1:]
+    model = BeliefModel(hmm, copies=copies)
+    sample = hmm.sample(2000, mechbp.rng(0, "fit"), 5)
+    activations = to_array(capture(model, sample.tokens, HOOK)[HOOK])[:, -1:]
+    beliefs = hmm.beliefs(sample.tokens)[:, -1:]
     pairs = belief_pairs(hmm, 4, 60, mechbp.rng(0, "pairs"))
     one_plane = np.linalg.qr(model.planes[0].numpy().T)[0][None]
     subspaces = {"means": mean_subspace(activations, beliefs, 2), "one plane": Subspace("one plane", one_plane)}
@@ -49,7 +51,8 @@ def test_the_conditional_means_carry_the_belief_wherever_it_is(copies):
 
 def test_rewritten_answers_are_the_models_own_where_nothing_changes():
     hmm = mess3(0.15, 0.6, length=4)
-    model, words = BeliefModel(hmm), enumerate_words(hmm, 4)
+    model = BeliefModel(hmm)
+    words = enumerate_words(hmm, 4)
     own = prefix_answers(model, words)
     assert exact_loss(own, words, hmm).mean_nats == pytest.approx(0, abs=1e-12)
     same = rewritten_answers(model, words, HOOK, lambda tokens: capture(model, tokens, HOOK)[HOOK].numpy())

@@ -24,7 +24,8 @@ from mechbp.theory.chain.constrained_attention import (
 from mechbp.theory.chain.constrained_values import embedding_fit, head_cosine, parallel_cosine, read_map, value_fits
 from mechbp.theory.chain.first_block import PATTERN, OneBlock, mean_pattern_over, one_block
 
-LENGTH, WIDTH = 9, 64
+LENGTH = 9
+WIDTH = 64
 SETTINGS = {0.55: mess3(0.15, 0.6), -0.5: mess3(0.5, 0.6)}
 
 
@@ -43,7 +44,9 @@ def ideal_pattern(zeta):
 
 def ideal_layer(zeta, seed=0):
     """Tables that carry out the constrained update exactly, embedded in a random plane of 64 dimensions."""
-    hmm, pattern, lags = SETTINGS[zeta], ideal_pattern(zeta), lags_of_heads(ideal_pattern(zeta), zeta)
+    hmm = SETTINGS[zeta]
+    pattern = ideal_pattern(zeta)
+    lags = lags_of_heads(ideal_pattern(zeta), zeta)
     shift = token_beliefs(hmm.transitions, hmm.start, "bayes") - hmm.start
     factors = []
     for head, reach in enumerate(lags):

@@ -30,7 +30,8 @@ def model():
 
 def test_own_tables_and_own_pattern_give_own_answers(model):
     words = enumerate_words(mess3(0.15, 0.6), LENGTH)
-    block, pattern = one_block(model, 3, LENGTH), mean_pattern_over(model, words)
+    block = one_block(model, 3, LENGTH)
+    pattern = mean_pattern_over(model, words)
     assert pattern.spread.max() < 1e-3
     own = prefix_answers(model, words)
     np.testing.assert_allclose(answers_under(model, words, block, pattern.mean), own, rtol=0, atol=1e-5)
@@ -41,7 +42,9 @@ def test_own_tables_and_own_pattern_give_own_answers(model):
 
 def test_a_planted_profile_is_found_and_noise_is_seen():
     draw = mechbp.rng(0, "profile")
-    mean, shape, factor = draw.normal(size=(6, 8)), draw.normal(size=(3, 8)), np.array([0.5, 1.5, 1.0, 0.8, 1.2, 1.0])
+    mean = draw.normal(size=(6, 8))
+    shape = draw.normal(size=(3, 8))
+    factor = np.array([0.5, 1.5, 1.0, 0.8, 1.2, 1.0])
     shape -= shape.mean(axis=0)
     written = mean[:, None] + factor[:, None, None] * shape
     found = profile(written)
@@ -61,7 +64,8 @@ def test_the_looser_fit_leaves_out_what_it_scores():
 
 
 def test_tables_and_patterns_that_do_not_fit_are_refused(model):
-    words, block = enumerate_words(mess3(0.15, 0.6), LENGTH), one_block(model, 3, LENGTH)
+    words = enumerate_words(mess3(0.15, 0.6), LENGTH)
+    block = one_block(model, 3, LENGTH)
     with pytest.raises(InputError, match=r"need a pattern \[2, 4, 4\]"):
         answers_under(model, words, block, np.ones((1, LENGTH, LENGTH)))
     with pytest.raises(InputError, match="with_values"):

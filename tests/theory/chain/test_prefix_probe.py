@@ -40,7 +40,8 @@ def test_activations_are_those_of_the_prefix_in_every_word(model, features):
 @pytest.mark.parametrize("weighting", ["count", "probability"])
 def test_scores_equal_weighted_least_squares_over_words_and_positions(features, weighting):
     found = word_probe(features, {"belief": BELIEFS}, WORDS, rng=mechbp.rng(0), weighting=weighting, repeats=0)["belief"]
-    x, y = features[WORDS.prefix.ravel()].astype(np.float64), BELIEFS[WORDS.prefix.ravel()]
+    x = features[WORDS.prefix.ravel()].astype(np.float64)
+    y = BELIEFS[WORDS.prefix.ravel()]
     weight = np.repeat(WORDS.probability if weighting == "probability" else np.ones(len(WORDS.tokens)), 5)
     peer = LinearRegression().fit(x, y, sample_weight=weight)
     error = np.average(np.square(peer.predict(x) - y), axis=0, weights=weight)
@@ -113,7 +114,8 @@ def test_many_features_are_read_by_the_least_norm_fit():
 def test_published_constants_of_token_and_position():
     """A regression on the last token and its position alone leaves an error of .03094 on Mess3(.05, .85)."""
     words = enumerate_words(mess3(0.05, 0.85), 10)
-    place, token = words.last_position, words.tokens.ravel()[words.first_of_prefix]
+    place = words.last_position
+    token = words.tokens.ravel()[words.first_of_prefix]
     features = np.hstack([np.eye(10)[place], np.eye(3)[token]])
     found = word_probe(features, {"b": words.of_prefixes(words.beliefs[:, 1:])}, words, rng=mechbp.rng(0), repeats=0)["b"]
     assert found.mse == pytest.approx(0.03094, abs=1e-5) and found.shuffled_mse == pytest.approx(0.1112, abs=5e-4)
