@@ -61,6 +61,7 @@ def patch_claim(task, blocks, gap_low=0.1):
 def test_farther_subtrees_arrive_later(task, blocks, gap_low, verdict):
     claim = patch_claim(task, blocks, gap_low)
     assert claim.verdict == verdict and claim.numbers["blocks"] == list(blocks)
+    assert claim.criterion == ("patch-order-root" if task == "root" else "patch-order")
 
 
 @pytest.mark.parametrize(
