@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import mechbp
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.limits import limits_text
 from mechbp.divergence import kl_nats
 from mechbp.models.compiled.bp import compile_bp
@@ -14,10 +15,6 @@ from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.study import Study
 
-REQUIRED = 1e-5
-"""Largest error of a probability that still counts as computing it."""
-CLOSE_NATS = 1e-3
-"""A ReLU model counts as close to BP if its mean divergence is below this."""
 KNOTS = (4, 8, 16, 32, 64, 128)
 GRAMMAR_SEED = 0
 
@@ -46,7 +43,7 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
         "answer at an observed leaf is its posterior given all other leaves.",
         "Errors come from differences of squares of messages of unlike size, so improbable sequences lose digits: the messages "
         "of uniform ones differ by many orders of magnitude.",
-        limits_text(study, REQUIRED),
+        limits_text(study, CRITERIA["compiled-exact"].bounds["required"]),
         "Filter levels: the 2^k nodes of depth k hang from the root, and a binary tree of copies of the root's symbol joins them "
         f"two by two in the last k blocks. Hidden units per block at k = 0 to 4: {', '.join(f'{w:,}' for w in widths)}. The "
         "paper says that l − k blocks suffice with k > 0; here there are l at every k.",
@@ -72,7 +69,8 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
     )
     data_error = max(errors["leaves, masked data"].max(), errors["root, masked data"].max())
     claims = [
-        Claim(
+        CRITERIA.claim(
+            "compiled-exact",
             id="compiled-exact",
             statement="The construction computes belief propagation: the posteriors of leaves and root, whatever is masked, at "
             "depths 2 to 5 and vocabularies of 2 to 6.",
@@ -81,16 +79,17 @@ def study_accuracy(study: Study) -> tuple[list[Claim], Section]:
             f"on uniform sequences {errors['leaves, uniform'].max():.0e}\n"
             f"{len(depths) * len(vocabularies)} models, n = {n} sequences each",
             control=f"with uniform attention instead: {_uniform_error(study):.2f}",
-            verdict="holds" if data_error < REQUIRED else "fails",
+            numbers={"largest_error": data_error},
             figure="fig-compiled-errors",
         ),
-        Claim(
+        CRITERIA.claim(
+            "compiled-levels",
             id="compiled-levels",
             statement="It does so at every filter level, with as many blocks.",
             reference="the paper: only that l − k blocks suffice",
             measured=f"largest error on masked data {by_level[:, :2].max():.0e}\nn = {n} sequences at each of 5 levels",
             control=f"the model of k = 0 on the same questions of k = 1 to 4: {_wrong_level_error(study, levels):.2f}",
-            verdict="holds" if by_level[:, :2].max() < REQUIRED else "fails",
+            numbers={"largest_error": by_level[:, :2].max()},
             figure="fig-compiled-levels",
         ),
     ]
@@ -126,7 +125,8 @@ def study_relu(study: Study) -> tuple[list[Claim], Section]:
         f"divergence is {outside.leaf_kl_bp_to_model_nats[-1]:.2g} nats "
         f"({outside.undefined[-1]:.1%} of answers without a positive logit).",
     )
-    claim = Claim(
+    claim = CRITERIA.claim(
+        "compiled-relu",
         id="compiled-relu",
         statement="With plain ReLU in place of squares the model still comes close to BP on data, the closer the wider it is.",
         reference="the paper's remark on Eq. 23: ReLU approximates squares piecewise linearly",
@@ -138,7 +138,7 @@ def study_relu(study: Study) -> tuple[list[Claim], Section]:
         )
         + f"\nn = {n} sequences each",
         control=f"depth 4: leaf frequencies {prior:.2f}, uniform guesses {guessing:.2f} nats",
-        verdict="holds" if max(r.leaf_kl_bp_to_model_nats[-1] for r in results.values()) < CLOSE_NATS else "partly",
+        numbers={"widest_kl_nats": [result.leaf_kl_bp_to_model_nats[-1] for result in results.values()]},
         figure="fig-compiled-relu",
     )
     divergences = {"leaf": "leaf_kl_bp_to_model_nats", "root": "root_kl_bp_to_model_nats"}

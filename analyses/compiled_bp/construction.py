@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import mechbp
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.shared.attention_maps import map_layout, map_panels
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
@@ -164,17 +165,27 @@ def _map_figure(mean: np.ndarray) -> FigureData:
 
 def _support_claim(patterns: np.ndarray, depth: int) -> Claim:
     support = [(patterns[:, m] > 0).sum(axis=-1) for m in range(depth)]
-    exact = all((support[m] == 2**m).all() and np.isin(patterns[:, m], [0.0, 2.0**-m]).all() for m in range(depth))
-    return Claim(
+    return CRITERIA.claim(
+        "compiled-support",
         id="compiled-support",
         statement="Block m + 1 attends to exactly 2^m tokens, the sibling subtree, with weights of exactly 2^-m.",
         reference="the paper's Eqs. 20 and 21: uniform on the sibling subtree in the limit of sharp attention",
         measured=f"tokens attended to, by block: {', '.join(_range(counts) for counts in support)}\n"
         f"n = {len(patterns):,} sequences, every query",
         control=f"uniform attention: {2**depth} in every block",
-        verdict="holds" if exact else "fails",
+        numbers={
+            "stated_tokens": [2**m for m in range(depth)],
+            "fewest_tokens": [counts.min() for counts in support],
+            "most_tokens": [counts.max() for counts in support],
+            "weight_error": [_weight_error(patterns[:, m], 2.0**-m) for m in range(depth)],
+        },
         figure="fig-compiled-maps",
     )
+
+
+def _weight_error(weights: np.ndarray, stated: float) -> float:
+    """How far the worst weight is from both 0 and the one stated."""
+    return float(np.minimum(np.abs(weights), np.abs(weights - stated)).max())
 
 
 def _range(counts: np.ndarray) -> str:
@@ -197,13 +208,14 @@ def _slot_claim(compiled: CompiledBP, tokens: np.ndarray) -> Claim:
                 found = found / found.sum(axis=-1, keepdims=True)
                 errors.append(np.abs(found - exact[:, node]).max())
                 controls.append(np.abs(found - np.roll(exact, 1, axis=0)[:, node]).max())
-    return Claim(
+    return CRITERIA.claim(
+        "compiled-slots",
         id="compiled-slots",
         statement="Every named slot holds the upward message of its name at every token, up to scale.",
         reference="the paper's Eqs. 17 to 19",
         measured=f"largest error of a message divided by its sum, over {len(errors)} slots: {max(errors):.0e}\n"
         f"n = {len(tokens):,} sequences, 30 % masked",
         control=f"against the message of another sequence: at least {min(controls):.1f} in every slot",
-        verdict="holds" if max(errors) < 1e-5 < min(controls) else "fails",
+        numbers={"errors": errors, "controls": controls},
         figure="fig-compiled-traffic",
     )

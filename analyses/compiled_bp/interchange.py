@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.probes import level_names, message_names, stages
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
@@ -21,10 +22,6 @@ from mechbp.report.parts import listed, points
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 
-FAITHFUL = 1e-9
-NULL = 1e-9
-GOOD = 0.8
-"""How far from 1 at the right place, how far from 0 at a wrong one; what a subspace found by a method must explain."""
 SLOT = "its slot"
 PLACEBO = ", placebo"
 FOUND = {"rotation": "learned rotation", "means": "conditional means", "probe": "ridge probe"}
@@ -144,8 +141,8 @@ def _written_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
         wrong.append(test.written[elsewhere])
     faithful = np.concatenate(right)
     null = np.concatenate(wrong)
-    ok = np.abs(faithful - 1).max() < FAITHFUL and np.abs(null).max() < NULL
-    return Claim(
+    return CRITERIA.claim(
+        "tools-interchange",
         id="tools-interchange",
         statement="A message written into the slot that is read next is obeyed exactly, and written anywhere else it changes "
         "nothing.",
@@ -153,7 +150,7 @@ def _written_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
         measured=f"at the right places at least 1 - {max(1 - faithful.min(), 0):.0e}, elsewhere at most "
         f"{np.abs(null).max():.0e}\nn = {min(len(test.pairs) for test in tests)} pairs per level, {len(tests)} levels",
         control="the wrong slots and stages are the control",
-        verdict="holds" if ok else "fails",
+        numbers={"faithful_error": np.abs(faithful - 1).max(), "null_error": np.abs(null).max()},
         figure="fig-tools-slots",
     )
 
@@ -162,13 +159,14 @@ def _erased_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
     depth = compiled.tree.depth
     right = np.array([test.erased[stage] for test in tests for stage in range(test.level + 1)])
     last = np.array([test.erased[depth] for test in tests])
-    return Claim(
+    return CRITERIA.claim(
+        "tools-erasure",
         id="tools-erasure",
         statement="With the slot erased, the model answers what belief propagation answers without the message.",
         reference=f"by construction: share explained 1 in {len(right)} cases, 0 where nothing reads the slot",
         measured=f"at least 1 - {max(1 - right.min(), 0):.0e}\nn = {min(len(test.pairs) for test in tests)} pairs per level",
         control=f"the root's message, which nothing reads here, erased below the node: at most {np.abs(last).max():.0e}",
-        verdict="holds" if np.abs(right - 1).max() < FAITHFUL and np.abs(last).max() < NULL else "fails",
+        numbers={"faithful_error": np.abs(right - 1).max(), "null_error": np.abs(last).max()},
         figure="fig-tools-slots",
     )
 
@@ -180,15 +178,16 @@ def _handles_claim(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
         return listed([f"{float(found[name].mean):.2f}" for found in handles.values()])
 
     methods = [*FOUND.values(), "LEACE"]
-    good = {name: min(float(found[name].mean) for found in handles.values()) >= GOOD for name in methods}
-    return Claim(
+    return CRITERIA.claim(
+        "tools-subspaces",
         id="tools-subspaces",
         statement="Methods that look for the subspace by themselves find one that works as the slot does.",
-        reference=f"the slot itself: {shares(SLOT)}; a method counts if it explains {GOOD} at every level",
+        reference=f"the slot itself: {shares(SLOT)}; a method counts if it explains "
+        f"{CRITERIA['tools-subspaces'].bounds['good']} at every level",
         measured=f"share explained, {names[0]} to {names[len(handles) - 1]}:\n"
         + "\n".join(f"{name} {shares(name)}" for name in methods),
         control=f"a random subspace, change of the same norm: {shares(f'{SLOT}{PLACEBO}')}",
-        verdict="holds" if all(good.values()) else "partly" if any(good.values()) else "fails",
+        numbers={"worst_explained": [min(float(found[name].mean) for found in handles.values()) for name in methods]},
         figure="fig-tools-handles",
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.probes import message_names
 from mechbp.hooks import layer_of
 from mechbp.methods.interchange.answer_heads import proportional_reading
@@ -21,8 +22,6 @@ from mechbp.theory.tree.attention import compare_attention
 from mechbp.theory.tree.corruptions import splice
 
 SITES = {"hook_resid_pre": "residual stream before", "hook_attn_out": "attention output of", "hook_mlp_out": "MLP output of"}
-NO_EFFECT = 1e-6
-"""Normalised effects below this are rounding; the smallest real one is thousands of times larger."""
 SHOWN = (1, 3)
 """The case drawn: levels of the changed node and of its lowest common ancestor with the query."""
 
@@ -49,7 +48,7 @@ class Case:
 
     def found(self, effects: PatchEffects) -> np.ndarray:
         """Return, cell by cell, whether patching it moves any example's metric."""
-        return np.abs(effects.normalized).max(axis=0) > NO_EFFECT
+        return np.abs(effects.normalized).max(axis=0) > CRITERIA["tools-patching"].bounds["no_effect"]
 
 
 def study_flow(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Section]:
@@ -114,7 +113,8 @@ def _patching_claim(cases: list[Case]) -> Claim:
     )
     outside = max(float(np.abs(case.effects.normalized[:, ~case.predicted()]).max()) for case in cases)
     inside = min(float(np.abs(case.effects.normalized[:, case.predicted()]).max(axis=0).min()) for case in cases)
-    return Claim(
+    return CRITERIA.claim(
+        "tools-patching",
         id="tools-patching",
         statement="Patching finds exactly the cells through which a difference reaches the answer.",
         reference=f"by construction: {predicted.sum()} of {predicted.size:,} cells of {len(cases)} cases, components by position",
@@ -122,7 +122,7 @@ def _patching_claim(cases: list[Case]) -> Claim:
         f"largest effect elsewhere {outside:.0e}, smallest of the cells found {inside:.0e} (normalised)\n"
         f"n = {min(len(case.effects.base) for case in cases)} pairs per case",
         control=f"random weights: {(~predicted & untrained).sum():,} of the {(~predicted).sum():,} other cells have an effect",
-        verdict="holds" if (predicted == found).all() else "fails",
+        numbers={"smallest_inside": inside, "largest_outside": outside},
         figure="fig-tools-patching",
     )
 
@@ -136,7 +136,8 @@ def _attention_claim(study: Study, compiled: CompiledBP) -> Claim:
     assert match.control_cosine is not None and match.control_js_nats is not None
     cosine = float(match.cosine.mean.min())
     distance = float(match.js_nats.mean.max())
-    return Claim(
+    return CRITERIA.claim(
+        "tools-attention",
         id="tools-attention",
         statement="The comparison of attention with the sibling-subtree theory gives the best score in every block.",
         reference="by construction: cosine 1, divergence 0",
@@ -144,7 +145,7 @@ def _attention_claim(study: Study, compiled: CompiledBP) -> Claim:
         f"{match.p_js.max():.3f}\nn = {len(tokens)} sequences, 4 blocks",
         control=f"random weights: cosine {match.control_cosine.mean.min():.2f} to {match.control_cosine.mean.max():.2f}, "
         f"divergence {match.control_js_nats.mean.min():.2f} to {match.control_js_nats.mean.max():.2f} nats",
-        verdict="holds" if 1 - cosine < 1e-9 and distance < 1e-9 and match.p_js.max() < 0.05 else "fails",
+        numbers={"cosine_gap": 1 - cosine, "js_nats": distance, "p": match.p_js.max()},
         figure="fig-compiled-maps",
     )
 

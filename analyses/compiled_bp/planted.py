@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.interchange import slot_eraser
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
@@ -29,8 +30,6 @@ ZEROED = "set to zero"
 SILENCED = "silenced"
 TOGETHER = "all silenced together"
 METHODS = (READ, WRITTEN, ZEROED, SILENCED, TOGETHER)
-CLEAR = 0.1
-"""A method says yes above this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +160,8 @@ def _probe_claim(tests: list[PlantTests]) -> Claim:
         f"{slot} {found[READ]:.2f}" for slot, found in _told(tests, lambda slot: not slot.endswith((" unread", " decoy"))).items()
     ]
     fooled = [min(found[READ] for found in told.values()) for told in (unread, decoy)]
-    return Claim(
+    return CRITERIA.claim(
+        "planted-probe",
         id="planted-probe",
         statement="Probes are fooled by the message that nothing reads, and in part by the decoy: they find both, and neither is "
         "used.",
@@ -169,7 +169,7 @@ def _probe_claim(tests: list[PlantTests]) -> Claim:
         measured=f"R²: never read {fooled[0]:.2f}, decoy {fooled[1]:.2f}",
         control=f"slots that are read: {', '.join(used)}; written and silenced, the two change the answer by "
         f"{max(abs(found[method]) for told in (unread, decoy) for found in told.values() for method in (WRITTEN, SILENCED)):.0e}",
-        verdict="holds" if min(fooled) > CLEAR else "partly" if max(fooled) > CLEAR else "fails",
+        numbers={"fooled_r2": fooled},
         figure="fig-tools-plants",
     )
 
@@ -178,7 +178,8 @@ def _zero_claim(tests: list[PlantTests]) -> Claim:
     (copies,) = (test for test in tests if test.name == "redundant copy")
     alone = [found[ZEROED] for found in copies.found.values()]
     both = max(found[TOGETHER] for found in copies.found.values())
-    return Claim(
+    return CRITERIA.claim(
+        "planted-zero",
         id="planted-zero",
         statement="Zeroing one slot at a time is fooled by the redundant copy: neither slot seems needed.",
         reference="by construction: each reader takes half of either; half a message is the same message",
@@ -186,19 +187,18 @@ def _zero_claim(tests: list[PlantTests]) -> Claim:
         + ", ".join(f"{slot} {share:.2f}" for slot, share in zip(copies.found, alone, strict=True))
         + f"\nn = {copies.n_pairs} pairs",
         control=f"both silenced together: {both:.2f}",
-        verdict="holds" if max(map(abs, alone)) < CLEAR and both > 1 - CLEAR else "fails",
+        numbers={"alone": alone, "together": both},
         figure="fig-tools-plants",
     )
 
 
 def _causal_claim(tests: list[PlantTests]) -> Claim:
-    right = [
-        (test.found[fact.slot][method] > CLEAR) == fact.used
-        for test in tests
-        for fact in test.compiled.truth
-        for method in (WRITTEN, SILENCED)
-    ]
-    return Claim(
+    explained: dict[bool, list[float]] = {True: [], False: []}
+    for test in tests:
+        for fact in test.compiled.truth:
+            explained[fact.used] += [test.found[fact.slot][method] for method in (WRITTEN, SILENCED)]
+    return CRITERIA.claim(
+        "planted-causal",
         id="planted-causal",
         statement="Writing and silencing a slot say that it is used exactly where some weight reads it, in all three circuits.",
         reference="by construction: both copies and the plain slots are read, the unread slot and the decoy are not",
@@ -208,7 +208,7 @@ def _causal_claim(tests: list[PlantTests]) -> Claim:
         )
         + f"\n{_sizes(tests)}",
         control="the slots that nothing reads are the control",
-        verdict="holds" if all(right) else "fails",
+        numbers={"used": explained[True], "unused": explained[False]},
         figure="fig-tools-plants",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyses.compiled_bp.criteria import CRITERIA
 from mechbp.hooks import capture, to_array
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
@@ -14,10 +15,6 @@ from mechbp.report.parts import DECIMALS, panel
 from mechbp.study import Study
 from mechbp.theory.tree.leaves import own_nodes
 
-EXACT_R2 = 1 - 1e-6
-CHANCE_R2 = 0.05
-LOW_R2 = 0.9
-"""Least R² of a message that stands there; largest where nothing of it can; below what a message counts as missed."""
 HELD = "as held"
 SHARES = "divided by its sum"
 
@@ -113,8 +110,8 @@ def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
     untrained = max(
         float(grid.own_mean("r2", f"{HELD} {m}", "random_init").mean.max()) for m in range(2, compiled.tree.depth + 1)
     )
-    exact = there.min() >= EXACT_R2 and elsewhere.max() <= CHANCE_R2
-    return Claim(
+    return CRITERIA.claim(
+        "tools-probes",
         id="tools-probes",
         statement="Probes read every upward message, as it is held, exactly where the construction holds it, and nothing of it "
         "where no evidence of it has arrived.",
@@ -124,7 +121,11 @@ def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
         f"n = {grid.n_test:,} held-out sequences",
         control=f"shuffled messages, where they are held: mean R² {null.mean():.3f}, largest {null.max():.3f}; random weights, "
         f"own ancestors of two or more levels up: at most {untrained:.2f}",
-        verdict="holds" if exact and null.max() <= CHANCE_R2 else "fails",
+        numbers={
+            "largest_missing_r2": 1 - there.min(),
+            "largest_absent_r2": elsewhere.max(),
+            "largest_shuffled_r2": null.max(),
+        },
         figure="fig-tools-probes",
     )
 
@@ -132,8 +133,8 @@ def _held_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
 def _scale_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
     depth = compiled.tree.depth
     found = {kind: [grid.own_mean("r2", f"{kind} {m}") for m in range(1, depth + 1)] for kind in (HELD, SHARES)}
-    missed = {m: float(interval.high[m]) < LOW_R2 for m, interval in enumerate(found[SHARES], start=1)}
-    return Claim(
+    return CRITERIA.claim(
+        "tools-probes-scale",
         id="tools-probes-scale",
         statement="A linear probe of normalised messages misses messages that are held up to scale, though every one is there.",
         reference="by construction: every message is held exactly, up to a factor",
@@ -145,7 +146,7 @@ def _scale_claim(compiled: CompiledBP, grid: ProbeGrid) -> Claim:
         + f"\nn = {grid.n_test:,} held-out sequences",
         control="the same messages as they are held: "
         + ", ".join(f"{float(interval.mean[m]):.2f}" for m, interval in enumerate(found[HELD], start=1)),
-        verdict="holds" if all(missed.values()) else "partly" if any(missed.values()) else "fails",
+        numbers={"r2_high": [float(interval.high[m]) for m, interval in enumerate(found[SHARES], start=1)]},
         figure="fig-tools-probes",
     )
 

@@ -9,10 +9,12 @@ from document_checks import claims_have_evidence, figures_can_be_drawn, survives
 
 import mechbp
 from analyses.compiled_bp.construction import _slot_claim, _support_claim, traffic
+from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.limits import leaf_errors, rare_rules
 from analyses.compiled_bp.trace import walk
 from mechbp import study
 from mechbp.models.compiled.bp import compile_bp
+from mechbp.report.criteria import regrade
 
 PAPER = mechbp.FilteredTree(mechbp.TreeGrammar.random(4, seed=0), 4)
 
@@ -33,6 +35,7 @@ def test_the_document_is_sound_and_says_what_is_so():
     """One test, so that the page is made once, whatever worker runs what."""
     document = studied()
     is_sound(document)
+    every_criterion_is_used_and_gives_the_verdicts(document)
     every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document)
     says_where_it_is_not_exact(document)
 
@@ -42,6 +45,11 @@ def is_sound(document):
     claims_have_evidence(document)
     figures_can_be_drawn(document)
     assert document.provenance.runs == {} and study.load_page("compiled_bp").family is None
+
+
+def every_criterion_is_used_and_gives_the_verdicts(document):
+    assert regrade(document, CRITERIA) == []
+    assert {claim.criterion for claim in document.claims} == set(CRITERIA)
 
 
 def every_claim_holds_that_is_so_by_construction_and_the_first_is_exactness(document):

@@ -7,6 +7,7 @@ import pytest
 
 import mechbp
 from analyses.compiled_bp import interchange, patching, planted, probes
+from analyses.compiled_bp.criteria import CRITERIA
 from mechbp.models.compiled.bp import compile_bp
 from mechbp.models.compiled.planted import correlated_decoy, redundant_copy
 from mechbp.study import Study
@@ -27,6 +28,42 @@ def compiled():
 @pytest.fixture(scope="module")
 def case(study, compiled):
     return patching._case(study, compiled, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers", "verdict"),
+    [
+        ("compiled-exact", {"largest_error": 9.9e-6}, "holds"),
+        ("compiled-exact", {"largest_error": 1e-5}, "fails"),
+        ("compiled-levels", {"largest_error": 9.9e-6}, "holds"),
+        ("compiled-levels", {"largest_error": 1e-5}, "fails"),
+        ("compiled-relu", {"widest_kl_nats": [1e-6, 9.9e-4]}, "holds"),
+        ("compiled-relu", {"widest_kl_nats": [1e-6, 1e-3]}, "partly"),
+        ("compiled-relu", {"widest_kl_nats": [1e-6, None]}, "fails"),
+        ("compiled-slots", {"errors": [1e-12, 9.9e-6], "controls": [1.0, 1.1e-5]}, "holds"),
+        ("compiled-slots", {"errors": [1e-12, 1e-5], "controls": [1.0, 1.0]}, "fails"),
+        ("compiled-slots", {"errors": [1e-12, 1e-12], "controls": [1.0, 1e-5]}, "fails"),
+        ("tools-probes", {"largest_missing_r2": 1e-6, "largest_absent_r2": 0.05, "largest_shuffled_r2": 0.05}, "holds"),
+        ("tools-probes", {"largest_missing_r2": 1.1e-6, "largest_absent_r2": 0.05, "largest_shuffled_r2": 0.05}, "fails"),
+        ("tools-probes", {"largest_missing_r2": 1e-6, "largest_absent_r2": 0.051, "largest_shuffled_r2": 0.05}, "fails"),
+        ("tools-probes", {"largest_missing_r2": 1e-6, "largest_absent_r2": 0.05, "largest_shuffled_r2": 0.051}, "fails"),
+        ("tools-probes-scale", {"r2_high": [0.89, 0.5]}, "holds"),
+        ("tools-probes-scale", {"r2_high": [0.9, 0.5]}, "partly"),
+        ("tools-probes-scale", {"r2_high": [0.9, 0.95]}, "fails"),
+        ("tools-attention", {"cosine_gap": 9e-10, "js_nats": 9e-10, "p": 0.049}, "holds"),
+        ("tools-attention", {"cosine_gap": 1e-9, "js_nats": 0.0, "p": 0.002}, "fails"),
+        ("tools-attention", {"cosine_gap": 0.0, "js_nats": 1e-9, "p": 0.002}, "fails"),
+        ("tools-attention", {"cosine_gap": 0.0, "js_nats": 0.0, "p": 0.05}, "fails"),
+        ("tools-subspaces", {"worst_explained": [0.8, 0.9]}, "holds"),
+        ("tools-subspaces", {"worst_explained": [0.8, 0.79]}, "partly"),
+        ("tools-subspaces", {"worst_explained": [-0.6, 0.79]}, "fails"),
+        ("planted-probe", {"fooled_r2": [1.0, 0.11]}, "holds"),
+        ("planted-probe", {"fooled_r2": [1.0, 0.1]}, "partly"),
+        ("planted-probe", {"fooled_r2": [0.0, 0.1]}, "fails"),
+    ],
+)  # fmt: skip
+def test_the_bounds_stand_where_the_criteria_put_them(key, numbers, verdict):
+    assert CRITERIA.grade(key, numbers) == verdict
 
 
 def test_what_a_token_knows_grows_with_the_blocks(compiled):
