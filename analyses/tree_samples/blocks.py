@@ -6,13 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analyses.tree_samples.curves import Curve, accuracy_layout, seeds_text
+from analyses.tree_samples.criteria import CRITERIA
+from analyses.tree_samples.curves import Curve, accuracy_layout, fewest_seeds, seeds_text
 from mechbp.report.document import Claim, FigureData, Section
-
-POOR = 0.1
-"""A model is poor if its accuracy stays this much below the best; within it, comparable."""
-TIED = 0.02
-"""Fewer blocks may be this much better before more of them no longer count as the best."""
 
 
 def study_blocks(curves: dict[int, Curve]) -> tuple[list[Claim], Section]:
@@ -31,25 +27,28 @@ def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
     most = max(curves)
     fewest = min(curves)
     low, high = ({layers: _ends(curve, sizes, end) for layers, curve in curves.items()} for end in (np.nanmin, np.nanmax))
-    right = [all(bool((low[most] >= high[layers] - TIED).all()) for layers in curves if layers != most)]
-    if most - 1 in curves:
-        right.append(bool(high[most][-1] - low[most - 1][-1] < POOR))
-    if fewest < most - 1:
-        right.append(bool(low[most][-1] - high[fewest][-1] > POOR))
-    single = any(curve.seeds[curve.sizes.index(size)] < 2 for curve in curves.values() for size in sizes)
+    next_behind = [high[most][-1] - low[most - 1][-1]] if most - 1 in curves else []
+    shallow_behind = [low[most][-1] - high[fewest][-1]] if fewest < most - 1 else []
     lines = [
         f"{_name(layers)}: " + ", ".join(curve.accuracy_text(size) for size in sizes) for layers, curve in sorted(curves.items())
     ]
-    return Claim(
+    return CRITERIA.claim(
+        "blocks",
         id="samples-blocks",
-        statement=f"With {_name(most)} a training set of given size leads farthest; {most - 1} come within {POOR:g} of them at "
-        f"the largest set, {fewest} alone stays farther below.",
+        statement=f"With {_name(most)} a training set of given size leads farthest; {most - 1} come within "
+        f"{CRITERIA['blocks'].bounds['poor']:g} of them at the largest set, {fewest} alone stays farther below.",
         reference="the paper: 4 layers need the least data, 3 comparable, only 1 poor",
         measured=f"accuracy at {', '.join(f'{size:,}' for size in sizes)}, mean (lowest to highest seed)\n"
         + "\n".join(lines)
         + f"\nstandard error over test sequences at most {max(curve.error for curve in curves.values()):.3f}",
         control=f"always naming the likeliest root: {curves[most].chance:.2f}",
-        verdict="short" if single else "holds" if all(right) else "partly" if any(right) else "fails",
+        numbers={
+            "deepest_low": low[most],
+            "others_high": np.max([high[layers] for layers in curves if layers != most], axis=0),
+            "next_behind": next_behind,
+            "shallow_behind": shallow_behind,
+            "fewest_seeds": fewest_seeds(list(curves.values()), sizes),
+        },
         figure="fig-samples-blocks",
     )
 

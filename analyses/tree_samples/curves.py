@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from analyses.tree_samples.criteria import CRITERIA
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
 from mechbp.models.answers import model_answers
@@ -16,7 +17,7 @@ from mechbp.models.tasks.tree import TREE
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.study import Study
 
-REACHED = 0.95
+REACHED = CRITERIA["optimum"].bounds["reached"]
 """The optimum counts as reached at this share of the way from always naming the likeliest root to the exact posterior."""
 
 
@@ -49,6 +50,17 @@ class Curve:
         """How many seeds every size has."""
         return np.isfinite(self.accuracy).sum(axis=1)
 
+    @property
+    def complete(self) -> np.ndarray:
+        """Accuracy of the seeds that have all sizes [size, seed]."""
+        return self.accuracy[:, np.isfinite(self.accuracy).all(axis=0)]
+
+    def lowest_share(self) -> float | None:
+        """Return the share of the way from chance to exact inference that the lowest seed goes at the largest set, if known."""
+        way = self.best - self.chance
+        last = self.complete[-1]
+        return float((last.min() - self.chance) / way) if last.size and way > 0 else None
+
     def needed(self) -> float | None:
         """Return how many sequences the mean over seeds needs to reach the optimum, log-linear between sizes; None if never.
 
@@ -58,7 +70,7 @@ class Curve:
 
     def needed_by_seed(self) -> tuple[float | None, ...]:
         """Return the same for every seed that has all sizes, in rising order, those that never reach the optimum last."""
-        found = [self._needed(column) for column in self.accuracy.T if np.isfinite(column).all()]
+        found = [self._needed(column) for column in self.complete.T]
         return tuple(sorted(found, key=lambda at: np.inf if at is None else at))
 
     def needed_text(self) -> str:
@@ -159,9 +171,14 @@ def accuracy_layout(series: Sequence[dict[str, object]], references: Sequence[di
     }
 
 
-def few_seeds(curves: Sequence[Curve]) -> bool:
-    """Tell whether some size of some curve has one seed only: too few for a verdict."""
-    return any((curve.seeds < 2).any() for curve in curves)
+def fewest_seeds(curves: Sequence[Curve], sizes: Sequence[int] | None = None) -> int:
+    """Return how many seeds the size has that has the fewest, of all or of `sizes` only."""
+    return min(
+        int(count)
+        for curve in curves
+        for size, count in zip(curve.sizes, curve.seeds, strict=True)
+        if sizes is None or size in sizes
+    )
 
 
 def seeds_text(curves: Sequence[Curve]) -> str:

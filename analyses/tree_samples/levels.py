@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analyses.tree_samples.curves import Curve, accuracy_layout, few_seeds, seeds_text
+from analyses.tree_samples.criteria import CRITERIA
+from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, fewest_seeds, seeds_text
 from mechbp.report.document import Claim, FigureData, Section
 
 
@@ -62,37 +63,37 @@ def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[lis
 
 
 def _optimum_claim(curves: list[Curve], n: int) -> Claim:
-    right = [bool(curve.needed_by_seed()) and None not in curve.needed_by_seed() for curve in curves]
     lines = [
         f"{c.name}: {c.accuracy_text(c.sizes[-1])} at {c.sizes[-1]:,}, BP {c.best:.3f}, KL {np.nanmean(c.kl[-1]):.3f} nats; "
         f"needed {c.needed_text()}"
         for c in curves
     ]
-    return Claim(
+    return CRITERIA.claim(
+        "optimum",
         id="samples-optimum",
-        statement="From enough sequences a root model becomes the oracle of its own filter level: 95 % of the way from always "
-        "naming the likeliest root to exact inference.",
+        statement=f"From enough sequences a root model becomes the oracle of its own filter level: {100 * REACHED:g} % of the "
+        "way from always naming the likeliest root to exact inference.",
         reference="the paper: BP_k's accuracy is reached at large P for every k",
         measured="\n".join([*lines, _sampled(curves, n)]),
         control=f"at {curves[0].sizes[0]:,} sequences: " + ", ".join(f"{c.name} {c.mean[0]:.2f}" for c in curves),
-        verdict="short" if few_seeds(curves) else "holds" if all(right) else "partly" if any(right) else "fails",
+        numbers={"lowest_share": [curve.lowest_share() for curve in curves], "fewest_seeds": fewest_seeds(curves)},
         figure="fig-samples-levels",
     )
 
 
 def _order_claim(curves: list[Curve], n: int) -> Claim:
-    """Holds if every seed of every other level needs more than every seed of the whole tree, partly if the means do."""
+    """Every seed of every other level is held against every seed of the whole tree, and mean against mean.
+
+    A level that its largest set does not take to the optimum needs more than that set.
+    """
     unfiltered = curves[0]
     others = curves[1:]
     first = (unfiltered.needed_by_seed() or (None,))[-1]
     later = [(curve.needed_by_seed() or (None,))[0] for curve in others]
-    mean = unfiltered.needed()
-    on_average = [mean is not None and (curve.needed() or np.inf) > mean for curve in others]
+    on_average = [curve.needed() for curve in others]
     share = {c.name: (c.mean - c.chance) / (c.best - c.chance) for c in curves}
-    # A level that its largest set does not take to the optimum needs more than that set, which may not be more than `first`.
-    known = [first is not None and (at is not None or curve.sizes[-1] >= first) for at, curve in zip(later, others, strict=True)]
-    more = [first is not None and (at is None or at > first) for at in later]
-    return Claim(
+    return CRITERIA.claim(
+        "order",
         id="samples-order",
         statement="Data whose top levels are filtered out need more training sequences than the whole tree.",
         reference="the paper: intermediate filter levels need more data than k = 0",
@@ -105,9 +106,16 @@ def _order_claim(curves: list[Curve], n: int) -> Claim:
         + "\n"
         + _sampled(curves, n),
         control=f"always naming the likeliest root: {unfiltered.chance:.2f}, share 0",
-        verdict="short"
-        if few_seeds(curves) or not all(known)
-        else ("holds" if all(more) else "partly" if all(on_average) else "fails"),
+        numbers={
+            "most_first": first,
+            "fewest_later": later,
+            "never_later": [at is None for at in later],
+            "mean_first": unfiltered.needed(),
+            "mean_later": on_average,
+            "mean_never": [at is None for at in on_average],
+            "largest_later": [curve.sizes[-1] for curve in others],
+            "fewest_seeds": fewest_seeds(curves),
+        },
         figure="fig-samples-levels",
     )
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyses.tree_samples.curves import Curve, TestSet, accuracy_layout, few_seeds, seeds_text
+from analyses.tree_samples.criteria import CRITERIA
+from analyses.tree_samples.curves import REACHED, Curve, TestSet, accuracy_layout, fewest_seeds, seeds_text
 from mechbp.hooks import capture
 from mechbp.methods.probing.transfer_probe import read_out
 from mechbp.models.architectures import HookedTransformer
@@ -19,8 +20,6 @@ from mechbp.study import Study
 LAST = "ln_final.hook_normalized"
 """What a read-out of the encoder sees: the residual stream after the last block, normalised as for the unembedding."""
 FROZEN_SIZES = (2**9, 2**11, 2**13)
-SPARED = 2.0
-"""Pre-training helps if it cuts the sequences needed at least by this factor."""
 BATCH = 1024
 
 
@@ -91,19 +90,22 @@ def _claim(slug: str, curves: list[Curve], controls: list[Curve], n: int) -> Cla
     scratch = curves[0]
     fewest = (scratch.needed_by_seed() or (None,))[0] or scratch.sizes[-1]  # at least, where the optimum is never reached
     most = [(curve.needed_by_seed() or (None,))[-1] for curve in curves[1:]]
-    right = [at is not None and fewest / at >= SPARED for at in most]
     small = scratch.sizes[0]
-    return Claim(
+    return CRITERIA.claim(
+        "transfer",
         id=f"samples-{slug}",
-        statement=f"Pre-training on masked leaves cuts the labelled sequences that the root needs by a factor of {SPARED:g} or "
-        "more, with the encoder fine-tuned and with it frozen.",
+        statement="Pre-training on masked leaves cuts the labelled sequences that the root needs by a factor of "
+        f"{CRITERIA['transfer'].bounds['spared']:g} or more, with the encoder fine-tuned and with it frozen.",
         reference="the paper: masked pre-training cuts P* strongly, frozen or free",
-        measured="needed for 95 % of the way to the optimum\n"
+        measured=f"needed for {100 * REACHED:g} % of the way to the optimum\n"
         + "\n".join(f"{curve.name}: {curve.needed_text()}" for curve in curves)
         + f"\naccuracy at {small:,}: "
         + ", ".join(f"{curve.name} {curve.accuracy_text(small)}" for curve in curves if small in curve.sizes)
         + f"\nn = {n:,} test sequences, {seeds_text(curves)}, one encoder",
         control="at the largest set: " + ", ".join(f"{curve.name} {curve.mean[-1]:.2f}" for curve in controls),
-        verdict="short" if few_seeds(curves) else "holds" if all(right) else "partly" if any(right) else "fails",
+        numbers={
+            "factor": [None if at is None else fewest / at for at in most],
+            "fewest_seeds": fewest_seeds(curves),
+        },
         figure=f"fig-samples-{slug}",
     )

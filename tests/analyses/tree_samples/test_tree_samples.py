@@ -9,12 +9,14 @@ from small_runs import write_run
 
 from analyses.tree_samples import transfer
 from analyses.tree_samples.blocks import study_blocks
+from analyses.tree_samples.criteria import CRITERIA
 from analyses.tree_samples.curves import Curve
 from analyses.tree_samples.levels import study_levels
 from mechbp import study
 from mechbp.errors import InputError
 from mechbp.models.runs import load
 from mechbp.models.training import train
+from mechbp.report.criteria import regrade
 
 SAMPLES = {
     **{f"k{k}-p{size}-s{seed}": (k, size, seed, 2) for k in (0, 1) for size in (16, 32) for seed in (0, 1)},
@@ -55,6 +57,8 @@ def test_training_sets_of_growing_size(sets, monkeypatch):
     assert {c.id for c in page.claims} == {f"samples-{part}" for part in ("optimum", "order", "blocks", "transfer")}
     for check in (claims_have_evidence, figures_can_be_drawn, survives_the_round_trip):
         check(page)
+    assert regrade(page, CRITERIA) == []
+    assert {claim.criterion for claim in page.claims} == set(CRITERIA)
     figures = {figure.id: figure.data for figure in page.figures}
     assert [s["name"] for s in figures["fig-samples-levels"]["series"]] == ["k = 0", "k = 1"]
     assert [s["name"] for s in figures["fig-samples-blocks"]["series"]] == ["2 blocks", "1 block"]
@@ -112,6 +116,48 @@ def test_the_order_of_levels_needs_every_seed(filtered, verdict):
     claims = study_levels([whole, made_curve(*filtered, name="k = 1")], 100, [])[0]
     assert claims[1].verdict == verdict
     assert claims[0].verdict == ("short" if verdict == "short" else "partly" if filtered[0][-1] == 0.9 else "holds")
+
+
+@pytest.mark.parametrize(
+    ("filtered", "sizes", "verdict"),
+    [
+        ([(0.2, 0.5), (0.2, 0.5)], (512, 2048), "holds"),  # more than 2,048, and the whole tree needs fewer
+        ([(0.2, 0.5), (0.2, 0.5)], (512, 600), "short"),  # more than 600, which may still be fewer
+    ],
+)
+def test_a_level_that_never_arrives_is_judged_by_its_largest_set(filtered, sizes, verdict):
+    whole = made_curve((0.2, 0.96, 1), (0.2, 0.97, 1), name="k = 0")
+    late = replace(made_curve(*filtered, name="k = 1"), sizes=sizes)
+    assert study_levels([whole, late], 100, [])[0][1].verdict == verdict
+    assert study_levels([late, whole], 100, [])[0][1].verdict == "short", "nobody knows what the first level needs"
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers", "verdict"),
+    [
+        ("optimum", {"lowest_share": [0.95, 1.0]}, "holds"),
+        ("optimum", {"lowest_share": [0.949, 1.0]}, "partly"),
+        ("optimum", {"lowest_share": [None, 1.0]}, "partly"),
+        ("optimum", {"lowest_share": [0.949, 0.2]}, "fails"),
+        ("transfer", {"factor": [2.0, 8.0]}, "holds"),
+        ("transfer", {"factor": [1.99, 8.0]}, "partly"),
+        ("transfer", {"factor": [None, 8.0]}, "partly"),
+        ("transfer", {"factor": [1.99, None]}, "fails"),
+    ],
+)
+def test_the_bounds_stand_where_the_criteria_put_them(key, numbers, verdict):
+    assert CRITERIA.grade(key, numbers | {"fewest_seeds": 2}) == verdict
+    assert CRITERIA.grade(key, numbers | {"fewest_seeds": 1}) == "short"
+
+
+def test_a_depth_that_was_not_trained_is_not_asked_for():
+    """Without three blocks, and with no depth beyond three and four, two parts of the claim fall away."""
+    deep, poor = made_curve((0.95, 0.98), (0.95, 0.97)), made_curve((0.5, 0.7), (0.5, 0.7))
+    near = made_curve((0.9, 0.95), (0.9, 0.96))
+    assert study_blocks({4: deep, 1: poor})[0][0].verdict == "holds"
+    assert study_blocks({4: deep, 3: near})[0][0].verdict == "holds"
+    assert study_blocks({4: deep, 3: poor})[0][0].verdict == "partly"
+    assert study_blocks({4: poor, 1: deep})[0][0].verdict == "fails"
 
 
 def test_how_many_sequences_a_curve_needs():
