@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from mechbp.errors import InputError
 from mechbp.randomness import rng
+from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria, lead_counts
-from mechbp.report.document import Claim, Document, Provenance, Section, load
+from mechbp.report.document import Document, Provenance, Section, load
 from mechbp.report.replaced import FILE as REPLACED_LOG
 from mechbp.report.replaced import replaced_runs, used_by
 from mechbp.storage import checked_name

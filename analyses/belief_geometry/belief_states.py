@@ -6,7 +6,8 @@ import numpy as np
 
 from mechbp.processes.chain.library import even, golden_mean, mess3, rrxor, z1r
 from mechbp.processes.chain.words import mixed_states
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import listed
 
 DEPTH = 10

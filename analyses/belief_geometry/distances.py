@@ -15,7 +15,8 @@ from scipy.spatial.distance import pdist
 from analyses.belief_geometry import published
 from analyses.shared.prefix_corpus import FULL, NEXT, Corpus, joined, stages
 from mechbp.methods.probing.ridge_loo import fit_ridge_loo
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_probe import word_probe
 

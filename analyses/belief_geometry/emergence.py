@@ -11,7 +11,8 @@ from analyses.belief_geometry import published
 from analyses.belief_geometry.regression import LEAST_MSE
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import spread
 from mechbp.study import Study
 from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss

@@ -15,7 +15,8 @@ from mechbp.methods.interchange.leace import leace
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, mean_subspace, probe_subspace
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, points, reason
 from mechbp.study import Study
 from mechbp.theory.chain.belief_pairs import belief_pairs

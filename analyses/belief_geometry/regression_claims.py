@@ -7,7 +7,7 @@ import numpy as np
 from analyses.belief_geometry import published
 from analyses.belief_geometry.regression import Reading
 from analyses.shared.prefix_corpus import FULL, NEXT, TOGETHER
-from mechbp.report.document import Claim
+from mechbp.report.claim import Claim
 
 LINEAR_MSE, LINEAR_R2 = 5e-4, 0.995
 TOGETHER_MSE = 5e-3

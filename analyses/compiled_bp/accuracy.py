@@ -12,7 +12,8 @@ from mechbp.divergence import kl_nats
 from mechbp.models.compiled.bp import compile_bp
 from mechbp.models.compiled.relu_width import WidthAccuracy, accuracy_by_width
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 
 KNOTS = (4, 8, 16, 32, 64, 128)

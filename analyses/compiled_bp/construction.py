@@ -11,7 +11,8 @@ from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
 from mechbp.models.compiled.slots import Slots
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 
 

@@ -17,7 +17,8 @@ from mechbp.methods.interchange.leace import Eraser, leace
 from mechbp.methods.interchange.subspaces import at_leaves, mean_subspace, probe_subspace, slot_subspace
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.compiled.bp import CompiledBP
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import listed, points
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs

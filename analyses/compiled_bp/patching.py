@@ -15,7 +15,8 @@ from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.architectures import untrained_twin
 from mechbp.models.compiled.bp import CompiledBP
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS
 from mechbp.study import Study
 from mechbp.theory.tree.attention import compare_attention

@@ -18,7 +18,8 @@ from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 from mechbp.models.compiled.bp import CompiledBP
 from mechbp.models.compiled.planted import correlated_decoy, redundant_copy, written_never_read
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 

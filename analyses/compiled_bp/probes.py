@@ -10,7 +10,8 @@ from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.models.architectures import untrained_twin
 from mechbp.models.compiled.bp import CompiledBP
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, panel
 from mechbp.study import Study
 from mechbp.theory.tree.leaves import own_nodes

@@ -10,7 +10,8 @@ from analyses.constrained_updates import published
 from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import Group, Setting
 from mechbp.methods.statistics.intervals import seed_mean
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, points
 from mechbp.study import Study
 from mechbp.theory.chain.constrained_attention import (

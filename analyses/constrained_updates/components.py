@@ -13,7 +13,8 @@ from analyses.constrained_updates.settings import COMPONENTS, Group
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus, trained_on_exact
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe
 

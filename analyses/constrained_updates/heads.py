@@ -12,7 +12,8 @@ from analyses.constrained_updates.seeds import counted, graded
 from analyses.constrained_updates.settings import Group, Setting
 from analyses.shared.prefix_corpus import Corpus
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.theory.chain.constrained_attention import parity_mass
 from mechbp.theory.chain.constrained_values import head_cosine
 from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss

@@ -9,7 +9,8 @@ import numpy as np
 from analyses.constrained_updates import published
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus, stages, trained_on
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import listed
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_probe import word_probe

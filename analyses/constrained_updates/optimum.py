@@ -13,7 +13,7 @@ from analyses.constrained_updates.heads import PARITY, Split
 from analyses.constrained_updates.substitutions import BOTH, UNIFORM, WORTH, Worth
 from analyses.shared.prefix_corpus import trained_on_exact
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim
+from mechbp.report.claim import Claim
 from mechbp.theory.chain.exact_loss import ExactLoss
 
 

@@ -24,7 +24,8 @@ from analyses.shared.prefix_corpus import trained_on_exact, unsuitable
 from mechbp.errors import InputError
 from mechbp.models.runs import Run
 from mechbp.models.verify import Check
-from mechbp.report.document import Claim, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import Section
 from mechbp.report.parts import reason
 from mechbp.study import Findings, Page, Study
 from mechbp.theory.chain.exact_loss import ExactLoss

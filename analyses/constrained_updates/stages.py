@@ -22,7 +22,8 @@ from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_hi
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE
 from mechbp.hooks import HookedModel
 from mechbp.methods.statistics.intervals import seed_mean
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import points
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_activations import prefix_activations

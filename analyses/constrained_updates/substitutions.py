@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.constrained_updates.settings import Group, Setting
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.theory.chain.constrained_attention import softmax_warp, whole_pattern
 from mechbp.theory.chain.constrained_values import value_factor
 from mechbp.theory.chain.exact_loss import exact_loss

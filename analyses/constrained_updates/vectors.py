@@ -12,7 +12,8 @@ from analyses.constrained_updates.settings import Group, Setting
 from analyses.shared.belief_clouds import cloud_figure
 from analyses.shared.prefix_corpus import trained_on_exact
 from mechbp.methods.statistics.intervals import seed_mean
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import points
 from mechbp.theory.chain.constrained_values import EARLY, VectorFit, embedding_fit, loose_fit, parallel_cosine, value_fits
 

@@ -18,8 +18,9 @@ from mechbp.models.answers import ask, model_answers
 from mechbp.models.runs import Run
 from mechbp.models.tasks.task import own_oracle
 from mechbp.models.training import divergence_names
+from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate
 from mechbp.study import ANY, Findings, Page, Study
 

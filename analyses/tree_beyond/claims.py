@@ -12,7 +12,7 @@ from analyses.shared.tree_training import taken_in
 from analyses.tree_beyond.criteria import CRITERIA
 from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.probing.grid import ProbeGrid
-from mechbp.report.document import Claim
+from mechbp.report.claim import Claim
 from mechbp.report.parts import estimate
 from mechbp.theory.tree.attention import LevelMass
 

@@ -18,7 +18,8 @@ from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, listed, points
 from mechbp.study import Findings, Page, Study
 from mechbp.theory.tree.oracle_table import OracleTable, oracle_table

@@ -13,7 +13,8 @@ from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.tasks.tree import TREE
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.block_ceilings import block_ceilings

@@ -15,7 +15,8 @@ from mechbp.models.answers import model_answers
 from mechbp.models.config import ModelConfig
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, panel
 from mechbp.study import Study
 

@@ -12,7 +12,8 @@ from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, mass_by_level

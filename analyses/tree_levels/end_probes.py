@@ -9,7 +9,8 @@ from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.errors import TooFewSequences
 from mechbp.models.tasks.tree import TREE
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.shared_probe import SharedProbe, shared_probe

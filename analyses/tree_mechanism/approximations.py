@@ -12,7 +12,8 @@ from mechbp.methods.patching.attribution import Attributions, attribution_patch,
 from mechbp.methods.patching.attribution_error import Agreement, agreement
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, listed
 from mechbp.study import Study
 

@@ -10,7 +10,8 @@ from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, Theory, mass_by_level, theory_pattern

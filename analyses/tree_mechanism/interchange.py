@@ -24,7 +24,8 @@ from mechbp.methods.interchange.interchange import NOTHING, WHOLE
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, points, reason
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import Message

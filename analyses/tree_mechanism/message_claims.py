@@ -18,7 +18,7 @@ from analyses.tree_mechanism.messages import (
 from mechbp.methods.interchange.interchange import WHOLE
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim
+from mechbp.report.claim import Claim
 from mechbp.report.parts import estimate
 from mechbp.study import Study
 

@@ -12,7 +12,8 @@ from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import listed, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.corruptions import corrupt, sibling_subtree, splice

@@ -14,7 +14,8 @@ from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.block_ceilings import block_ceilings

@@ -8,7 +8,8 @@ import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
 from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, fewest_seeds, seeds_text
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 
 
 def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[list[Claim], list[Section]]:

@@ -16,7 +16,8 @@ from analyses.tree_samples.levels import study_levels
 from analyses.tree_samples.transfer import study_transfer
 from mechbp.errors import MechbpError
 from mechbp.models.runs import Run, load, run_names
-from mechbp.report.document import Claim, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import Section
 from mechbp.report.parts import reason
 from mechbp.study import Findings, Page, Study
 

@@ -14,7 +14,8 @@ from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
 from mechbp.models.training_set import training_set
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 
 LAST = "ln_final.hook_normalized"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from analyses.shared.tree_training import inclusions, taken_in
 from analyses.tree_training.criteria import CRITERIA
 from mechbp.models.runs import Run
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import listed
 from mechbp.study import Study
 

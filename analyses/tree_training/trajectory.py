@@ -20,7 +20,8 @@ from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.processes.tree.filtered_tree import FilteredTree
-from mechbp.report.document import Claim, FigureData, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, reason, spread
 from mechbp.study import Study
 from mechbp.theory.tree.attention import mass_by_level

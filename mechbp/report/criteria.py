@@ -1,7 +1,7 @@
 """The criteria of a page's claims, read from its criteria.toml: what decides each verdict, and when that was fixed.
 
     [exact]
-    kind = "reproduction"               # one of mechbp.report.document.KINDS
+    kind = "reproduction"               # one of mechbp.report.claim.KINDS
     holds = "kl_high_nats <= close_nats and accuracy_gap <= gap"
     partly = "kl_high_nats <= close_nats or accuracy_gap <= gap"     # may be left out, as may `short`
     bounds = { close_nats = 0.03, gap = 0.01 }
@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import InputError
+from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion, criterion_from
-from mechbp.report.document import Claim, Document
+from mechbp.report.document import Document
 
 
 @dataclass(frozen=True)

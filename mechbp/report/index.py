@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mechbp.errors import InputError
-from mechbp.report.document import Document, summarize
+from mechbp.report.claim import summarize
+from mechbp.report.document import Document
 from mechbp.report.templates import content_security_policy, environment
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mechbp.report.document import Document, FigureData, summarize
+from mechbp.report.claim import summarize
+from mechbp.report.document import Document, FigureData
 from mechbp.report.figures import draw, table
 from mechbp.report.figures import style as figures_style
 from mechbp.report.figures.table import format_cell

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mechbp.report.document import KINDS, VERDICTS
+from mechbp.report.claim import KINDS, VERDICTS
 
 HERE = Path(__file__).parent
 

@@ -7,8 +7,9 @@ import pytest
 from demo import provenance
 
 from mechbp.errors import InputError
+from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria, lead_counts, regrade
-from mechbp.report.document import Claim, Document, dumps, loads
+from mechbp.report.document import Document, dumps, loads
 
 TEXT = """
 [exact]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from demo import demo, provenance
 
-from mechbp.report.document import MOVED, REPLACED, Claim, Document, FigureData, Provenance, Section, dumps, loads
+from mechbp.report.claim import MOVED, Claim
+from mechbp.report.document import REPLACED, Document, FigureData, Provenance, Section, dumps, loads
 from mechbp.report.figures import table
 from mechbp.report.figures.table import format_cell
 from mechbp.report.index import render_index

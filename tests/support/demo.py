@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mechbp.report.document import Claim, Document, FigureData, Provenance, Section
+from mechbp.report.claim import Claim
+from mechbp.report.document import Document, FigureData, Provenance, Section
 
 STEPS = [10, 30, 100, 300, 1000, 3000, 10000, 30000, 78125]
 

@@ -1,0 +1,87 @@
+"""A claim of a page: its verdict, the evidence for it, and the criterion that decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from mechbp.errors import InputError
+from mechbp.report.content import SLUG, Part, as_records, check_form
+
+VERDICTS = {
+    "holds": "the measurement supports the claim, and the control does not show it",
+    "partly": "the measurement supports a part of the claim, or supports it weakly",
+    "fails": "the measurement contradicts the claim, or the control shows the same",
+    "not run": "not measured in this run",
+    "short": "the sample is too small for a verdict: a quick run, or too few seeds",
+}
+"""What each verdict means; shown where it stands."""
+KINDS = {
+    "reproduction": "a published statement, held against our models",
+    "method": "a check of our tools where the truth is known",
+    "new": "a finding of ours",
+    "expected to fail": "said to be false, or known to be: the page shows that it fails",
+}
+"""What each kind of claim means; shown where it stands."""
+FIXED = ("before", "after")
+"""Whether a criterion was fixed before or after the first recorded measurement."""
+MOVED = ("date", "commit", "what", "old", "new", "why", "verdicts")
+CRITERION = ("criterion", "rule", "kind", "fixed", "fixed_commit", "fixed_date", "numbers", "moved")
+"""The fields of a claim that its criterion gives."""
+
+
+@dataclass(frozen=True)
+class Claim(Part):
+    """One claim of the page with its verdict and the evidence for it."""
+
+    id: str
+    statement: str
+    reference: str
+    """The paper's statement or number that this claim is held against."""
+    measured: str
+    """What was measured, with n, effect and interval. Line feeds part several measurements; they are kept on the page."""
+    control: str
+    """The same measurement where there should be no effect."""
+    verdict: str
+    """`holds`, `partly`, `fails`, `not run` or `short`."""
+    figure: str = ""
+    """Id of the figure that shows it, if any."""
+    criterion: str = ""
+    """Key of the criterion in the page's criteria.toml that decided the verdict; "" where none did, and so for all below."""
+    rule: str = ""
+    """The criterion as a reader is shown it, thresholds in place, one line per verdict that has a rule."""
+    kind: str = ""
+    """One of KINDS."""
+    fixed: str = ""
+    """`before` or `after` the first recorded measurement."""
+    fixed_commit: str = ""
+    fixed_date: str = ""
+    """Commit and day (ISO 8601) of the criterion's present form."""
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """What the rule is about: numbers, truth values, None, or flat lists of them."""
+    moved: tuple[dict[str, Any], ...] = ()
+    """How the criterion moved after a recording, oldest first, by the keys MOVED; verdicts: old and new, or none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_form(SLUG, self.id, "Claim.id")
+        if self.kind and self.kind not in KINDS:
+            raise InputError(f"claim {self.id}: unknown kind {self.kind!r}; choose from {', '.join(KINDS)}.")
+        if self.fixed not in ("", *FIXED):
+            raise InputError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r}.")
+        if not isinstance(self.numbers, dict):
+            raise InputError(f"claim {self.id}: numbers must be a dict, got {type(self.numbers).__name__}.")
+        object.__setattr__(self, "moved", as_records(self.moved, MOVED, f"claim {self.id}: moved"))
+        for move in self.moved:
+            pair = move["verdicts"]
+            if not isinstance(pair, list) or len(pair) not in (0, 2) or any(verdict not in VERDICTS for verdict in pair):
+                raise InputError(f"claim {self.id}: moved: verdicts must be [old, new] or [], got {pair!r:.60}.")
+        if self.verdict not in VERDICTS:
+            raise InputError(f"claim {self.id}: unknown verdict {self.verdict!r}; choose from {', '.join(VERDICTS)}.")
+
+
+def summarize(claims: tuple[Claim, ...]) -> list[tuple[str, int]]:
+    """Count the claims of each verdict that occurs, in the order of VERDICTS."""
+    counts = Counter(claim.verdict for claim in claims)
+    return [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
