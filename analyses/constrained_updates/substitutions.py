@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.settings import Group, Setting
 from mechbp.report.document import Claim, FigureData, Section
 from mechbp.theory.chain.constrained_attention import softmax_warp, whole_pattern
@@ -14,8 +15,6 @@ from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.first_block_edits import answers_under, predicted_lengths, profile, with_values
 from mechbp.theory.chain.prefix_activations import prefix_answers
 
-WORTH = 0.05
-"""Share of the learnable nats that the theory's stand-ins may cost."""
 OWN, MEAN, DECAY, WARP, UNIFORM, NO_ATTENTION = (
     "as it is", "mean pattern", "predicted pattern", "softmax warp", "uniform pattern", "own token alone"
 )  # fmt: skip
@@ -105,18 +104,24 @@ def worth_section(found: list[Worth]) -> Section:
 def worth_claim(found: Worth) -> Claim:
     """Return whether the theory can stand in for the model's own attention and values."""
     name, missed = found.group.name, found.missed
-    good = [missed[edit] <= WORTH for edit in (DECAY, LENGTHS, BOTH)]
-    matters = missed[UNIFORM] > 2 * WORTH and missed[LENGTHS] < missed[EQUAL]
     controls = [edit for edit in missed if edit in (UNIFORM, NO_ATTENTION, EQUAL, SWAPPED) or edit.startswith("without")]
-    return Claim(
+    return CRITERIA.claim(
+        "worth",
         id=f"{name}-worth",
         statement=f"In {name} predicted attention and predicted relative lengths of values can stand in for the model's own: "
-        f"no more than {WORTH:.0%} of what there is to learn is missed, and less than with equal lengths.",
+        f"no more than {CRITERIA['worth'].bounds['worth']:.0%} of what there is to learn is missed, and less than with "
+        "equal lengths.",
         reference="no published causal test",
         measured="missed: " + ", ".join(f"{edit} {missed[edit]:.2%}" for edit in (OWN, MEAN, DECAY, WARP, PROFILE, LENGTHS, BOTH))
         + f"\nexpectation over all {found.n_words:,} words",
         control=", ".join(f"{edit} {missed[edit]:.1%}" for edit in controls),
-        verdict="holds" if all(good) and matters else "partly" if any(good) and matters else "fails",
+        numbers={
+            "missed_pattern": missed[DECAY],
+            "missed_lengths": missed[LENGTHS],
+            "missed_both": missed[BOTH],
+            "missed_uniform": missed[UNIFORM],
+            "missed_equal": missed[EQUAL],
+        },
         figure="fig-worth",
     )  # fmt: skip
 
