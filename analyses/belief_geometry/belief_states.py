@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from analyses.belief_geometry.criteria import CRITERIA
 from mechbp.processes.chain.library import even, golden_mean, mess3, rrxor, z1r
 from mechbp.processes.chain.words import mixed_states
 from mechbp.report.claim import Claim
@@ -12,8 +13,10 @@ from mechbp.report.parts import listed
 
 DEPTH = 10
 PROCESSES = {"golden mean": golden_mean(), "even": even(), "Z1R": z1r(), "RRXOR": rrxor(), "Mess3 to depth 3": mess3(0.05, 0.85)}
-KNOWN = {"golden mean": 3, "even": 4, "Z1R": 7, "RRXOR": 36}
-"""Distinct beliefs, the one before the first token included."""
+COUNTED = ("golden mean", "even", "Z1R", "RRXOR")
+"""Those whose number of distinct beliefs is known, the one before the first token included."""
+FEWER = COUNTED[2:]
+"""Those of them that make fewer predictions than they have beliefs."""
 
 
 def study_belief_states() -> tuple[Claim, Section]:
@@ -47,17 +50,17 @@ def study_belief_states() -> tuple[Claim, Section]:
             ],
         },
     )  # fmt: skip
-    matched = [beliefs[name] == count for name, count in KNOWN.items()]
-    matched += [predictives[name] < beliefs[name] for name in ("Z1R", "RRXOR")]
-    claim = Claim(
+    known = dict(zip(COUNTED, CRITERIA["machines"].bounds["known"], strict=True))
+    claim = CRITERIA.claim(
+        "machines",
         id="machines",
         statement="The processes have the known numbers of belief states; those of Z1R and RRXOR make fewer predictions than "
         "they are.",
-        reference="Shai et al. 2024: RRXOR 36; known of the others: "
-        + ", ".join(f"{name} {count}" for name, count in KNOWN.items() if name != "RRXOR"),
+        reference=f"Shai et al. 2024: RRXOR {known['RRXOR']}; known of the others: "
+        + ", ".join(f"{name} {count}" for name, count in known.items() if name != "RRXOR"),
         measured="beliefs: " + ", ".join(f"{name} {count}" for name, count in beliefs.items()) + "\nexact",
         control="distinct predictives: " + ", ".join(f"{name} {count}" for name, count in predictives.items()),
-        verdict="holds" if all(matched) else "fails",
+        numbers={"beliefs": [beliefs[name] for name in COUNTED], "predictives": [predictives[name] for name in FEWER]},
         figure="fig-machines",
     )
     return claim, Section("machines", "The beliefs that there are to hold", text, (figure,))

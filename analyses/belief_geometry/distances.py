@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int
 from scipy.spatial.distance import pdist
 
 from analyses.belief_geometry import published
+from analyses.belief_geometry.criteria import CRITERIA
 from analyses.shared.prefix_corpus import FULL, NEXT, Corpus, joined, stages
 from mechbp.methods.probing.ridge_loo import fit_ridge_loo
 from mechbp.report.claim import Claim
@@ -32,8 +33,6 @@ PENALTIES = np.logspace(-6, 4, 11)
 FITTED = "all words, as fitted"
 HELD_OUT = "prefixes not fitted"
 RANDOM = "random weights, "
-GAP = 0.2
-"""Squared correlation by which the belief has to beat the next token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,23 +138,27 @@ def distance_claim(found: Distances) -> Claim:
     """Return whether belief geometry is there beyond that of the next token; where the two are one, there is nothing to tell."""
     run = found.corpus.run
     lines = [f"{name}: {found.belief[name]:.3f} beliefs, {found.next_token[name]:.3f} next token" for name in found.belief]
-    above = found.belief[HELD_OUT] - found.next_token[HELD_OUT] >= GAP
-    trained = found.belief[HELD_OUT] - found.belief[RANDOM + HELD_OUT] >= GAP
-    same = found.exact >= 1 - GAP
+    gap = CRITERIA["distances"].bounds["gap"]
+    same = found.exact >= 1 - gap
     theirs = published.theirs(published.DISTANCES, run, None)
-    verdict = "holds" if above and trained else "partly" if trained else "fails"
-    return Claim(
+    return CRITERIA.claim(
+        "distances",
         id=f"{run.name}-distances",
         statement=f"Distances between what is read from {run.name} are those of beliefs"
         + (
             ", which are those of its predictives."
             if same
-            else f", by {GAP} of squared correlation more than those of predictives, on prefixes that were not fitted."
+            else f", by {gap} of squared correlation more than those of predictives, on prefixes that were not fitted."
         ),
         reference=f"{published.NAME}: {theirs[0]:.2f} beliefs, {theirs[1]:.2f} next token" if theirs else "no published number",  # type: ignore[index]
         measured="\n".join(lines[:3]) + f"\n{found.n_pairs[FITTED]:,} pairs of words",
         control="\n".join(lines[3:]) + f"\nexact beliefs against exact predictives: {found.exact:.3f}",
-        verdict=("holds" if found.belief[HELD_OUT] >= 1 - GAP else "fails") if same else verdict,
+        numbers={
+            "held_out_belief": found.belief[HELD_OUT],
+            "held_out_next": found.next_token[HELD_OUT],
+            "random_belief": found.belief[RANDOM + HELD_OUT],
+            "exact_agreement": found.exact,
+        },
         figure=f"fig-{run.name}-distances",
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from analyses.belief_geometry import published
+from analyses.belief_geometry.criteria import CRITERIA
 from analyses.belief_geometry.regression import LEAST_MSE
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
@@ -22,8 +23,6 @@ POINTS = 260
 """Prefixes in a picture."""
 FRAMES = 4
 """Stored steps under the slider."""
-NORMALISED = 1.002
-"""Loss over the least possible loss that counts as optimal."""
 EARLY = 0.1
 """Share of the learnable nats still missing when learning counts as begun."""
 
@@ -171,28 +170,31 @@ def emergence_claims(found: Emergence) -> list[Claim]:
     ranks = float(np.asarray(stats.spearmanr(values, relative))[0])
     learnt = next((i for i, value in enumerate(relative) if value <= EARLY), len(relative) - 1)
     drop = values[0] / values[-1]
+    bounds = CRITERIA["emergence"].bounds
     return [
-        Claim(
+        CRITERIA.claim(
+            "optimal",
             id=f"{run.name}-optimal",
-            statement=f"{run.name} predicts as the exact observer does: its expected loss is at most {NORMALISED} of the "
-            f"least one.",
+            statement=f"{run.name} predicts as the exact observer does: its expected loss is at most "
+            f"{CRITERIA['optimal'].bounds['normalised']} of the least one.",
             reference=f"{published.NAME}: 1.00 (two decimals)" if published.is_theirs(run) else "no published number",
             measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "
             f"{last.relative:.1e} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
             control=f"uniform guess: {1 + last.kl_uniform_nats.mean() / last.entropy_nats.mean():.4f}\n"
             f"random weights: {first.normalised:.4f}",
-            verdict="holds" if last.normalised <= NORMALISED else "fails",
+            numbers={"loss_excess": last.normalised - 1},
             figure=f"fig-{run.name}-kl",
         ),
-        Claim(
+        CRITERIA.claim(
+            "emergence",
             id=f"{run.name}-emergence",
             statement=f"In {run.name} belief geometry emerges as the loss falls: their ranks along training agree (Spearman "
-            "at least 0.9), and the error ends well below that of random weights.",
+            f"at least {bounds['agree']}), and the error ends {bounds['least_fall']} times or more below that of random weights.",
             reference=f"{published.NAME}: MSE falls with the loss (Figs. 6, S2)",
             measured=f"Spearman {ranks:.3f} over {len(found.steps)} steps\n{stage}: MSE {values[0]:.3g} at step 0, "
             f"{values[learnt]:.3g} when {relative[learnt]:.1%} of the nats are missing, {values[-1]:.2e} at the end",
             control=f"random weights are {drop:.1f} times the last MSE",
-            verdict="holds" if ranks >= 0.9 and drop >= 2 else "partly" if ranks >= 0.5 else "fails",
+            numbers={"spearman": ranks, "fall": drop},
             figure=f"fig-{run.name}-emergence",
         ),
     ]

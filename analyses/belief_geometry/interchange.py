@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from analyses.belief_geometry.criteria import CRITERIA
 from analyses.shared.prefix_corpus import LN, Corpus, stages
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import capture, to_array
@@ -25,10 +26,6 @@ MEANS = "conditional means"
 PROBE = "probe"
 LEACE = "LEACE"
 PLACEBO = ", placebo"
-CARRIED = 0.9
-"""Share of the way to the exact answer that writing, and erasing, has to go."""
-FEWEST = 100
-"""With fewer pairs than this there is no verdict."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,32 +124,43 @@ def writing_claims(study: Study, found: Writing) -> list[Claim]:
     }
     random = found.untrained.explained(MEANS, study.rng(run.name, "writing", "untrained"))
     n = f"{len(found.pairs)} pairs of words"
-    used = min(float(at[MEANS].low), float(at[LEACE].low)) >= CARRIED
-    carried = float(at[MEANS].mean) > float(at[MEANS + PLACEBO].high)
-    gone = float(at[LEACE].low) > float(at[LEACE + PLACEBO].high)
-    probe_works = float(at[PROBE].low) > float(at[PROBE + PLACEBO].high) and float(at[PROBE].mean) >= CARRIED / 2
-    enough = len(found.pairs) >= FEWEST
+    written_share = CRITERIA["belief-used"].bounds["carried"]
+    probe_share = CRITERIA["probe-used"].bounds["carried"] / 2
     return [
-        Claim(
+        CRITERIA.claim(
+            "belief-used",
             id=f"{run.name}-belief-used",
             statement=f"{run.name} answers from a belief held in {found.dims} dimensions of its last layer: with another "
-            f"word's written in, the answer goes {CARRIED:.0%} of the way to that word's exact predictive; erased, it goes to "
-            "the prior's.",
+            f"word's written in, the answer goes {written_share:.0%} of the way to that word's exact predictive; erased, it "
+            "goes to the prior's.",
             reference="no published test writes a belief",
             measured=f"{last}: written {estimate(at[MEANS], 3)}, erased {estimate(at[LEACE], 3)}\n{n}",
             control=f"placebos: {estimate(at[MEANS + PLACEBO], 2)} and {estimate(at[LEACE + PLACEBO], 2)}\n"
             f"whole vector: {estimate(at[WHOLE], 3)}\nrandom weights: {estimate(random, 3)}",
-            verdict="short" if not enough else "holds" if used else "partly" if carried or gone else "fails",
+            numbers={
+                "pairs": len(found.pairs),
+                "means_mean": float(at[MEANS].mean),
+                "means_low": float(at[MEANS].low),
+                "means_placebo_high": float(at[MEANS + PLACEBO].high),
+                "leace_low": float(at[LEACE].low),
+                "leace_placebo_high": float(at[LEACE + PLACEBO].high),
+            },
             figure=f"fig-{run.name}-writing",
         ),
-        Claim(
+        CRITERIA.claim(
+            "probe-used",
             id=f"{run.name}-probe-used",
             statement=f"The directions from which a probe reads {run.name}'s belief are those that carry it: writing along "
-            f"them moves the answer {CARRIED / 2:.0%} of the way or more.",
+            f"them moves the answer {probe_share:.0%} of the way or more.",
             reference="what reading belief geometry is taken to show",
             measured=f"{last}: {estimate(at[PROBE], 3)}\n{n}",
             control=f"placebo: {estimate(at[PROBE + PLACEBO], 3)}\nconditional means: {estimate(at[MEANS], 3)}",
-            verdict="short" if not enough else "holds" if probe_works else "fails",
+            numbers={
+                "pairs": len(found.pairs),
+                "probe_mean": float(at[PROBE].mean),
+                "probe_low": float(at[PROBE].low),
+                "placebo_high": float(at[PROBE + PLACEBO].high),
+            },
             figure=f"fig-{run.name}-writing",
         ),
     ]

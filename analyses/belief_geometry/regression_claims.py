@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.belief_geometry import published
+from analyses.belief_geometry.criteria import CRITERIA
 from analyses.belief_geometry.regression import Reading
 from analyses.shared.prefix_corpus import FULL, NEXT, TOGETHER
 from mechbp.report.claim import Claim
-
-LINEAR_MSE = 5e-4
-LINEAR_R2 = 0.995
-TOGETHER_MSE = 5e-3
-HELD_OUT_LOSS = 0.05
-"""Held-out MSE may exceed the fitted one by this share."""
-PRESENT = 0.7
-"""Held-out R² from which the exact belief counts as held."""
-ABOVE = 0.02
-"""R² by which training has to beat what needs none."""
 
 
 def reading_claims(reading: Reading) -> list[Claim]:
@@ -32,12 +23,14 @@ def _linear(reading: Reading) -> Claim:
     prefix = reading.by_prefix[last][FULL]
     theirs = published.theirs(published.MSE, run, {})
     assert isinstance(theirs, dict)
-    passed = is_linear(reading)
     seeds = reading.random_r2(last, held_out=False)
-    return Claim(
+    bounds = CRITERIA["linear"].bounds
+    return CRITERIA.claim(
+        "linear",
         id=f"{run.name}-linear",
         statement=f"The exact belief is an affine function of the last residual stream of {run.name}: MSE at most "
-        f"{LINEAR_MSE:g}, R² at least {LINEAR_R2}, and no more than {HELD_OUT_LOSS:.0%} worse on words that were not fitted.",
+        f"{bounds['linear_mse']:g}, R² at least {bounds['linear_r2']}, and no more than {bounds['held_out_loss']:.0%} worse on "
+        "words that were not fitted.",
         reference=f"{published.NAME}: MSE {theirs[last]:g} at {last}" if last in theirs else "no published number",
         measured=f"{last}: MSE {score.mse:.2e}, R² {score.r2:.4f}\nother words: MSE {score.held_out_mse:.2e}, R² "
         f"{score.held_out_r2:.4f} [{score.held_out_low:.4f}, {score.held_out_high:.4f}]\nother prefixes, each once: R² "
@@ -46,15 +39,9 @@ def _linear(reading: Reading) -> Claim:
         f"{score.n_features} columns",
         control=f"random weights: R² {seeds.mean():.3f} ({seeds.min():.3f} to {seeds.max():.3f}, {len(seeds)} seeds)\n"
         f"shuffled beliefs: MSE {score.shuffled_mse:.4f}",
-        verdict="holds" if all(passed) else "partly" if any(passed) else "fails",
+        numbers={"mse": score.mse, "r2": score.r2, "held_out_mse": score.held_out_mse},
         figure=f"fig-{run.name}-mse",
     )
-
-
-def is_linear(reading: Reading) -> tuple[bool, bool, bool]:
-    """Return whether MSE, R² and the loss out of sample are within bounds."""
-    score = reading.by_word[reading.last][FULL]
-    return score.mse <= LINEAR_MSE, score.r2 >= LINEAR_R2, score.held_out_mse <= (1 + HELD_OUT_LOSS) * score.mse
 
 
 def _trained(reading: Reading) -> Claim:
@@ -64,16 +51,17 @@ def _trained(reading: Reading) -> Claim:
     best = max(reading.by_prefix[stage][FULL].held_out_r2 for stage in reading.stages)
     rivals = {name: by_prefix.held_out_r2 for name, (_, by_prefix) in reading.baselines.items()}
     rivals["random weights"] = float(max(reading.random_r2(stage).max() for stage in reading.stages))
-    beaten = [best >= rival + ABOVE for rival in rivals.values()]
-    return Claim(
+    return CRITERIA.claim(
+        "trained",
         id=f"{run.name}-trained",
         statement=f"Training has put the belief into {run.name}: on prefixes that were not fitted it is read better, by "
-        f"{ABOVE} of R² or more, than from random weights, from the tokens themselves, or from noise of equal width.",
+        f"{CRITERIA['trained'].bounds['above']} of R² or more, than from random weights, from the tokens themselves, or from "
+        "noise of equal width.",
         reference="no published control; a replication reads Mess3 from raw tokens as well as from the network",
         measured=f"best stage: R² {best:.4f}\n{last}: R² {reading.by_prefix[last][FULL].held_out_r2:.4f}\n"
         f"{reading.repeats} splits of {reading.corpus.words.n_prefixes:,} prefixes",
         control="\n".join(f"{name}: R² {value:.3f}" for name, value in rivals.items()),
-        verdict="holds" if all(beaten) else "partly" if any(beaten) else "fails",
+        numbers={"best_r2": best, "rival_r2": list(rivals.values())},
         figure=f"fig-{run.name}-controls",
     )
 
@@ -82,23 +70,29 @@ def _rivals(reading: Reading) -> Claim:
     """The exact belief is read better than every observer that the embedding does not hold already."""
     run = reading.corpus.run
     last = reading.last
-    scores = {target: score.held_out_r2 for target, score in reading.by_word[last].items()}
+    scores = reading.by_word[last]
     first = reading.by_word[reading.stages[0]]
-    trivial = [target for target in scores if first[target].r2 > LINEAR_R2]
-    others = {target: value for target, value in scores.items() if target not in (FULL, NEXT, *trivial)}
-    lines = [f"{target}: R² {value:.4f}" for target, value in others.items()]
+    bounds = CRITERIA["rivals"].bounds
+    rivals = [target for target in scores if target not in (FULL, NEXT)]
+    trivial = [target for target in scores if first[target].r2 > bounds["trivial"]]
+    others = [target for target in rivals if target not in trivial]
+    lines = [f"{target}: R² {scores[target].held_out_r2:.4f}" for target in others]
     lines += [f"{target}: R² {first[target].r2:.3f} from the embedding, so that it tells nothing" for target in trivial]
-    beaten = [reading.by_word[last][FULL].held_out_low > reading.by_word[last][target].held_out_high for target in others]
-    present = scores[FULL] >= PRESENT
-    verdict = "holds" if all(beaten) and present else "partly" if any(beaten) and present else "fails"
-    return Claim(
+    numbers = {
+        "exact_r2": scores[FULL].held_out_r2,
+        "exact_missed_high": 1 - scores[FULL].held_out_low,
+        "rival_missed_low": [1 - scores[target].held_out_high for target in rivals],
+        "embedding_r2": [first[target].r2 for target in rivals],
+    }
+    return CRITERIA.claim(
+        "rivals",
         id=f"{run.name}-rivals",
-        statement=f"The last layer of {run.name} holds the exact belief (R² at least {PRESENT}) rather than a shortcut or "
-        "another process's belief.",
+        statement=f"The last layer of {run.name} holds the exact belief (R² at least {bounds['present']}) rather than a shortcut "
+        "or another process's belief.",
         reference="no published comparison for this model",
-        measured=f"{last}, other words: R² {scores[FULL]:.4f} for the exact belief",
+        measured=f"{last}, other words: R² {scores[FULL].held_out_r2:.4f} for the exact belief",
         control="\n".join(lines) or "no other observer",
-        verdict=verdict if others else "not run",
+        numbers=numbers if others else None,
         figure=f"fig-{run.name}-reading",
     )
 
@@ -116,12 +110,11 @@ def _layers(reading: Reading) -> Claim:
     theirs = published.theirs(published.MSE, run, {})
     assert isinstance(theirs, dict)
     listed = ", ".join(f"{stage} {value:g}" for stage, value in theirs.items())
-    passed = falls(reading)
-    told = noise.mse > 2 * TOGETHER_MSE and held_out >= float(untrained.max()) + ABOVE
-    return Claim(
+    return CRITERIA.claim(
+        "layers",
         id=f"{run.name}-layers",
         statement=f"The belief of {run.name} builds up from layer to layer, and all stages together hold it to MSE "
-        f"{TOGETHER_MSE:g}, a bound that noise of as many columns does not reach.",
+        f"{CRITERIA['layers'].bounds['together']:g}, a bound that noise of as many columns does not reach.",
         reference=f"{published.NAME}: {listed}" if theirs else "no published number",
         measured="MSE "
         + ", ".join(f"{stage} {error:.2e}" for stage, error in zip(layers, errors, strict=True))
@@ -129,13 +122,12 @@ def _layers(reading: Reading) -> Claim:
         f"\n{together.n_features} columns of rank {together.map.rank} on {together.n_rows:,} prefixes",
         control=f"all together, random weights: MSE {random:.1e} as fitted, R² {untrained.max():.3f} on other prefixes\n"
         f"noise of {noise.n_features} columns: MSE {noise.mse:.1e} as fitted",
-        verdict="holds" if all(passed) and told else "partly" if any(passed) else "fails",
+        numbers={
+            "layer_mse": errors,
+            "together_mse": together.mse,
+            "noise_mse": noise.mse,
+            "held_out_r2": held_out,
+            "random_r2": float(untrained.max()),
+        },
         figure=f"fig-{run.name}-mse",
     )
-
-
-def falls(reading: Reading) -> tuple[bool, bool]:
-    """Return whether the error falls from layer to layer, and whether all stages together are within bounds."""
-    layers = [stage for stage in reading.stages if stage.startswith("layer") and not stage.endswith("mid")]
-    errors = [reading.by_word[stage][FULL].mse for stage in layers]
-    return all(np.diff(errors) < 0), reading.by_word[TOGETHER][FULL].mse <= TOGETHER_MSE

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyses.belief_geometry import published
+from analyses.belief_geometry.criteria import CRITERIA
 from analyses.belief_geometry.distances import FITTED, HELD_OUT, RANDOM, distances
-from analyses.belief_geometry.emergence import NORMALISED
-from analyses.belief_geometry.regression_claims import HELD_OUT_LOSS, LINEAR_MSE, LINEAR_R2, TOGETHER_MSE
 from analyses.shared.baselines import PREFIX_SHARE, noise, token_and_position
 from analyses.shared.prefix_corpus import FULL, LN, Corpus, joined, stages
 from mechbp.models.verify import Check
@@ -53,10 +52,14 @@ def _mess3(study: Study, corpus: Corpus) -> Iterator[Check]:
     found = corpus.activations(corpus.run.model, {last: where[last]})[last]
     score = word_probe(found, target, words, rng=rng, repeats=100)[FULL]
     size = f"({score.n_features} columns, {score.n_rows:,} prefixes)"
-    yield Check.of(f"{last} MSE <= {LINEAR_MSE:g}", f"{score.mse:.2e} {size}", score.mse <= LINEAR_MSE)
-    yield Check.of(f"{last} R² >= {LINEAR_R2}", f"{score.r2:.4f}", score.r2 >= LINEAR_R2)
+    bounds = CRITERIA["linear"].bounds
+    linear_mse = bounds["linear_mse"]
+    yield Check.of(f"{last} MSE <= {linear_mse:g}", f"{score.mse:.2e} {size}", score.mse <= linear_mse)
+    linear_r2 = bounds["linear_r2"]
+    yield Check.of(f"{last} R² >= {linear_r2}", f"{score.r2:.4f}", score.r2 >= linear_r2)
     excess = score.held_out_mse / score.mse - 1
-    yield Check.of(f"held-out MSE within {HELD_OUT_LOSS:.0%}", f"{excess:+.2%} (100 splits by word)", excess <= HELD_OUT_LOSS)
+    loss = bounds["held_out_loss"]
+    yield Check.of(f"held-out MSE within {loss:.0%}", f"{excess:+.2%} (100 splits by word)", excess <= loss)
 
 
 def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
@@ -86,7 +89,8 @@ def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
     ]  # fmt: skip
     rivals = f"random weights {controls[0]:.1e}, noise {controls[1]:.1e}"
     shown = f"{fitted:.1e} ({columns.shape[1]} columns); {rivals}; R² {together.held_out_r2:.2f} on other prefixes"
-    yield Check.of(f"all stages MSE <= {TOGETHER_MSE:g}", shown, fitted <= TOGETHER_MSE < min(controls))
+    bound = CRITERIA["layers"].bounds["together"]
+    yield Check.of(f"all stages MSE <= {bound:g}", shown, fitted <= bound < min(controls))
     apart = distances(study, corpus)
     belief = apart.belief[FITTED]
     following = apart.next_token[FITTED]
@@ -99,4 +103,5 @@ def _rrxor(study: Study, corpus: Corpus) -> Iterator[Check]:
 def _loss(corpus: Corpus) -> Check:
     loss = exact_loss(prefix_answers(corpus.run.model, corpus.words), corpus.words, corpus.hmm)
     shown = f"{loss.normalised:.6f}; KL {loss.mean_nats:.2e} nats, {loss.relative:.1e} of the learnable"
-    return Check.of(f"exact loss / optimum <= {NORMALISED}", shown, loss.normalised <= NORMALISED)
+    bound = CRITERIA["optimal"].bounds["normalised"]
+    return Check.of(f"exact loss / optimum <= {bound}", shown, loss.normalised <= bound)

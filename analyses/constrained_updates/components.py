@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from analyses.constrained_updates import published
-from analyses.constrained_updates.seeds import graded
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.settings import COMPONENTS, Group
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus, trained_on_exact
@@ -23,8 +23,7 @@ SHOWN = 300
 TABLE = 7
 """Components of the table of explained variance."""
 TOP = 3
-TOLERANCE = 0.03
-"""The cumulative variance of so many components is held against the paper's, within this."""
+"""The cumulative variance of so many components is held against the paper's."""
 
 Variance = dict[str, Float64[np.ndarray, " component"]]
 """Cumulative shares of "Mid" and "Final"."""
@@ -89,14 +88,18 @@ def variance_claim(group: Group, parts: Variance) -> Claim | None:
     }
     if not table:
         return None
-    return Claim(
+    return CRITERIA.claim(
+        "variance",
         id=f"{group.name}-variance",
         statement=f"The first {TOP} components of {group.name}'s stream hold the published share of variance, within "
-        f"{TOLERANCE}.",
+        f"{CRITERIA['variance'].bounds['tolerance']}.",
         reference=f"{published.NAME}, Table 1: " + ", ".join(f"{part} {theirs:.4f}" for part, (_, theirs) in table.items()),
         measured="\n".join(f"{part}: {ours:.4f}" for part, (ours, _) in table.items()),
         control="none: a description, not an effect",
-        verdict=graded(np.array([abs(ours - theirs) <= TOLERANCE for ours, theirs in table.values()])),
+        numbers={
+            "measured": [ours for ours, _ in table.values()],
+            "published": [theirs for _, theirs in table.values()],
+        },
         figure="fig-variance",
     )
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from analyses.constrained_updates import published
 from analyses.constrained_updates.attention import looks_at_parity
-from analyses.constrained_updates.seeds import counted, graded
+from analyses.constrained_updates.criteria import CRITERIA
+from analyses.constrained_updates.seeds import counted
 from analyses.constrained_updates.settings import Group, Setting
 from analyses.shared.prefix_corpus import Corpus
 from mechbp.models.runs import Run
@@ -19,13 +20,6 @@ from mechbp.theory.chain.constrained_values import head_cosine
 from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss
 from mechbp.theory.chain.first_block import one_block
 from mechbp.theory.chain.prefix_activations import prefix_answers
-
-PARITY = 0.9
-"""Share of the off-diagonal attention that a head has to have on its own lags."""
-OPPOSED = -0.95
-"""Cosine between what the two heads write for the same token."""
-RATIO = 5.0
-"""How many times the loss of two heads one head has to lose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,24 +106,27 @@ def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss
     stream, belief = (np.array([getattr(split, key) for split in splits]) for key in ("stream_cosine", "belief_cosine"))
     random = group.runs[0].untrained(1)
     claims = [
-        Claim(
+        CRITERIA.claim(
+            "parity",
             id=f"{name}-parity",
-            statement=f"The two heads of {name} share the lags by parity: at least {PARITY:.0%} of each one's off-diagonal "
-            "attention lies on its own.",
+            statement=f"The two heads of {name} share the lags by parity: at least "
+            f"{CRITERIA['parity'].bounds['parity']:.0%} of each one's off-diagonal attention lies on its own.",
             reference=f"{published.NAME}: even and odd lags (Fig. 3B)",
             measured=f"least of both heads: {', '.join(f'{value:.3f}' for value in parity.min(axis=1))} ({counted(len(splits))})",
             control=f"uniform attention: {_uniform_parity(splits[0]):.3f}",
-            verdict=graded(parity.min(axis=1) >= PARITY),
+            numbers={"least_parity": parity.min(axis=1)},
             figure=f"fig-{name}-attention",
         ),
-        Claim(
+        CRITERIA.claim(
+            "opposed",
             id=f"{name}-opposed",
-            statement=f"The two heads of {name} write opposite vectors: cosine below {OPPOSED} in the residual stream.",
+            statement=f"The two heads of {name} write opposite vectors: cosine below "
+            f"{CRITERIA['opposed'].bounds['opposed']} in the residual stream.",
             reference=f"{published.NAME}: anti-parallel (Fig. 3A)",
             measured=f"cosine {', '.join(f'{value:.3f}' for value in stream)} ({counted(len(stream))})\n"
             f"in belief space {', '.join(f'{value:.4f}' for value in belief)}",
             control=f"random weights: {_untrained_cosine(random, group):.3f}",
-            verdict="holds" if (stream < OPPOSED).all() else "partly" if (belief < OPPOSED).any() else "fails",
+            numbers={"stream_cosine": stream, "belief_cosine": belief},
             figure=f"fig-{name}-lengths",
         ),
     ]
@@ -140,23 +137,25 @@ def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss
         ratios = np.array([one.mean_nats / loss.mean_nats for loss in two])
         printed = published.HEAD_KL.get(published.setting_of(single) or (0, 0))
         claims.append(
-            Claim(
+            CRITERIA.claim(
+                "two-heads",
                 id=f"{name}-two-heads",
-                statement=f"One head cannot do it: {single.name} misses at least {RATIO:g} times the nats that {name} misses.",
+                statement=f"One head cannot do it: {single.name} misses at least "
+                f"{CRITERIA['two-heads'].bounds['least']:g} times the nats that {name} misses.",
                 reference=f"{published.NAME}: {printed[0]} against {printed[1]} (Fig. A7, unit unclear)" if printed else "no "
                 "published number",
                 measured=f"one head {one.mean_nats:.2e} nats ({one.relative:.2%} of all), two heads "
                 + ", ".join(f"{loss.mean_nats:.2e} ({loss.relative:.2%})" for loss in two)
                 + f"\nratios {', '.join(f'{ratio:.1f}' for ratio in ratios)}",
                 control=f"uniform guess: {one.kl_uniform_nats.mean():.2e} nats",
-                verdict=graded(ratios >= RATIO),
+                numbers={"ratio": ratios},
                 figure="fig-loss",
             )
         )  # fmt: skip
     return claims
 
 
-def _uniform_parity(split: Split) -> float:
+def _uniform_parity(split: HeadPair) -> float:
     """The lesser share that attention would have on a head's lags if it looked everywhere alike."""
     length = split.setting.corpus.length
     uniform = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]

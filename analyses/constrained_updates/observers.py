@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.constrained_updates import published
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus, stages, trained_on
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -83,16 +84,16 @@ def observers_claim(found: ObserverScores) -> Claim:
     run = found.corpus.run
     first = "layer 1 mid"
     handed = [stage for stage in ("layer 1", "layer 2") if stage in found.stages]
-    starts = found.at(first, CONSTRAINED) < found.at(first, FULL)
     flips = [
         stage for stage in found.stages[found.stages.index(first) + 1 :] if found.at(stage, FULL) < found.at(stage, CONSTRAINED)
     ]
-    soon = bool(flips) and flips[0] in (*handed, "layer 2 mid")
+    asked = [stage for stage in (first, "layer 1", "layer 2 mid", "layer 2") if stage in found.stages]
     rivals = [oracle for oracle in found.oracles if not oracle.startswith("last")]  # the last token itself is in the stream
     best = min(rivals, key=lambda oracle: found.at(first, oracle))
     printed = published.OBSERVERS_MSE.get(published.setting_of(run) or (0.0, 0.0))
     random = found.untrained[found.stages.index(first)]
-    return Claim(
+    return CRITERIA.claim(
+        "handover",
         id=f"{run.name}-handover",
         statement=f"{run.name} holds the constrained belief after its first attention, and the exact one after the first or "
         f"second block.",
@@ -104,6 +105,9 @@ def observers_claim(found: ObserverScores) -> Claim:
         + f"\nexact leads from {flips[0] if flips else 'nowhere'} on\nbest of {listed(rivals)} at {first}: {best}",
         control=f"random weights at {first}: {random[found.oracles.index(CONSTRAINED)]:.4f} constrained, "
         f"{random[found.oracles.index(FULL)]:.4f} exact",
-        verdict="holds" if starts and soon else "partly" if starts or soon else "fails",
+        numbers={
+            "constrained_missed": [found.at(stage, CONSTRAINED) for stage in asked],
+            "exact_missed": [found.at(stage, FULL) for stage in asked],
+        },
         figure=f"fig-{run.name}-race",
     )

@@ -1,4 +1,4 @@
-"""How numbers over training seeds are said, and judged."""
+"""How numbers over training seeds are said."""
 
 from __future__ import annotations
 
@@ -25,9 +25,3 @@ def seeds(values: np.ndarray, digits: int = 3) -> str:
 def counted(n: int) -> str:
     """Return "one seed" or "3 seeds"."""
     return "one seed" if n == 1 else f"{n} seeds"
-
-
-def graded(*conditions: np.ndarray) -> str:
-    """Return a verdict: "holds" if every condition is met by every seed, "partly" if some are."""
-    reached = np.concatenate([np.atleast_1d(condition) for condition in conditions])
-    return "holds" if reached.all() else "partly" if reached.any() else "fails"

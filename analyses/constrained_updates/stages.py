@@ -15,7 +15,8 @@ from analyses.constrained_updates.components import (
     variance_claim,
     variance_figure,
 )
-from analyses.constrained_updates.seeds import graded, seeds
+from analyses.constrained_updates.criteria import CRITERIA
+from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, Group, Setting
 from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_history
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE
@@ -28,8 +29,6 @@ from mechbp.study import Study
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe
 
-MID_R2 = 0.975
-POST_R2 = 0.995
 HOOKS = {"Mid": MID, "Post": POST, "final LN": FINAL}
 
 
@@ -165,10 +164,11 @@ def stage_claims(found: Stages) -> list[Claim]:
     if found.row is not None:
         row = (f"MSE of the row-normalised form {found.row[0]:.2e}\n", f", MSE {found.row[1]:.2e}")
     claims = [
-        Claim(
+        CRITERIA.claim(
+            "mid",
             id=f"{name}-mid",
-            statement=f"After attention {name} holds the constrained belief (R² at least {MID_R2}), and it rather than the "
-            f"exact one.",
+            statement=f"After attention {name} holds the constrained belief (R² at least "
+            f"{CRITERIA['mid'].bounds['mid_r2']}), and it rather than the exact one.",
             reference=_reference("Mid", printed[0], printed[1]),
             measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: R² "
             f"{first['Mid'][NAIVE].held_out_r2:.4f}\n{row[0]}from {COMPONENTS} "
@@ -176,12 +176,14 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"{found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
             control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}{row[1]}\n"
             f"token and position: R² {found.baselines['token and position'][CONSTRAINED].held_out_r2:.3f}",
-            verdict=graded(mid >= MID_R2, mid > mid_full),
+            numbers={"constrained_missed": 1 - mid, "exact_missed": 1 - mid_full},
             figure="fig-stages-r2",
         ),
-        Claim(
+        CRITERIA.claim(
+            "post",
             id=f"{name}-post",
-            statement=f"After the MLP {name} holds the exact belief (R² at least {POST_R2}), better than any sum over tokens.",
+            statement=f"After the MLP {name} holds the exact belief (R² at least "
+            f"{CRITERIA['post'].bounds['post_r2']}), better than any sum over tokens.",
             reference=_reference("Post", printed[2], printed[3]),
             measured=f"exact: {seeds(post, 4)}, MSE {first['Post'][FULL].mse:.2e}\nafter the final LayerNorm: R² "
             f"{first['final LN'][FULL].held_out_r2:.4f}, from {COMPONENTS} components "
@@ -189,7 +191,7 @@ def stage_claims(found: Stages) -> list[Claim]:
             f"{found.by_prefix['Post'][FULL].held_out_r2:.4f}",
             control=f"token history: R² {history[FULL].held_out_r2:.4f}\nrandom weights: R² "
             f"{random['Post'][FULL].held_out_r2:.3f}, MSE {random['Post'][FULL].mse:.2e}",
-            verdict=graded(post >= POST_R2, post > history[FULL].held_out_r2),
+            numbers={"exact_missed": 1 - post, "history_missed": 1 - history[FULL].held_out_r2},
             figure="fig-stages-r2",
         ),
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.settings import Group, Setting
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -15,8 +16,6 @@ from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.first_block_edits import answers_under, predicted_lengths, profile, with_values
 from mechbp.theory.chain.prefix_activations import prefix_answers
 
-MOST_MISSED = 0.05
-"""Share of the learnable nats that the theory's stand-ins may cost."""
 OWN = "as it is"
 MEAN = "mean pattern"
 DECAY = "predicted pattern"
@@ -116,18 +115,24 @@ def substitutions_claim(found: SubstitutionCosts) -> Claim:
     """Return whether the theory can stand in for the model's own attention and values."""
     name = found.group.name
     missed = found.missed
-    good = [missed[edit] <= MOST_MISSED for edit in (DECAY, LENGTHS, BOTH)]
-    matters = missed[UNIFORM] > 2 * MOST_MISSED and missed[LENGTHS] < missed[EQUAL]
     controls = [edit for edit in missed if edit in (UNIFORM, NO_ATTENTION, EQUAL, SWAPPED) or edit.startswith("without")]
-    return Claim(
+    return CRITERIA.claim(
+        "worth",
         id=f"{name}-worth",
         statement=f"In {name} predicted attention and predicted relative lengths of values can stand in for the model's own: "
-        f"no more than {MOST_MISSED:.0%} of what there is to learn is missed, and less than with equal lengths.",
+        f"no more than {CRITERIA['worth'].bounds['worth']:.0%} of what there is to learn is missed, and less than with "
+        "equal lengths.",
         reference="no published causal test",
         measured="missed: " + ", ".join(f"{edit} {missed[edit]:.2%}" for edit in (OWN, MEAN, DECAY, WARP, PROFILE, LENGTHS, BOTH))
         + f"\nexpectation over all {found.n_words:,} words",
         control=", ".join(f"{edit} {missed[edit]:.1%}" for edit in controls),
-        verdict="holds" if all(good) and matters else "partly" if any(good) and matters else "fails",
+        numbers={
+            "missed_pattern": missed[DECAY],
+            "missed_lengths": missed[LENGTHS],
+            "missed_both": missed[BOTH],
+            "missed_uniform": missed[UNIFORM],
+            "missed_equal": missed[EQUAL],
+        },
         figure="fig-worth",
     )  # fmt: skip
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyses.constrained_updates import attention, components, heads, published, stages, vectors
+from analyses.constrained_updates import components, heads, published, vectors
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.observers import score_observers
 from analyses.constrained_updates.settings import MID, POST, Group, Setting
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, trained_on_exact
@@ -47,13 +48,14 @@ def theory_thresholds(group: Group, runs: list[Run], length: int) -> Iterator[tu
             yield from ((run.name, check) for check in _one_head(Setting.of(run, length)))
     elif setting == (0.5, 0.6) and config.model.n_heads == 2:
         single = heads.twin(group.runs[0], runs)
+        least = CRITERIA["two-heads"].bounds["least"]
         exact = heads.losses([*group.runs, *([single] if single else [])], length)
         for run in group.runs:
             yield from ((run.name, check) for check in _two_heads(Setting.of(run, length)))
             if single is not None:
                 ratio = exact[single.name].mean_nats / exact[run.name].mean_nats
                 shown = f"{ratio:.1f} ({single.name})"
-                yield run.name, Check.of(f"one head's KL / two heads' >= {heads.RATIO:g}", shown, ratio >= heads.RATIO)
+                yield run.name, Check.of(f"one head's KL / two heads' >= {least:g}", shown, ratio >= least)
 
 
 def deep_thresholds(study: Study, run: Run, length: int) -> Iterator[tuple[str, Check]]:
@@ -72,30 +74,37 @@ def _one_head(setting: Setting) -> Iterator[Check]:
     reach = setting.lags[0]
     fit = pattern_fit(pattern, decay_prediction(pattern, setting.zeta, reach), reach)
     shown = f"{fit.r2:.4f} (squared correlation {fit.squared_correlation:.4f}, {fit.n} entries)"
-    yield Check.of(f"attention R² >= {attention.R2}", shown, fit.r2 >= attention.R2)
+    least = CRITERIA["attention"].bounds["least"]
+    yield Check.of(f"attention R² >= {least}", shown, fit.r2 >= least)
     written = float(vectors.vectors(Group((setting.run,)), [setting]).r2()[0])
-    yield Check.of(f"values R² >= {vectors.R2}", f"{written:.4f}", written >= vectors.R2)
+    least = CRITERIA["values"].bounds["least"]
+    yield Check.of(f"values R² >= {least}", f"{written:.4f}", written >= least)
     words = setting.corpus.words
     targets = setting.corpus.targets
     found = prefix_activations(setting.run.model, words, (MID, POST))
-    for hook, target, bound in ((MID, CONSTRAINED, stages.MID_R2), (POST, FULL, stages.POST_R2)):
+    mid_r2 = CRITERIA["mid"].bounds["mid_r2"]
+    post_r2 = CRITERIA["post"].bounds["post_r2"]
+    for hook, target, bound in ((MID, CONSTRAINED, mid_r2), (POST, FULL, post_r2)):
         score = word_probe(found[hook], {target: targets[target]}, words, rng=rng(0, "thresholds"), repeats=20)[target]
         name = "Mid" if hook == MID else "Post"
         shown = f"{score.r2:.4f} ({score.held_out_r2:.4f} on other words, {score.n_features} columns)"
         yield Check.of(f"{name} -> {target} R² >= {bound}", shown, score.r2 >= bound)
+    tolerance = CRITERIA["variance"].bounds["tolerance"]
     for name, hook in (("Mid", MID), ("Final", POST)):
         ours = float(components.cumulative_variance(found[hook], setting.corpus)[components.TOP - 1])
         theirs = published.VARIANCE[name, (0.15, 0.6)][components.TOP - 1]
-        what = f"{name} top-{components.TOP} variance ± {components.TOLERANCE}"
-        yield Check.of(what, f"{ours:.4f} (published {theirs})", abs(ours - theirs) <= components.TOLERANCE)
+        what = f"{name} top-{components.TOP} variance ± {tolerance}"
+        yield Check.of(what, f"{ours:.4f} (published {theirs})", abs(ours - theirs) <= tolerance)
 
 
 def _two_heads(setting: Setting) -> Iterator[Check]:
     split = heads.HeadPair.of(setting)
     shown = ", ".join(f"{share:.3f}" for share in split.parity)
-    yield Check.of(f"heads' own parity >= {heads.PARITY:.0%}", shown, min(split.parity) >= heads.PARITY)
+    least = CRITERIA["parity"].bounds["parity"]
+    yield Check.of(f"heads' own parity >= {least:.0%}", shown, min(split.parity) >= least)
     shown = f"{split.stream_cosine:.3f} (in belief space {split.belief_cosine:.4f})"
-    yield Check.of(f"cosine between heads < {heads.OPPOSED}", shown, split.stream_cosine < heads.OPPOSED)
+    most = CRITERIA["opposed"].bounds["opposed"]
+    yield Check.of(f"cosine between heads < {most}", shown, split.stream_cosine < most)
 
 
 def _rebuilt(group: Group, length: int) -> Check:

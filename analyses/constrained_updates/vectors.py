@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.constrained_updates import published
+from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import Group, Setting
 from analyses.shared.belief_clouds import cloud_figure
@@ -17,10 +18,6 @@ from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import points
 from mechbp.theory.chain.constrained_values import EARLY, VectorFit, embedding_fit, loose_fit, parallel_cosine, value_fits
 
-R2 = 0.99
-"""Of the values, from the paper's Fig. A2."""
-PARTLY = 0.9
-"""Of the values, to count for something."""
 READS = (2, 3, 5, None)
 """Principal components from which belief space is read; None: all of them."""
 CLIP = 4.0
@@ -193,23 +190,24 @@ def vector_claims(found: Vectors) -> list[Claim]:
     factors = found.embeddings[0].factors
     untrained = parallel_cosine(Setting.of(found.group.runs[0], 4).block.embedded)
     loose = _loose(found)
-    reached = r2 >= R2
     return [
-        Claim(
+        CRITERIA.claim(
+            "values",
             id=f"{name}-values",
             statement=f"In {name} heads write along one direction per token, with lengths that attention predicts: R² at "
-            f"least {R2}.",
+            f"least {CRITERIA['values'].bounds['least']}.",
             reference=f"{published.NAME}: {published.VALUES_R2['all']} (Fig. A2, x .15, alpha .6)",
             measured=f"{seeds(r2)}\nlate positions: {seeds(late)}\ncosine of a token's vectors at different positions: "
             + ", ".join(f"{value:.4f}" for value in found.parallel),
             control=f"looser test, leaving one out: {loose[0]:.3f}\nequal lengths at all positions: {seeds(_equal(found))}",
-            verdict="holds" if reached.all() else "partly" if (r2 >= PARTLY).any() else "fails",
+            numbers={"r2": r2},
             figure="fig-vectors-r2",
         ),
-        Claim(
+        CRITERIA.claim(
+            "embeddings",
             id=f"{name}-embeddings",
             statement=f"In {name} tokens embed what the constrained update leaves to them, after position {EARLY}: R² at "
-            f"least 0.8.",
+            f"least {CRITERIA['embeddings'].bounds['least']}.",
             reference=f"{published.NAME}: late {published.EMBEDDING_R2['late']}, early {published.EMBEDDING_R2['early']}, all "
             f"{published.EMBEDDING_R2['all']} (Fig. A2)",
             measured=f"late: {seeds(late_embedding)}, cosine {cosine:.3f}\nall: {seeds(embedding)}\nlengths asked: "
@@ -217,7 +215,7 @@ def vector_claims(found: Vectors) -> list[Claim]:
             + "\nlengths found: " + ", ".join(f"{value:+.2f}" for value in factors[1]),
             control=f"looser test, leaving one out: {loose[1]:.3f}\na token's part is the same everywhere: cosine "
             f"{untrained:.3f} of its vectors at different positions",
-            verdict="holds" if (late_embedding >= 0.8).all() else "partly" if (late_embedding >= 0.5).any() else "fails",
+            numbers={"late_r2": late_embedding},
             figure=f"fig-{name}-lengths",
         ),
     ]  # fmt: skip

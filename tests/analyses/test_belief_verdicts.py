@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 import mechbp
+from analyses.belief_geometry.criteria import CRITERIA as GEOMETRY
 from analyses.belief_geometry.distances import FITTED, HELD_OUT, RANDOM, Distances, distance_claim
 from analyses.belief_geometry.interchange import LEACE, MEANS, PLACEBO, PROBE, Writing, writing_claims
 from analyses.belief_geometry.regression import Reading
-from analyses.belief_geometry.regression_claims import HELD_OUT_LOSS, LINEAR_MSE, falls, is_linear
+from analyses.belief_geometry.regression_claims import reading_claims
 from analyses.constrained_updates import heads, substitutions
 from analyses.constrained_updates.attention import Attention, attention_claim
+from analyses.constrained_updates.criteria import CRITERIA as UPDATES
 from analyses.constrained_updates.observers import ObserverScores, observers_claim
 from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import Group, groups
-from analyses.shared.prefix_corpus import CONSTRAINED, FULL
+from analyses.constrained_updates.stages import Stages, stage_claims
+from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE, NEXT, TOGETHER
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE, MessageTest
 from mechbp.models.config import ModelConfig, ObjectiveConfig
 from mechbp.models.tasks.chain import ChainRecipe
@@ -44,26 +47,92 @@ def score(mse=1e-4, r2=0.999, held_out_mse=1e-4, held_out_r2=0.999):
     )
 
 
+LAST = "layer 2"
+OTHER = "other process"
+
+
+def reading(errors=(2e-3, 1e-4), together=1e-3, noise=0.1, last=None, rival=0.9, embedded=0.5, prefix=0.99, untrained=0.8):
+    """A reading of two layers whose last is scored as `last` says, and whose rivals are as good as `rival`."""
+    stages = {"embedding": 1e-2, "layer 1 mid": 5e-2, "layer 1": errors[0], LAST: errors[1], TOGETHER: together}
+    by_word = {stage: {FULL: score(mse=error, held_out_mse=error)} for stage, error in stages.items()}
+    by_word[LAST][FULL] = score(**{"mse": errors[1], "held_out_mse": errors[1], **(last or {})})
+    by_word[LAST] |= {NEXT: score(), OTHER: score(held_out_r2=rival)}
+    by_word["embedding"] |= {NEXT: score(r2=0.5), OTHER: score(r2=embedded)}
+    by_prefix = {stage: {FULL: score(held_out_r2=prefix)} for stage in stages}
+    random = [{stage: {FULL: score(r2=0.5, mse=0.01, held_out_r2=untrained)} for stage in stages}]
+    baselines = {"token history": (score(), score(held_out_r2=untrained)), "noise": (score(mse=noise), score(held_out_r2=0.1))}
+    return Reading(SimpleNamespace(run=RUN, words=WORDS), by_word, by_prefix, by_word, random, random, baselines, 1)
+
+
+def judged(found, key):
+    (claim,) = (claim for claim in reading_claims(found) if claim.criterion == key)
+    return claim.verdict
+
+
+LINEAR = GEOMETRY["linear"].bounds
+MSE = LINEAR["linear_mse"]
+
+
 @pytest.mark.parametrize(
-    ("fault", "reached"),
+    ("fault", "verdict"),
     [
-        ({}, (True, True, True)),
-        ({"mse": 2 * LINEAR_MSE, "held_out_mse": 2 * LINEAR_MSE}, (False, True, True)),
-        ({"r2": 0.99}, (True, False, True)),
-        ({"held_out_mse": 1e-4 * (1 + 2 * HELD_OUT_LOSS)}, (True, True, False)),
+        ({}, "holds"),
+        ({"mse": MSE, "held_out_mse": MSE}, "holds"),  # at the bound
+        ({"mse": 1.01 * MSE, "held_out_mse": MSE}, "partly"),
+        ({"r2": LINEAR["linear_r2"] - 0.001}, "partly"),
+        ({"held_out_mse": 1e-4 * (1.01 + LINEAR["held_out_loss"])}, "partly"),
+        ({"mse": 2 * MSE, "r2": 0.99, "held_out_mse": 4 * MSE}, "fails"),
     ],
 )
-def test_a_linear_belief_needs_all_three(fault, reached):
-    reading = SimpleNamespace(by_word={"layer 1": {FULL: score(**fault)}}, last="layer 1")
-    assert is_linear(reading) == reached
+def test_a_linear_belief_needs_all_three(fault, verdict):
+    assert judged(reading(last=fault), "linear") == verdict
 
 
-@pytest.mark.parametrize(("last", "together", "reached"), [(1e-3, 1e-3, (True, True)), (3e-3, 6e-3, (False, False))])
-def test_layers_have_to_improve_and_hold_the_belief_together(last, together, reached):
-    errors = {"embedding": 1e-2, "layer 1 mid": 5e-2, "layer 1": 2e-3, "layer 2": last, "all together": together}
-    scores = {stage: {FULL: score(mse=error)} for stage, error in errors.items()}
-    reading = Reading(None, scores, {}, {}, [], [], {}, 1)
-    assert reading.last == "layer 2" and falls(reading) == reached
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"errors": (2e-3, 1e-3)}, "holds"),
+        ({"errors": (2e-3, 3e-3)}, "partly"),  # the error rises
+        ({"errors": (2e-3, 1e-3), "together": 6e-3}, "partly"),
+        ({"errors": (2e-3, 1e-3), "noise": 9e-3}, "partly"),  # noise of as many columns does nearly as well
+        ({"errors": (2e-3, 1e-3), "untrained": 0.98}, "partly"),
+        ({"errors": (2e-3, 3e-3), "together": 6e-3}, "fails"),
+    ],
+)
+def test_layers_have_to_improve_and_hold_the_belief_together(changes, verdict):
+    found = reading(**changes)
+    assert found.last == LAST and judged(found, "layers") == verdict
+
+
+def test_a_single_layer_cannot_fail_to_improve():
+    numbers = {"layer_mse": [0.1], "together_mse": 0.001, "noise_mse": 1.0, "held_out_r2": 0.9, "random_r2": 0.5}
+    assert GEOMETRY.grade("layers", numbers) == "holds"
+
+
+@pytest.mark.parametrize(("prefix", "verdict"), [(0.83, "holds"), (0.81, "partly"), (0.11, "fails")])
+def test_training_has_to_beat_what_needs_none(prefix, verdict):
+    assert judged(reading(prefix=prefix), "trained") == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "holds"),
+        ({"rival": 0.9995}, "fails"),
+        ({"last": {"held_out_r2": 1 - 1e-9}, "rival": 1 - 1e-8}, "holds"),  # told apart however near they are to 1
+        ({"last": {"held_out_r2": 0.69}, "rival": 0.1}, "fails"),
+        ({"embedded": 0.996}, "not run"),  # the embedding holds the only rival
+    ],
+)
+def test_the_exact_belief_has_to_beat_every_rival_that_tells_something(changes, verdict):
+    assert judged(reading(**changes), "rivals") == verdict
+
+
+def test_some_rivals_may_be_beaten():
+    numbers = {"exact_r2": 0.9, "exact_missed_high": 0.1, "rival_missed_low": [0.2, 0.05], "embedding_r2": [0.5, 0.5]}
+    assert GEOMETRY.grade("rivals", numbers) == "partly"
+    assert GEOMETRY.grade("rivals", numbers | {"embedding_r2": [0.5, 1.0]}) == "holds"  # the other tells nothing
+    assert GEOMETRY.grade("rivals", numbers | {"embedding_r2": [1.0, 0.5]}) == "fails"
 
 
 @pytest.mark.parametrize(
@@ -106,9 +175,11 @@ def message_test(**left):
 def test_a_belief_is_used_if_writing_and_erasing_it_move_the_answer(means, placebo, erased, probe, verdicts):
     written = message_test(**{MEANS: means, MEANS + PLACEBO: placebo, PROBE: probe, PROBE + PLACEBO: 0.98})
     gone = message_test(**{LEACE: erased, LEACE + PLACEBO: 0.8})
-    pairs = type("Pairs", (), {"__len__": lambda self: 200, "share_kept": 0.5})()
-    found = Writing(SimpleNamespace(run=RUN), pairs, 2, {"layer 1": written}, {"layer 1": gone}, message_test(**{MEANS: 0.9}))
-    assert tuple(claim.verdict for claim in writing_claims(STUDY, found)) == verdicts
+    for n, expected in ((200, verdicts), (100, verdicts), (99, ("short", "short"))):
+        pairs = type("Pairs", (), {"__len__": lambda self, n=n: n, "share_kept": 0.5})()
+        random = message_test(**{MEANS: 0.9})
+        found = Writing(SimpleNamespace(run=RUN), pairs, 2, {"layer 1": written}, {"layer 1": gone}, random)
+        assert tuple(claim.verdict for claim in writing_claims(STUDY, found)) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,3 +273,80 @@ def test_seeds_form_one_group_and_architectures_do_not():
     found = groups([RUN, named("own-h1", n_heads=1), named("own-s1")])
     assert [[run.name for run in group.runs] for group in found] == [["own", "own-s1"], ["own-h1"]]
     assert found[0].title == "mess3, x 0.5, alpha 0.6, 2 heads"
+
+
+@pytest.mark.parametrize(
+    ("mid", "mid_exact", "post", "verdicts"),
+    [
+        ((0.98, 0.976), (0.97, 0.97), (0.996, 0.997), ("holds", "holds")),
+        ((0.98, 0.974), (0.97, 0.97), (0.996, 0.994), ("partly", "partly")),  # one seed misses the bound
+        ((0.98, 0.98), (0.99, 0.97), (0.98, 0.98), ("partly", "fails")),  # a sum over tokens does better
+        ((0.9, 0.9), (0.91, 0.91), (0.991, 0.98), ("fails", "partly")),
+    ],
+)
+def test_attention_adds_up_and_the_mlp_bends(mid, mid_exact, post, verdicts):
+    scores = [
+        {
+            "Mid": {CONSTRAINED: score(held_out_r2=a), FULL: score(held_out_r2=b), NAIVE: score()},
+            "Post": {CONSTRAINED: score(), FULL: score(held_out_r2=c)},
+            "final LN": {FULL: score()},
+        }
+        for a, b, c in zip(mid, mid_exact, post, strict=True)
+    ]
+    rest = dict.fromkeys((FULL, CONSTRAINED), score(held_out_r2=0.99))
+    baselines = {"token and position": rest, "token history": rest}
+    leading = {"Mid": score(), "final LN": score()}
+    found = Stages(Group((RUN, RUN)), [], scores, scores[0], scores[0], baselines, None, leading, {}, None)
+    claims = {claim.criterion: claim.verdict for claim in stage_claims(found)}
+    assert (claims["mid"], claims["post"]) == verdicts
+
+
+@pytest.mark.parametrize(
+    ("key", "bounds"), [("attention", (0.95, 0.9)), ("values", (0.99, 0.9)), ("embeddings", (0.8, 0.5)), ("parity", (0.9, None))]
+)
+def test_every_seed_has_to_reach_the_bound(key, bounds):
+    name = {"embeddings": "late_r2", "parity": "least_parity"}.get(key, "r2")
+    least, some = bounds
+    assert UPDATES.grade(key, {name: [least, least + 0.001]}) == "holds"
+    assert UPDATES.grade(key, {name: [least, -1e6]}) == "partly"
+    assert UPDATES.grade(key, {name: [None, None]}) == "fails"
+    if some is not None:
+        assert UPDATES.grade(key, {name: [some + 1e-4, some + 1e-4]}) == "partly"
+        assert UPDATES.grade(key, {name: [some - 1e-4, some - 1e-4]}) == "fails"
+
+
+@pytest.mark.parametrize(("measured", "verdict"), [((0.929, 0.761), "holds"), ((0.89, 0.95), "partly"), ((0.8, 0.95), "fails")])
+def test_variance_has_to_be_spread_as_published(measured, verdict):
+    assert UPDATES.grade("variance", {"measured": list(measured), "published": [0.9, 0.79]}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("heads", "r2", "parity", "both", "uniform", "verdict"),
+    [
+        (1, 0.95, None, 0.05, 0.2, "holds"),
+        (1, 0.94, None, 0.05, 0.2, "partly"),
+        (1, 0.96, None, 0.05, 0.1, "partly"),  # if no pattern matters, the right one proves nothing
+        (2, 0.1, 0.9, 0.05, 0.2, "holds"),
+        (2, 0.99, 0.89, 0.06, 0.2, "fails"),  # two heads are judged by parity alone
+    ],
+)
+def test_the_optimum_has_the_attention_of_the_theory_and_can_do_with_it(heads, r2, parity, both, uniform, verdict):
+    numbers = {"heads": heads, "attention_r2": r2, "least_parity": parity, "missed_both": both, "missed_uniform": uniform}
+    assert UPDATES.grade("optimum", numbers) == verdict
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers", "verdict"),
+    [
+        ("machines", {"beliefs": [3, 4, 7, 36], "predictives": [5, 11]}, "holds"),
+        ("machines", {"beliefs": [3, 4, 7, 35], "predictives": [5, 11]}, "fails"),
+        ("machines", {"beliefs": [3, 4, 7, 36], "predictives": [7, 11]}, "fails"),
+        ("optimal", {"loss_excess": 0.002}, "holds"),
+        ("optimal", {"loss_excess": 0.00201}, "fails"),
+        ("emergence", {"spearman": 0.9, "fall": 2.0}, "holds"),
+        ("emergence", {"spearman": 0.95, "fall": 1.9}, "partly"),
+        ("emergence", {"spearman": 0.49, "fall": 9.0}, "fails"),
+    ],
+)
+def test_bounds_of_the_other_claims_about_geometry(key, numbers, verdict):
+    assert GEOMETRY.grade(key, numbers) == verdict

@@ -9,7 +9,9 @@ from document_checks import claims_have_evidence, figures_can_be_drawn, survives
 
 from mechbp import cli, study
 from mechbp.models.verify import Check
+from mechbp.report.criteria import regrade
 from mechbp.report.page import render
+from mechbp.study import criteria_of
 
 CLAIMS = {
     "belief_geometry": {
@@ -59,6 +61,12 @@ def test_every_claim_has_numbers_a_control_and_a_figure(document):
 
 def test_every_figure_can_be_drawn(document):
     figures_can_be_drawn(document)
+
+
+def test_documents_are_graded_by_their_criteria(document):
+    criteria = criteria_of(document.slug)
+    assert regrade(document, criteria) == []
+    assert {claim.criterion for claim in document.claims} == set(criteria)
 
 
 def test_every_run_is_studied_as_its_architecture_allows(document):
