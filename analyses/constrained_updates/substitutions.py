@@ -21,12 +21,12 @@ MEAN = "mean pattern"
 DECAY = "predicted pattern"
 WARP = "softmax warp"
 UNIFORM = "uniform pattern"
-NO_ATTENTION = "own token alone"  # fmt: skip
+NO_ATTENTION = "own token alone"
 PROFILE = "one direction per token"
 LENGTHS = "predicted lengths"
 BOTH = "predicted lengths and pattern"
 EQUAL = "equal lengths"
-SWAPPED = "tokens swapped"  # fmt: skip
+SWAPPED = "tokens swapped"
 
 
 @dataclass(frozen=True, eq=False)
