@@ -7,17 +7,21 @@ multiple of the identity, and Cholesky solves them. Only a part in which some di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from scipy.linalg import get_lapack_funcs
 
 WIDE = 256
 """Features from which they are rotated to the directions in which any row differs."""
 FLAT = 1e-12
 """Directions whose second moment is below this share of the largest are rounding noise of float32 activations."""
+
+PIECE = 2048
+"""Rows at a time, so that they stay in the processor's cache."""
 
 _factorise, _inverse, _solve = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
@@ -27,29 +31,54 @@ class Design:
     """Centred and scaled features behind a column of ones, so that second moments are well conditioned.
 
     Many features are rotated to the directions in which any row differs: least-norm fits are the same in them, and cheaper.
+    Rows are made as they are asked for, a few at a time: float32 activations take less memory than what is computed with.
     """
 
-    rows: Float64[np.ndarray, "prefix column"]
+    features: Float[np.ndarray, "prefix d"]
     mean: Float64[np.ndarray, " d"]
     scale: float
     basis: Float64[np.ndarray, "d direction"] | None
-    n_features: int
+    rotated: Float64[np.ndarray, "prefix direction"] | None
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "prefix d"]) -> Design:
         """Prepare features for any number of regressions."""
-        n, d = features.shape
         mean = features.mean(axis=0, dtype=np.float64)
-        rows = np.empty((n, d + 1))
-        rows[:, 0] = 1.0
-        columns = np.subtract(features, mean, out=rows[:, 1:])
-        scale = float(np.sqrt(np.einsum("nd,nd->", columns, columns) / max(columns.size, 1))) or 1.0
+        total = sum(float(np.square(features[rows] - mean).sum()) for rows in _pieces(len(features)))
+        scale = float(np.sqrt(total / max(features.size, 1))) or 1.0
+        if features.shape[1] <= WIDE:
+            return cls(features, mean, scale, None, None)
+        columns = features - mean
         columns /= scale
-        if d <= WIDE:
-            return cls(rows, mean, scale, None, d)
         values, vectors = np.linalg.eigh(columns.T @ columns)
         basis = vectors[:, values > FLAT * values[-1]]
-        return cls(np.hstack([np.ones((n, 1)), columns @ basis]), mean, scale, basis, d)
+        return cls(features, mean, scale, basis, columns @ basis)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features as given."""
+        return self.features.shape[1]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns that are fitted, the one of ones included."""
+        return 1 + (self.n_features if self.rotated is None else self.rotated.shape[1])
+
+    def rows(self, which: Int[np.ndarray, " row"] | slice) -> Float64[np.ndarray, "row column"]:
+        """Return some rows, which the caller may change."""
+        taken = self.features[which] if self.rotated is None else self.rotated[which]
+        rows = np.empty((len(taken), self.n_columns))
+        rows[:, 0] = 1.0
+        if self.rotated is None:
+            np.subtract(taken, self.mean, out=rows[:, 1:])
+            rows[:, 1:] /= self.scale
+        else:
+            rows[:, 1:] = taken
+        return rows
+
+    def cross(self, values: Float64[np.ndarray, "prefix column"]) -> Float64[np.ndarray, "p column"]:
+        """Return the sum over all prefixes of row times value."""
+        return np.sum([self.rows(piece).T @ values[piece] for piece in _pieces(len(values))], axis=0)
 
     def original(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return weights and offset for the features as they were given."""
@@ -68,25 +97,26 @@ class Moments:
 
     @classmethod
     def of_blocks(
-        cls, rows: Float64[np.ndarray, "n p"], columns: Float64[np.ndarray, "n column"], weights: Float64[np.ndarray, "block n"]
+        cls, design: Design, columns: Float64[np.ndarray, "n column"], weights: Float64[np.ndarray, "block n"]
     ) -> Moments:
         """Return the moments of every block of rows, each by its weights; rows of weight 0 cost nothing."""
         blocks = len(weights)
-        p = rows.shape[1]
+        p = design.n_columns
         k = columns.shape[1]
-        gram = np.empty((blocks, p, p))
-        cross = np.empty((blocks, p, k))
-        squares = np.empty((blocks, k))
+        gram = np.zeros((blocks, p, p))
+        cross = np.zeros((blocks, p, k))
+        squares = np.zeros((blocks, k))
         for block, weight in enumerate(weights):
-            used = np.flatnonzero(weight)
-            root = np.sqrt(weight[used])[:, None]
-            x = rows[used]
-            y = columns[used]
-            x *= root
-            y *= root
-            gram[block] = x.T @ x
-            cross[block] = x.T @ y
-            squares[block] = np.einsum("nk,nk->k", y, y)
+            every = np.flatnonzero(weight)
+            for piece in _pieces(len(every)):
+                used = every[piece]
+                root = np.sqrt(weight[used])[:, None]
+                x = design.rows(used)
+                x *= root
+                y = columns[used] * root
+                gram[block] += x.T @ x
+                cross[block] += x.T @ y
+                squares[block] += np.einsum("nk,nk->k", y, y)
         return cls(gram, cross, squares, weights.sum(axis=1))
 
     def total(self) -> Moments:
@@ -183,6 +213,11 @@ def _sums(
 ) -> Float64[np.ndarray, "part *rest"]:
     """Sums over the blocks chosen for every part."""
     return (chosen.astype(np.float64) @ values.reshape(len(values), -1)).reshape(len(chosen), *values.shape[1:])
+
+
+def _pieces(n: int) -> Iterator[slice]:
+    """Slices that make up n rows."""
+    return (slice(start, start + PIECE) for start in range(0, n, PIECE))
 
 
 def _least_norm(gram: Float64[np.ndarray, "p p"], cross: Float64[np.ndarray, "p column"]) -> Float64[np.ndarray, "p column"]:

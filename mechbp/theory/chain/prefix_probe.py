@@ -96,22 +96,22 @@ def word_probe(
         raise InputError(f"word_probe: train_share must be between 0 and 1, got {train_share!r:.40}.")
     if weighting == "prefix" and split != "prefix":
         raise InputError('word_probe: weighting "prefix" counts prefixes once, whatever words hold them; pass split="prefix".')
-    given = features.rows if isinstance(features, Design) else features
+    given = features.features if isinstance(features, Design) else features
     for name, values in {"features": given, **targets}.items():
         if len(values) != words.n_prefixes or not np.isfinite(values).all():
             raise InputError(f"word_probe: {name!r:.60} must be finite, one row for each of {words.n_prefixes:,} prefixes.")
     design = features if isinstance(features, Design) else Design.of(features)
     joined = np.concatenate(list(targets.values()), axis=1)
     shuffled = _shuffled(joined, words, weighting, rng)
-    n_blocks = min(WIDE_BLOCKS if design.rows.shape[1] > WIDE else BLOCKS, len(words.tokens))
+    n_blocks = min(WIDE_BLOCKS if design.n_columns > WIDE else BLOCKS, len(words.tokens))
     whole_weights = _whole(words, weighting)
     weights = _block_weights(words, split, weighting, n_blocks, rng) if repeats else whole_weights[None]
-    blocks = Moments.of_blocks(design.rows, joined, weights)
+    blocks = Moments.of_blocks(design, joined, weights)
     whole = WholeFit(blocks.total())
     coefficients = whole.coefficients(whole.moments.cross)
     errors = whole.errors(coefficients)
     totals = whole.moments.squares - np.square(whole.moments.cross[0]) / whole.moments.mass
-    noise = whole.coefficients(design.rows.T @ (shuffled * whole_weights[:, None]))
+    noise = whole.coefficients(design.cross(shuffled * whole_weights[:, None]))
     noise_errors = whole.errors(noise)
     chosen = _chosen(repeats, n_blocks, train_share, rng) if repeats else np.zeros((0, 1), bool)
     out_errors, out_totals = whole.held_out(blocks, chosen)
@@ -133,7 +133,7 @@ def word_probe(
             held_out_mse=float(out_errors[:, part].mean() / (mass * (1 - train_share))) if repeats else float("nan"),
             shuffled_mse=float(noise_errors[part].mean() / mass),
             map=fitted,
-            n_rows=len(design.rows),
+            n_rows=len(design.features),
             n_features=design.n_features,
         )
     return scores
