@@ -10,7 +10,7 @@ from analyses.tree_mechanism.criteria import CRITERIA
 from analyses.tree_mechanism.patching import LEAST_PAIRS, WHOLE, contrast_metric, redrawn_pairs, subtree_name
 from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.attribution import Attributions, attribution_patch, integrated_gradients
-from mechbp.methods.patching.attribution_error import Agreement, agreement
+from mechbp.methods.patching.attribution_error import EstimateError, estimate_error
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -32,8 +32,8 @@ class Comparison:
 
     exact: PatchEffects
     estimates: dict[str, Attributions]
-    agreements: dict[str, Agreement]
-    shuffled: dict[str, Agreement]
+    agreements: dict[str, EstimateError]
+    shuffled: dict[str, EstimateError]
     """The control: every cell is given another cell's estimate."""
 
 
@@ -84,9 +84,9 @@ def _compare(study: Study, run: Run, depth: int, clean: np.ndarray, corrupted: n
     return Comparison(
         exact,
         estimates,
-        {name: agreement(found, exact, draw(f"agreement {name}")) for name, found in estimates.items()},
+        {name: estimate_error(found, exact, draw(f"agreement {name}")) for name, found in estimates.items()},
         {
-            name: agreement(replace(found, estimates=found.estimates[:, order]), exact, draw(f"control {name}"))
+            name: estimate_error(replace(found, estimates=found.estimates[:, order]), exact, draw(f"control {name}"))
             for name, found in estimates.items()
         },
     )
@@ -144,7 +144,7 @@ def _claim(run: Run, method: str, found: dict[str, Comparison]) -> Claim:
     )
 
 
-def _in_words(result: Agreement) -> str:
+def _in_words(result: EstimateError) -> str:
     return (
         f"correlation {estimate(result.pearson, 2)}, rank correlation {estimate(result.spearman, 2)}, slope "
         f"{estimate(result.slope, 2)}, largest error {estimate(result.largest_error, 2)}, "

@@ -24,8 +24,8 @@ from torch import Tensor
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, layer_of, matching_hooks
 from mechbp.methods.patching.cells import cells_of, index_of, sums_by_cell
-from mechbp.methods.patching.gradients import Direction, GradientRuns, Tokens, gradients_on, move, stay
-from mechbp.methods.patching.metric import Metric
+from mechbp.methods.patching.gradients import GradientRuns, Tokens, gradients_on, move, stay
+from mechbp.methods.patching.metric import Direction, Metric
 from mechbp.methods.patching.patch import PatchCell
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.randomness import rng as named_rng

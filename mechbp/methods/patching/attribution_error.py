@@ -33,8 +33,8 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
-    """Agreement of mean effects over cells, with bootstrap intervals over examples; effects are in units of the mean gap."""
+class EstimateError:
+    """How far estimated mean effects are from exact ones over cells, with bootstrap intervals over examples; in units of the mean gap."""
 
     pearson: Interval
     spearman: Interval
@@ -58,20 +58,22 @@ class Agreement:
                 for name in self.__dataclass_fields__}  # fmt: skip
 
 
-def agreement(approximate: Attributions, exact: PatchEffects, rng: np.random.Generator, *, tolerance: float = 0.05) -> Agreement:
+def estimate_error(
+    approximate: Attributions, exact: PatchEffects, rng: np.random.Generator, *, tolerance: float = 0.05
+) -> EstimateError:
     """Compare estimates with the exact effects of the same cells and pairs.
 
     Raises InputError unless both have the same cells in the same order, the same direction and the same runs.
     """
     if list(map(tuple, approximate.cells)) != list(map(tuple, exact.cells)) or approximate.direction != exact.direction:
         raise InputError(
-            "agreement: both must have the same cells in the same order and the same direction. Pass equal arguments."
+            "estimate_error: both must have the same cells in the same order and the same direction. Pass equal arguments."
         )
     scale = max(1.0, float(np.abs(exact.base).max()))
     if len(approximate.base) != len(exact.base) or np.abs(approximate.base - exact.base).max() > 1e-3 * scale:
-        raise InputError("agreement: the two were not measured on the same pairs: their base runs differ.")
+        raise InputError("estimate_error: the two were not measured on the same pairs: their base runs differ.")
     if tolerance <= 0:
-        raise InputError(f"agreement: tolerance must be > 0, got {tolerance}.")
+        raise InputError(f"estimate_error: tolerance must be > 0, got {tolerance}.")
     n = len(exact.base)
     gaps = exact.donor - exact.base
     counts = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])  # the first row: every example once
@@ -88,7 +90,7 @@ def agreement(approximate: Attributions, exact: PatchEffects, rng: np.random.Gen
             "share_off": (errors > tolerance).mean(axis=1),
         }
     intervals = {name: _interval(values, n, *RANGES[name]) for name, values in measures.items()}
-    return Agreement(**intervals, tolerance=tolerance, n_cells=len(exact.cells), worst_cell=int(errors[0].argmax()))
+    return EstimateError(**intervals, tolerance=tolerance, n_cells=len(exact.cells), worst_cell=int(errors[0].argmax()))
 
 
 def _centred_product(first: Float64[np.ndarray, "row cell"], second: Float64[np.ndarray, "row cell"]) -> np.ndarray:

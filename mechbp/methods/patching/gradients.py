@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model, edit, forward, to_tokens
-from mechbp.methods.patching.metric import Metric, score
+from mechbp.methods.patching.metric import Direction, Metric, score
 
-Direction = Literal["denoising", "noising"]
 Tokens = Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
 Move = Callable[[Tensor, slice], Tensor]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from mechbp.errors import InputError
 
 Metric = Callable[[Float[Tensor, "n position q"]], Float[Tensor, " n"]]
 """One number per example from its logits."""
+Direction = Literal["denoising", "noising"]
+"""Whether clean activations go into the corrupted run, or corrupted ones into the clean run."""
 
 
 def score(metric: Metric, logits: Float[Tensor, "n position q"], where: str) -> Float64[np.ndarray, " n"]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -23,13 +23,11 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, check_model, layer_of, matching_hooks, to_tokens
-from mechbp.methods.patching.metric import Metric, positions_read, score
+from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
 from mechbp.methods.patching.restarts import Runs
 from mechbp.methods.patching.sites import Position, Site, position_groups, site_of
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.randomness import rng as named_rng
-
-Direction = Literal["denoising", "noising"]
 
 
 class PatchCell(NamedTuple):

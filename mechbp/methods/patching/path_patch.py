@@ -27,12 +27,11 @@ from torch import Tensor
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, matching_hooks, to_tokens
 from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, check_path, path_name, receiver_name, sender_name
-from mechbp.methods.patching.metric import Metric, score
+from mechbp.methods.patching.metric import Direction, Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.randomness import rng as named_rng
 
 Edits = dict[str, Callable[[Tensor], Tensor]]
-Direction = Literal["denoising", "noising"]
 Normalisation = Literal["frozen", "recomputed"]
 
 

@@ -10,7 +10,7 @@ import torch
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import capture, edit
 from mechbp.methods.patching.attribution import Attributions, attribution_patch, integrated_gradients, nodes
-from mechbp.methods.patching.attribution_error import agreement
+from mechbp.methods.patching.attribution_error import estimate_error
 from mechbp.methods.patching.cells import index_of
 from mechbp.methods.patching.patch import patch
 from mechbp.models.architectures import build_model
@@ -229,18 +229,18 @@ def with_estimates(exact, estimates):
 def test_agreement_of_planted_estimates():
     exact = patch(model_for(), tokens_for(40, 1), tokens_for(40, 2), linear, SITES[:3])
     gap = float(exact.gap.mean)
-    same = agreement(with_estimates(exact, exact.effects), exact, rng(0))
+    same = estimate_error(with_estimates(exact, exact.effects), exact, rng(0))
     assert all(abs(float(getattr(same, name).mean) - 1) < 1e-12 for name in ("pearson", "spearman", "slope", "sign_agreement"))
     assert float(same.largest_error.mean) == float(same.share_off.mean) == 0
-    half = agreement(with_estimates(exact, exact.effects / 2), exact, rng(0))
+    half = estimate_error(with_estimates(exact, exact.effects / 2), exact, rng(0))
     assert abs(float(half.slope.mean) - 0.5) < 1e-12 and abs(float(half.slope.high) - 0.5) < 1e-12
     assert abs(float(half.largest_error.mean) - np.abs(exact.normalized_effect.mean).max() / 2) < 1e-12
     assert float(half.share_off.mean) == np.mean(np.abs(exact.normalized_effect.mean) / 2 > 0.05) > 0
-    opposite = agreement(with_estimates(exact, -exact.effects), exact, rng(0))
+    opposite = estimate_error(with_estimates(exact, -exact.effects), exact, rng(0))
     assert float(opposite.sign_agreement.mean) == 0 and abs(float(opposite.spearman.mean) + 1) < 1e-12
     off = exact.effects.copy()
     off[:, 7] += 3 * gap
-    one = agreement(with_estimates(exact, off), exact, rng(0))
+    one = estimate_error(with_estimates(exact, off), exact, rng(0))
     assert one.worst_cell == 7 and abs(float(one.largest_error.mean) - 3) < 1e-9 and float(one.share_off.mean) == 1 / one.n_cells
     assert one.largest_error.low < 2.9 and one.largest_error.high > 3.1  # the gap is resampled too
     assert one.pearson.low <= one.pearson.mean <= one.pearson.high < 1
@@ -251,11 +251,11 @@ def test_agreement_refuses_other_cells_and_other_pairs():
     exact = patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_pre")
     other = attribution_patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_post")
     with pytest.raises(InputError, match="the same cells"):
-        agreement(other, exact, rng(0))
+        estimate_error(other, exact, rng(0))
     swapped = attribution_patch(model_for(), CORRUPTED, CLEAN, metric, "blocks.*.hook_resid_pre")
     with pytest.raises(InputError, match="not measured on the same pairs"):
-        agreement(swapped, exact, rng(0))
+        estimate_error(swapped, exact, rng(0))
     with pytest.raises(InputError, match="tolerance must be > 0"):
-        agreement(
+        estimate_error(
             attribution_patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_pre"), exact, rng(0), tolerance=0.0
         )
