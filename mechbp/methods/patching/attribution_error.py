@@ -34,7 +34,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, eq=False)
 class EstimateError:
-    """How far estimated mean effects are from exact ones over cells, with bootstrap intervals over examples; in units of the mean gap."""
+    """How far estimated mean effects are from exact ones over cells, with bootstrap intervals over examples.
+
+    Effects are in units of the mean gap.
+    """
 
     pearson: Interval
     spearman: Interval
