@@ -104,8 +104,10 @@ def bootstrap_ratio(
 
 def _resample_counts(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each example occurs in each resample, [resample, n]; drawing the examples and counting is multinomial."""
-    drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n * resamples).reshape(resamples, n).astype(np.float64)
+    counts = np.empty((resamples, n))
+    for row, drawn in enumerate(rng.integers(n, size=(resamples, n))):  # one resample at a time stays in a core's cache
+        counts[row] = np.bincount(drawn, minlength=n)
+    return counts
 
 
 def _resampled_means(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
