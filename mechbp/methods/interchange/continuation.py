@@ -80,11 +80,14 @@ class Continuation:
         tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
         activation: Float[Tensor, "n position d"],
         reads: Int[Tensor, "n read"],
+        *,
+        gradients: bool,
     ) -> Answer:
         """Return what the model answers at the positions `reads` of each row when its activation at the hook is changed.
 
         `activation` is that of the unedited runs. Where the hook is between blocks and the model's weights reproduce its own
-        logits and gradients, only the blocks after the hook run, and the last of them only where it is read.
+        logits, and gradients where they will be asked for, only the blocks after the hook run, and the last of them only where it
+        is read.
         """
         rows = to_tokens(self.model, tokens)
 
@@ -101,7 +104,7 @@ class Continuation:
             last = layer == len(network.blocks)
             return network.logits(_at(changed, reads[which]) if last else network.through_last(changed, reads[which]))
 
-        return from_weights if _agree(from_weights, from_hooks, activation[:FEW]) else from_hooks
+        return from_weights if _agree(from_weights, from_hooks, activation[:FEW], gradients) else from_hooks
 
     @property
     def _restart(self) -> int | None:
@@ -126,18 +129,21 @@ def _at(values: Float[Tensor, "row position width"], reads: Int[Tensor, "row rea
     return values.gather(1, reads[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def _agree(found: Answer, expected: Answer, activation: Float[Tensor, "row position d"]) -> bool:
-    """Whether two ways to the same logits give the same values and the same gradients; no if one of them has no gradient."""
-    close, few = TOLERANCE if activation.dtype == torch.float32 else 1e-9, slice(0, len(activation))
-    with torch.inference_mode(False), torch.enable_grad():
+def _agree(found: Answer, expected: Answer, activation: Float[Tensor, "row position d"], gradients: bool) -> bool:
+    """Whether two ways to the same logits give the same values and, if asked for, gradients; no if one has no gradient."""
+    close = TOLERANCE if activation.dtype == torch.float32 else 1e-9
+    few = slice(0, len(activation))
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
         results = []
         for answer in (found, expected):
-            start = activation.detach().clone().requires_grad_()
+            start = activation.detach().clone().requires_grad_(gradients)
             try:
                 logits = answer(few, start)
-                # Another weight on every logit: plain sums have no gradient wherever logits are normalised.
-                weights = torch.linspace(-1, 1, logits.numel()).to(logits).reshape(logits.shape)
-                results.append((logits.detach(), torch.autograd.grad(logits, start, weights)[0]))
+                results.append([logits.detach()])
+                if gradients:
+                    # Another weight on every logit: plain sums have no gradient wherever logits are normalised.
+                    weights = torch.linspace(-1, 1, logits.numel()).to(logits).reshape(logits.shape)
+                    results[-1].append(torch.autograd.grad(logits, start, weights)[0])
             except RuntimeError:  # in-place arithmetic leaves no gradient
                 return False
     return all(

@@ -56,7 +56,7 @@ def learn_rotation(
     asked = asked_of(pairs, pairs.expected)
     reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
     exact = [torch.from_numpy(answer).to(base.device) for _, answer in asked]
-    answer = place.answers(pairs.base, base, reads)
+    answer = place.answers(pairs.base, base, reads, gradients=True)
     change = (source - base) * torch.from_numpy(pairs.positions).to(base.device)[..., None]
     with torch.enable_grad():
         for step in range(steps):

@@ -162,7 +162,7 @@ def _test(
     asked = asked_of(pairs, target)
     reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
     wanted = [(0, target), (0, pairs.before), *((read, exact) for read, (_, exact) in enumerate(asked) if read)]
-    answer = place.answers(pairs.base, base, reads)
+    answer = place.answers(pairs.base, base, reads, gradients=False)
     parts = [slice(start, start + BATCH) for start in range(0, len(pairs), BATCH)]
     tables: tuple[dict, dict, dict] = ({}, {}, {})
     unedited = None

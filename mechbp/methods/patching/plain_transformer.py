@@ -16,17 +16,10 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-
-def _relu2(hidden: Tensor) -> Tensor:
-    """Square in place only where no gradient needs what is squared."""
-    positive = torch.relu_(hidden)
-    return positive.square() if positive.requires_grad else positive.square_()
-
-
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "gelu": F.gelu,
-    "relu2": _relu2,
+    "relu2": lambda x: torch.relu_(x).square_(),
 }
 UNUSUAL = (
     *("gated_mlp", "parallel_attn_mlp", "use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in"),
