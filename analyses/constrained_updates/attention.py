@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.constrained_updates import published
 from analyses.constrained_updates.criteria import CRITERIA
+from analyses.constrained_updates.history import History
 from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import Group, Setting
 from mechbp.methods.statistics.intervals import seed_mean
@@ -56,7 +57,7 @@ class Attention:
         return np.array([np.mean([fit.r2 for fit in fits]) for fits in getattr(self, which)])
 
 
-def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
+def attention(study: Study, group: Group, settings: list[Setting], history: History) -> Attention:
     """Fit the decay law and the softmax warp to every seed; the law also to random weights and the first seed's stored steps."""
     decayed = []
     warped = []
@@ -72,7 +73,7 @@ def attention(study: Study, group: Group, settings: list[Setting]) -> Attention:
     steps = [step for step in first.run.steps if step]
     along_training = []
     for step in steps[-2:] if study.quick else steps:
-        pattern = mean_pattern_over(first.run.at(step), first.corpus.words).mean
+        pattern = history.at(step).pattern.mean
         heads = list(zip(pattern, lags_of_heads(pattern, first.zeta), strict=True))
         laws = [pattern_fit(p, decay_prediction(p, first.zeta, reach), reach).r2 for p, reach in heads]
         along_training.append((step, float(np.mean(laws)), min(parity_mass(p, reach.first % 2) for p, reach in heads)))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from analyses.constrained_updates.attention import attention, attention_claim, attention_section
 from analyses.constrained_updates.heads import HeadPair, head_claims, heads_section, losses
+from analyses.constrained_updates.history import History
 from analyses.constrained_updates.observers import observers_claim, observers_section, score_observers
 from analyses.constrained_updates.optimum import optimum_claim, token_twin
 from analyses.constrained_updates.settings import Group, Setting, groups, theory_applies
@@ -95,8 +96,9 @@ def _one_block(study: Study, runs: list[Run], length: int) -> tuple[list[Claim],
     judged = [item for item in held if theory_applies(item.settings[0]) and not trained_on_exact(item.group.runs[0])]
     claims = [claim for item in judged for claim in stage_claims(item)]
     sections = [stages_section(held)]
+    histories = {group.name: History(study, settings[0].corpus) for group, settings in found}
     if fits:
-        part_claims, part_sections = _theory(study, fits, exact)
+        part_claims, part_sections = _theory(study, fits, exact, histories)
         claims += part_claims
         sections += part_sections
     splits = {group.name: [HeadPair.of(s) for s in settings] for group, settings in fits if settings[0].n_heads == 2}
@@ -104,12 +106,12 @@ def _one_block(study: Study, runs: list[Run], length: int) -> tuple[list[Claim],
         if group.name in splits and not trained_on_exact(group.runs[0]):
             claims += head_claims(group, splits[group.name], exact, runs)
     sections.append(heads_section(every, exact, [split for parts in splits.values() for split in parts]))
-    sections.append(training_section(training_curves(study, every, length)))
+    sections.append(training_section(training_curves(study, [(group, histories[group.name]) for group in every])))
     return claims, [*sections, *skipped]
 
 
 def _theory(
-    study: Study, fits: list[tuple[Group, list[Setting]]], exact: dict[str, ExactLoss]
+    study: Study, fits: list[tuple[Group, list[Setting]]], exact: dict[str, ExactLoss], histories: dict[str, History]
 ) -> tuple[list[Claim], list[Section]]:
     """Predictions held against the models that they are about, and put in the place of their own."""
     seen = {}
@@ -117,7 +119,7 @@ def _theory(
     costs = {}
     for group, settings in fits:
         study.stage(f"{group.name}: theory, and edits of attention and values")
-        seen[group.name] = attention(study, group, settings)
+        seen[group.name] = attention(study, group, settings, histories[group.name])
         written[group.name] = vectors(group, settings)
         costs[group.name] = substitution_costs(group, settings[0])
     claims = []

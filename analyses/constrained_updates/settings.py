@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from analyses.shared.prefix_corpus import CONSTRAINED, Corpus, trained_on_exact
 from mechbp.errors import InputError
@@ -15,8 +15,7 @@ from mechbp.processes.chain.constrained import decay, token_beliefs
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.theory.chain.constrained_attention import Lags, lags_of_heads
 from mechbp.theory.chain.constrained_values import read_map
-from mechbp.theory.chain.first_block import MeanPattern, OneBlock, mean_pattern_over, one_block
-from mechbp.theory.chain.prefix_activations import prefix_activations
+from mechbp.theory.chain.first_block import MeanPattern, OneBlock, one_block, pattern_and_activations
 
 MID = "blocks.0.hook_resid_mid"
 POST = "blocks.0.hook_resid_post"
@@ -37,7 +36,8 @@ class Setting:
     pattern: MeanPattern
     lags: tuple[Lags, ...]
     block: OneBlock
-    mid: Float64[np.ndarray, "prefix d"]
+    columns: dict[str, Float32[np.ndarray, "prefix d"]]
+    """Activations after every prefix: after attention, after the block and after the final LayerNorm."""
 
     @classmethod
     def of(cls, run: Run, length: int) -> Setting:
@@ -46,17 +46,16 @@ class Setting:
         hmm = corpus.hmm
         words = corpus.words
         zeta = only_eigenvalue(hmm)
-        pattern = mean_pattern_over(run.model, words)
-        mid = prefix_activations(run.model, words, MID)[MID].astype(np.float64)
+        pattern, columns = pattern_and_activations(run.model, words, (MID, POST, FINAL))
         shift = token_beliefs(hmm.transitions, hmm.start, "bayes") - hmm.start
         lags = lags_of_heads(pattern.mean, zeta)
-        return cls(run, corpus, zeta, shift, pattern, lags, one_block(run.model, hmm.vocab_size, corpus.length), mid)
+        return cls(run, corpus, zeta, shift, pattern, lags, one_block(run.model, hmm.vocab_size, corpus.length), columns)
 
     def read(self, components: int | None = COMPONENTS) -> tuple[np.ndarray, np.ndarray]:
         """Return the map from the stream after attention to the constrained belief less its prior."""
-        rows = self.corpus.words.prefix.ravel()  # every word once
         target = self.corpus.targets[CONSTRAINED] - self.corpus.hmm.start
-        return read_map(self.mid[rows], target[rows], components)
+        counts = np.bincount(self.corpus.words.prefix.ravel()).astype(np.float64)  # every word once
+        return read_map(self.columns[MID].astype(np.float64), target, components, counts)
 
     @property
     def n_heads(self) -> int:

@@ -20,7 +20,6 @@ from analyses.constrained_updates.seeds import seeds
 from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, Group, Setting
 from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_history
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE
-from mechbp.hooks import HookedModel
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -65,14 +64,13 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
     targets = {name: corpus.targets[name] for name in (FULL, CONSTRAINED, NAIVE)}
     rng = study.rng(group.name, "stages")
 
-    def scored(model: HookedModel) -> tuple[dict[str, np.ndarray], dict[str, dict[str, WordScore]]]:
-        found = prefix_activations(model, words, list(HOOKS.values()))
+    def scored(found: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, dict[str, WordScore]]]:
         columns = {name: found[hook] for name, hook in HOOKS.items()}
         return columns, {n: word_probe(c, targets, words, rng=rng, repeats=repeats) for n, c in columns.items()}
 
-    trained = [scored(setting.run.model) for setting in settings]
+    trained = [scored(setting.columns) for setting in settings]
     columns = trained[0][0]
-    random = scored(first.run.untrained(1))
+    random = scored(prefix_activations(first.run.untrained(1), words, list(HOOKS.values())))
     by_prefix = {
         name: word_probe(
             values, targets, words, rng=rng, weighting="prefix", split="prefix", repeats=repeats, train_share=PREFIX_SHARE

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.constrained_updates import published
-from analyses.constrained_updates.settings import MID, POST, Group
-from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus
+from analyses.constrained_updates.history import History
+from analyses.constrained_updates.settings import Group
 from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
-from mechbp.theory.chain.prefix_activations import prefix_activations
-from mechbp.theory.chain.prefix_probe import word_probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,29 +23,19 @@ class TrainingCurve:
     post: np.ndarray
 
 
-def training_curves(study: Study, groups: list[Group], length: int) -> list[TrainingCurve]:
+def training_curves(study: Study, found: list[tuple[Group, History]]) -> list[TrainingCurve]:
     """Follow the first seed of every group that has more than one stored step."""
-    found = []
-    for group in groups:
+    curves = []
+    for group, history in found:
         run = group.runs[0]
         if len(run.steps) < 2:
             continue
         steps = run.steps if not study.quick else (run.steps[0], run.steps[len(run.steps) // 2], run.steps[-1])
         study.stage(f"{run.name}: along training")
-        corpus = Corpus.of(run, length)
-        rows = []
-        for step in steps:
-            columns = prefix_activations(run.at(step), corpus.words, (MID, POST))
-            rng = study.rng(run.name, "course")
-            rows.append(
-                [
-                    word_probe(columns[hook], {name: corpus.targets[name]}, corpus.words, rng=rng, repeats=0)[name].mse
-                    for hook, name in ((MID, CONSTRAINED), (POST, FULL))
-                ]
-            )
-        table = np.array(rows) / rows[0]
-        found.append(TrainingCurve(group, tuple(steps), table[:, 0], table[:, 1]))
-    return found
+        errors = np.array([(known.mid, known.post) for known in map(history.at, steps)])
+        table = errors / errors[0]
+        curves.append(TrainingCurve(group, tuple(steps), table[:, 0], table[:, 1]))
+    return curves
 
 
 def training_section(found: list[TrainingCurve]) -> Section:

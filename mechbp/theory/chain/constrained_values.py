@@ -58,18 +58,27 @@ class VectorFit:
 
 
 def read_map(
-    stream: Float64[np.ndarray, "row d"], target: Float64[np.ndarray, "row state"], components: int | None = 3
+    stream: Float64[np.ndarray, "row d"],
+    target: Float64[np.ndarray, "row state"],
+    components: int | None = 3,
+    counts: Float64[np.ndarray, " row"] | None = None,
 ) -> tuple[Float64[np.ndarray, "d state"], Float64[np.ndarray, " state"]]:
-    """Return W and c of the least-squares map from the leading principal components of the stream; None means all of them."""
-    mean = stream.mean(axis=0)
-    centred = stream - mean
+    """Return W and c of the least-squares map from the leading principal components of the stream; None means all of them.
+
+    Row i counts `counts[i]` times, once where they are not given.
+    """
+    share = np.full(len(stream), 1 / len(stream)) if counts is None else counts / counts.sum()
+    root = np.sqrt(share)[:, None]
+    mean = share @ stream
+    middle = share @ target
+    centred = (stream - mean) * root
     values, basis = np.linalg.eigh(centred.T @ centred)
     order = np.argsort(values)[::-1]
     kept = order[: len(order) if components is None else components]
     kept = kept[values[kept] > 1e-12 * values[order[0]]]
     scores = centred @ basis[:, kept]
-    weights = basis[:, kept] @ ((scores.T @ (target - target.mean(axis=0))) / values[kept, None])
-    return weights, target.mean(axis=0) - mean @ weights
+    weights = basis[:, kept] @ ((scores.T @ ((target - middle) * root)) / values[kept, None])
+    return weights, middle - mean @ weights
 
 
 def value_fits(

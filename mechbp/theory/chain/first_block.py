@@ -7,16 +7,18 @@ and the stream after attention is x_pre[d, z_d] + sum over heads and sources of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float64, Int
+from jaxtyping import Float32, Float64, Int
 
 from mechbp.hooks import HookedModel, capture
 from mechbp.processes.chain.words import Words
+from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_pass import can_continue, levels, prefix_pass
 
 PATTERN = "blocks.0.attn.hook_pattern"
@@ -87,23 +89,43 @@ def one_block(model: HookedModel, n_tokens: int, length: int) -> OneBlock:
 
 def mean_pattern_over(model: HookedModel, words: Words) -> MeanPattern:
     """Return the first block's attention, averaged over all words."""
-    total, squares = _summed_by_prefix(model, words) if can_continue(model) else _summed_by_word(model, words)
+    return pattern_and_activations(model, words, ())[0]
+
+
+def pattern_and_activations(
+    model: HookedModel, words: Words, hooks: Sequence[str]
+) -> tuple[MeanPattern, dict[str, Float32[np.ndarray, "prefix d"]]]:
+    """Return the first block's attention, averaged over all words, and activations [n, position, d] after every prefix.
+
+    One pass gives both where the model can be run prefix by prefix.
+    """
+    if can_continue(model):
+        total, squares, found = _summed_by_prefix(model, words, hooks)
+    else:
+        total, squares = _summed_by_word(model, words)
+        found = prefix_activations(model, words, hooks) if hooks else {}
     n = len(words.tokens)
     mean = np.asarray(total / n)
-    return MeanPattern(mean, np.sqrt(np.maximum(squares / n - np.square(mean), 0.0)), n)
+    return MeanPattern(mean, np.sqrt(np.maximum(squares / n - np.square(mean), 0.0)), n), found
 
 
-def _summed_by_prefix(model: HookedModel, words: Words) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the pattern and of its square over words; words with one prefix share their rows of it."""
+def _summed_by_prefix(
+    model: HookedModel, words: Words, hooks: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Sums of the pattern and of its square over words, which share rows of it where they share a prefix; activations."""
     length = words.tokens.shape[1]
     counts = np.bincount(words.prefix.ravel()).astype(np.float64)
     total, squares = np.zeros((2, int(model.cfg.n_heads), length, length))
-    for rows, found, _ in prefix_pass(model, words, [PATTERN], answers=False):
-        row = found[PATTERN][:, :, 0].double().cpu().numpy()
+    found: dict[str, np.ndarray] = {}
+    for rows, seen, _ in prefix_pass(model, words, [PATTERN, *hooks], answers=False):
+        row = seen[PATTERN][:, :, 0].double().cpu().numpy()
         last = row.shape[-1]
         total[:, last - 1, :last] += einsum(counts[rows], row, "n, n head source -> head source")
         squares[:, last - 1, :last] += einsum(counts[rows], np.square(row), "n, n head source -> head source")
-    return total, squares
+        for name in hooks:
+            values = seen[name][:, 0].float().cpu().numpy()
+            found.setdefault(name, np.empty((words.n_prefixes, values.shape[1]), np.float32))[rows] = values
+    return total, squares, found
 
 
 def _summed_by_word(model: HookedModel, words: Words) -> tuple[np.ndarray, np.ndarray]:
