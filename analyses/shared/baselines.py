@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.processes.chain.words import Words
+from mechbp.theory.chain.prefix_moments import Design
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe
 
 Features = Float64[np.ndarray, "prefix d"]
@@ -60,9 +61,10 @@ def both_splits(
 ) -> tuple[WordScore, WordScore]:
     """Return one target's scores, words split and counted once, and prefixes split and counted once."""
     repeats = splits(features.shape[1], repeats)
-    by_word = word_probe(features, {"target": target}, words, rng=rng, repeats=repeats)
+    design = Design.of(features)
+    by_word = word_probe(design, {"target": target}, words, rng=rng, repeats=repeats)
     by_prefix = word_probe(
-        features,
+        design,
         {"target": target},
         words,
         rng=rng,
