@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from analyses.tree_inference.along_training import order_along_training
+from analyses.tree_inference.claims import claims_of
 from analyses.tree_inference.criteria import CRITERIA
-from analyses.tree_inference.page import _claims, _order_along_training
 from mechbp.methods.statistics.intervals import Interval
 
 
@@ -32,7 +33,7 @@ def comparison(kl=0.01, accuracy=0.7, nearest=0, margin=0.1):
 
 
 def verdicts(own, uniform=None, run=None):
-    claims = _claims(run or run_of([2, 1, 0]), own, uniform or comparison(), None)
+    claims = claims_of(run or run_of([2, 1, 0]), own, uniform or comparison(), None)
     return {claim.criterion: claim.verdict for claim in claims}
 
 
@@ -90,4 +91,4 @@ def test_the_staircase_goes_down_one_level_after_another(nearest, depth, level, 
 def test_repeats_are_dropped_and_step_0_is_left_out():
     run = run_of([2, 2, 1, 1, 2])
     run.metrics[0]["step"] = 0
-    assert _order_along_training(run) == [2, 1, 2]
+    assert order_along_training(run) == [2, 1, 2]
