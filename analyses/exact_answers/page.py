@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analyses.shared.calibration import calibration_axes, calibration_density, calibration_line
 from mechbp.divergence import kl_nats
 from mechbp.methods.statistics.answers import Calibration, calibration
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
@@ -132,7 +133,7 @@ def _section(found: Answers) -> Section:
 
 
 def _missed_figure(found: Answers) -> FigureData:
-    rows = {run_name: interval for run_name, interval in ((found.run.name, found.model), *found.oracles.items())}
+    rows = {found.run.name: found.model, **found.oracles}
     controls = {"random weights": found.untrained, "constant answer": found.constant}
     names = [*rows, *controls]
     series = [
@@ -157,9 +158,7 @@ def _column(intervals: list[Interval | None]) -> dict[str, list[float | None]]:
 
 def _calibration_figure(found: Answers) -> FigureData:
     result = found.calibration
-    shown = result.filled > 0
-    line = {"name": "mean exact probability per bin", "color": 1, "x": result.stated[shown]}
-    line |= {"y": result.exact.mean[shown], "low": result.exact.low[shown], "high": result.exact.high[shown]}
+    line = calibration_line("mean exact probability per bin", result) | {"color": 1}
     return FigureData(
         id=f"fig-{found.run.name}-calibration",
         kind="scatter",
@@ -168,15 +167,7 @@ def _calibration_figure(found: Answers) -> FigureData:
         f"Mean |stated - exact| over bins: {result.error:.4f}.",
         alt="Exact probability against the probability that the model states, binned counts and the mean per bin, with the "
         "diagonal where both are equal.",
-        data={
-            "x_title": "probability stated by the model",
-            "y_title": "exact probability",
-            "identity": True,
-            "x_range": [0, 1],
-            "y_range": [0, 1],
-            "series": [line],
-            "density": {"x_edges": result.edges, "y_edges": result.edges, "counts": result.counts.T},
-        },
+        data=calibration_axes("exact probability") | {"series": [line], "density": calibration_density(result)},
     )
 
 

@@ -11,6 +11,7 @@ from analyses.tree_beyond.claims import claims_of
 from analyses.tree_beyond.figures import figures_of
 from analyses.tree_beyond.measurements import measure
 from mechbp.report.document import Section
+from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
 RUNS = ("tree-mlm-k0-exact", "tree-mlm-ambiguous", "tree-mlm-d5", "tree-mlm-q8")
@@ -34,11 +35,8 @@ def study_page(study: Study) -> Findings:
             "first, the oracles of neighbouring levels agree so closely that no model could show which of them it follows.",
         )
         sections.append(Section("pictures", "The same measurements, side by side", texts, figures_of(measured)))
-    left_out = [run.name for run in study.runs if run not in masked]
-    if left_out:
-        reason = f"{', '.join(left_out)}: this page compares masked models"
-        sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    return claims, sections
+    others = [run.name for run in study.runs if run not in masked]
+    return claims, [*sections, *left_out(others, "this page compares masked models")]
 
 
 PAGE = Page(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analyses.shared.calibration import calibration_axes, calibration_line
 from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.divergence import expected_hits, kl_nats
@@ -141,7 +142,7 @@ def _accuracy_figure(family: Family, cells: dict, kinds: list[str], n: int) -> F
 
 
 def _divergence_figure(family: Family, cells: dict, kinds: list[str], n: int) -> FigureData:
-    clamped = max(meeting.trained.clamped for meeting in cells.values())
+    clamped = max(cell.trained.clamped for cell in cells.values())
     floor = (
         f" Up to {clamped:.0%} of an oracle's probabilities are zero, raised to 1e-12; there the floor, not the model, sets "
         "KL(model || BP_k)."
@@ -207,12 +208,7 @@ def _oracle_figure(family: Family, cells: dict, n: int) -> FigureData:
 def _calibration_figure(family: Family, cells: dict, kind: str | None, n: int) -> FigureData:
     """Calibration of every run on one kind of sequences, None for those of its own level."""
     found = [cells[run.name, kind or _own(run)] for run in family.runs]
-    series = []
-    for label, meeting in zip(family.labels, found, strict=True):
-        shown = meeting.calibration.filled > 0
-        ends = {"y": "mean", "low": "low", "high": "high"}
-        exact = {key: getattr(meeting.calibration.exact, end)[shown] for key, end in ends.items()}
-        series.append({"name": f"trained at {label}", "x": meeting.calibration.stated[shown], **exact})
+    series = [calibration_line(f"trained at {label}", cell.calibration) for label, cell in zip(family.labels, found, strict=True)]
     errors = ", ".join(f"{m.calibration.error:.3f}" for m in found)
     controls = ", ".join(f"{m.untrained_error:.2f}" for m in found)
     where = "uniform sequences" if kind else "data of their own level"
@@ -223,14 +219,7 @@ def _calibration_figure(family: Family, cells: dict, kind: str | None, n: int) -
         caption=f"Mean probability under BP_k where the model states a probability, in 20 bins, with 95 % intervals over {n:,} "
         f"sequences. Mean |stated - exact| over bins: {errors}; random weights: {controls}.",
         alt="Mean exact probability against the probability stated, one line with intervals per model, and the diagonal.",
-        data={
-            "x_title": "probability stated by the model",
-            "y_title": "exact probability, BP_k",
-            "identity": True,
-            "x_range": [0, 1],
-            "y_range": [0, 1],
-            "series": series,
-        },
+        data=calibration_axes("exact probability, BP_k") | {"series": series},
     )
 
 

@@ -12,7 +12,7 @@ from analyses.tree_levels.answers import study_answers
 from analyses.tree_levels.attention import study_looking
 from analyses.tree_levels.end_probes import study_first_and_last
 from analyses.tree_levels.groups import families
-from mechbp.report.document import Section
+from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
 RUNS = (*(f"tree-{task}-k{level}" for task in ("mlm", "root") for level in range(5)), "tree-mlm-k0-exact")
@@ -28,11 +28,8 @@ def study_page(study: Study) -> Findings:
             part_claims, section = part(study, family)
             claims += part_claims
             sections.append(section)
-    skipped = [run.name for run in study.runs if run.config.objective.task == "next-token"]
-    if skipped:
-        reason = f"{', '.join(skipped)}: filter levels are compared for masked and root models"
-        sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    return claims, sections
+    others = [run.name for run in study.runs if run.config.objective.task == "next-token"]
+    return claims, [*sections, *left_out(others, "filter levels are compared for masked and root models")]
 
 
 PAGE = Page(

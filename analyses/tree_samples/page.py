@@ -18,7 +18,7 @@ from mechbp.errors import MechbpError
 from mechbp.models.runs import Run, load, run_names
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
-from mechbp.report.parts import reason
+from mechbp.report.parts import left_out, reason
 from mechbp.study import Findings, Page, Study
 
 RUNS = tuple(name for name in run_names() if name.startswith(("samples-", "tuned-")))
@@ -34,11 +34,9 @@ def study_page(study: Study) -> Findings:
         process = min((run.config.process for run in runs), key=lambda config: config.filter_level)
         runs = [run for run in runs if replace(run.config.process, filter_level=process.filter_level) == process]
     claims, sections = _study(study, runs) if runs else ([], [])
-    left_out = [run.name for run in study.runs if run not in runs]
-    if left_out or not runs:
-        why = "this page compares root models on fixed training sets, of one process but for its filter level"
-        sections.append(Section("skipped", "Runs left out", (), (), "skipped", f"{', '.join(left_out) or 'no run given'}: {why}"))
-    return claims, sections
+    others = [run.name for run in study.runs if run not in runs] or ([] if runs else ["no run given"])
+    why = "this page compares root models on fixed training sets, of one process but for its filter level"
+    return claims, [*sections, *left_out(others, why)]
 
 
 def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section]]:

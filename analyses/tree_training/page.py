@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from analyses.tree_training.ladder import study_ladder
 from analyses.tree_training.trajectory import study_trajectory
-from mechbp.report.document import Section
+from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
 RUNS = (
@@ -37,11 +37,8 @@ def study_page(study: Study) -> Findings:
             found, section = study_trajectory(study, run)
             claims += found
             sections.append(section)
-    left_out = [run.name for run in study.runs if run.config.objective.task == "next-token" or not run.metrics]
-    if left_out:
-        reason = f"{', '.join(left_out)}: no training curve, or a task without a ladder of oracles"
-        sections.append(Section("skipped", "Runs left out", (), (), "skipped", reason))
-    return claims, sections
+    others = [run.name for run in study.runs if run.config.objective.task == "next-token" or not run.metrics]
+    return claims, [*sections, *left_out(others, "no training curve, or a task without a ladder of oracles")]
 
 
 PAGE = Page(

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mechbp.report.document import Section
+
 DECIMALS = 3
 """What a heat-map cell keeps; its interval is wider than the rest."""
 
@@ -35,6 +37,11 @@ def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
 def reason(error: Exception) -> str:
     """Return an error's message on one line, for a part of the page that was skipped because of it."""
     return " ".join(str(error).split())
+
+
+def left_out(runs: Sequence[str], why: str) -> list[Section]:
+    """Return the section that names the runs which a page does not study; none where there are none."""
+    return [Section("skipped", "Runs left out", (), (), "skipped", f"{', '.join(runs)}: {why}")] if runs else []
 
 
 def listed(items: Sequence[str]) -> str:
