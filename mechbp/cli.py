@@ -155,7 +155,13 @@ def verify(
     if claims:
         if runs:
             raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
-        raise typer.Exit(_verify_claims())
+        from mechbp.promises import claims_regraded
+
+        failed = False
+        for name, verdict, text in claims_regraded():
+            print(f"{name:<24} {verdict:<6} {text}")
+            failed |= verdict == "FAIL"
+        raise typer.Exit(1 if failed else 0)
     _set_threads(threads)
     from mechbp.models.runs import load, run_names
     from mechbp.models.verify import verify_run
@@ -167,48 +173,11 @@ def verify(
             print(f"{run.name:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
             failed |= check.verdict != "pass"
     if not runs:
-        _print_thresholds()
+        from mechbp.promises import thresholds_measured
+
+        for name, verdict, text in thresholds_measured():
+            print(f"{name:<24} {verdict:<6} {text}")
     raise typer.Exit(1 if failed else 0)
-
-
-def _verify_claims() -> int:
-    """Grade every recorded page anew and print what differs; return the exit code."""
-    from mechbp.report.criteria import regrade
-    from mechbp.report.document import load
-    from mechbp.study import criteria_of, page_names, record_of
-
-    failed = False
-    for name in page_names():
-        record = record_of(name)
-        if not record.is_file():
-            print(f"{name:<24} left out: {record} is not there")
-            continue
-        document = load(record)
-        differences = regrade(document, criteria_of(name))
-        for difference in differences:
-            print(f"{name:<24} FAIL   {difference}")
-        if not differences:
-            print(f"{name:<24} pass   {len(document.claims)} claims graded as recorded")
-        failed |= bool(differences)
-    return 1 if failed else 0
-
-
-def _print_thresholds() -> None:
-    """Print what the pages are held to; those whose runs are not all here are left out, and said so."""
-    from mechbp.models.runs import load, run_names
-    from mechbp.study import Study, load_page, page_names
-
-    here = set(run_names())
-    for name in page_names():
-        page = load_page(name)
-        if page.thresholds is None:
-            continue
-        if absent := [run for run in page.runs if run not in here]:
-            print(f"{name:<24} left out: no run {', '.join(absent)}")
-            continue
-        study = Study(tuple(load(run) for run in page.runs), quick=False, stage=lambda _: None)
-        for run, check in page.thresholds(study):
-            print(f"{run:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
 
 
 @app.command("list")

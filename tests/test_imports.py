@@ -24,6 +24,7 @@ LAYERS = {
     "analyses": 7,
     "mechbp.fanout": 8,
     "mechbp.study": 8,
+    "mechbp.promises": 8,
     "mechbp.jobs": 8,
     "mechbp.cli": 8,
 }

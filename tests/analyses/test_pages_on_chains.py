@@ -118,8 +118,8 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
         "absent": SimpleNamespace(runs=("two",), thresholds=list),
         "free": SimpleNamespace(runs=(), thresholds=None),
     }
-    monkeypatch.setattr("mechbp.study.page_names", lambda: list(analyses))
-    monkeypatch.setattr("mechbp.study.load_page", analyses.get)
+    monkeypatch.setattr("mechbp.promises.page_names", lambda: list(analyses))
+    monkeypatch.setattr("mechbp.promises.load_page", analyses.get)
     monkeypatch.setattr("mechbp.models.runs.run_names", lambda: ["one"])
     monkeypatch.setattr("mechbp.models.runs.load", lambda name: SimpleNamespace(name=name, folder=None))
     monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
@@ -127,7 +127,7 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
         cli.verify()
     assert end.value.exit_code == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [line[:3] for line in lines] == [["one", "pass", "files"], ["one", "short", "R²"], ["absent", "left", "out:"]]
+    assert [line[:3] for line in lines] == [["one", "pass", "files"], ["one", "short", "R²"], ["absent", "-", "left"]]
 
 
 @pytest.mark.parametrize("name", ODD)
