@@ -9,7 +9,11 @@ import torch
 from mechbp.models.answers import model_answers
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
+from mechbp.models.tasks.chain import CHAIN
+from mechbp.models.tasks.objective import ObjectiveConfig
+from mechbp.models.tasks.task import own_oracle
 from mechbp.models.tasks.tree import TREE
+from mechbp.processes.chain.library import mess3
 from mechbp.processes.tree.enumeration import enumerate_tree
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.grammar import TreeGrammar
@@ -59,3 +63,24 @@ def test_model_answers_are_read_one_query_at_a_time(task):
         assert (TREE.tasks["root"].inputs(tree, sample.tokens)[:, :4] == sample.tokens).all()
     else:
         assert (truth == sample.tokens[:, (task == "next-token") :]).all()
+
+
+@pytest.mark.parametrize("level", range(3))
+@pytest.mark.parametrize("task", ["masked", "root", "next-token"])
+def test_oracles_know_one_level_each_and_the_process_itself_is_one_of_them(task, level):
+    tree = FilteredTree(TreeGrammar.random(3, 1.0, seed=0), 2, level)
+    oracles = TREE.tasks[task].oracles(tree)
+    assert {name: oracle.filter_level for name, oracle in oracles.items()} == {f"bp{k}": k for k in range(3)}
+    assert own_oracle(TREE.tasks[task], tree) == f"bp{level}" and oracles[f"bp{level}"] is tree
+
+
+def test_a_chain_is_asked_for_the_token_after_each():
+    hmm = mess3(length=4)
+    task = CHAIN.tasks["next-token"]
+    sample = task.draw(hmm, 3, rng(0, "chain"))
+    asked = task.questions(hmm, sample)
+    np.testing.assert_array_equal(asked.tokens, sample.tokens[:, :4])
+    np.testing.assert_array_equal(asked.truth, sample.tokens[:, 1:])
+    lesson = task.lesson(hmm, ObjectiveConfig("next-token"), sample, rng(0))
+    np.testing.assert_array_equal(lesson.targets.reshape(3, 4), asked.truth)
+    assert lesson.reads.all() and own_oracle(task, hmm) == "bp0"
