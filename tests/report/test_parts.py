@@ -6,7 +6,7 @@ import pytest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng
 from mechbp.report.figures import check_data
-from mechbp.report.parts import estimate, listed, panel, points
+from mechbp.report.parts import estimate, left_out, listed, panel, points
 
 
 def scalar(mean, low, high):
@@ -68,3 +68,9 @@ def test_stacked_intervals_come_apart_again(axis):
     for index, part in enumerate(parts):
         for end in ("mean", "low", "high"):
             np.testing.assert_array_equal(np.take(getattr(whole, end), index, axis=axis), getattr(part, end))
+
+
+def test_runs_are_left_out_by_name_and_none_leaves_no_section():
+    (section,) = left_out(["a", "b"], "this page compares others")
+    assert (section.status, section.reason) == ("skipped", "a, b: this page compares others")
+    assert left_out([], "this page compares others") == []

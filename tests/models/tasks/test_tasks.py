@@ -75,7 +75,7 @@ def test_oracles_know_one_level_each_and_the_process_itself_is_one_of_them(task,
 
 
 def test_a_chain_is_asked_for_the_token_after_each():
-    hmm = mess3(length=4)
+    hmm = mess3(0.15, 0.6, length=4)
     task = CHAIN.tasks["next-token"]
     sample = task.draw(hmm, 3, rng(0, "chain"))
     asked = task.questions(hmm, sample)
