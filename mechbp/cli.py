@@ -66,6 +66,7 @@ def report(
 ) -> None:
     """Analyse runs and write self-contained HTML pages, their numbers in JSON beside them."""
     from mechbp import study
+    from mechbp.jobs import analyse_all, parts_of
     from mechbp.report.folder import check_folder, render_folder, write_documents
 
     fan = _fan(jobs, backend, scheduler, threads)
@@ -76,10 +77,9 @@ def report(
         return
     names = study.chosen_pages(pages or [], run or [])
     written: list[Path] = []
-    if fan.scheduler is not None or min(fan.processes, len(names) + 1) > 1:
-        from mechbp.jobs import analyse_all
-
-        for document in analyse_all(names, run or [], quick, study.command_line(), fan):
+    parts = parts_of(names, run or [], fan) if fan.spreads(2) else []
+    if fan.spreads(len(parts)):
+        for document in analyse_all(parts, quick, study.command_line(), fan):
             written = write_documents([document], folder)
         _say_pages(written)
         return

@@ -46,29 +46,9 @@ def train_all(folders: Sequence[Path], fan: Fan) -> None:
     list(_values("train", [folder.name for folder in folders], fan.outcomes(_train, jobs, storing=True)))
 
 
-def analyse_all(names: Sequence[str], runs: Sequence[str], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
-    """Make the pages on `runs`, or each on its own ones, and yield the documents as they come.
-
-    A page is one job, or one per run where its runs are studied one by one. Raises MechbpError at the end where some failed.
-    """
-    from mechbp.report.document import loads
-    from mechbp.study import merged
-
-    parts = [part for name in names for part in _parts(name, runs, fan)]
-    parts.sort(key=lambda part: part.seconds, reverse=True)  # a long one that starts last would end alone
-    jobs = [(part.page, part.folders, quick, fan.threads, command) for part in parts]
-    found: dict[str, dict[int, Document]] = {name: {} for name in names}
-    for index, text in _values("report", [part.title for part in parts], fan.outcomes(_analyse, jobs, storing=False)):
-        part = parts[index]
-        found[part.page][part.place] = loads(text)
-        if len(found[part.page]) == part.of:
-            documents = [document for _, document in sorted(found[part.page].items())]
-            yield documents[0] if part.of == 1 else merged(part.page, documents)
-
-
 @dataclass(frozen=True)
-class _Part:
-    """A page, or what one of its runs contributes."""
+class Part:
+    """A page, or what one of its runs contributes: one job."""
 
     page: str
     folders: list[str] | None
@@ -80,8 +60,32 @@ class _Part:
     of: int = 1
 
 
-def _parts(name: str, runs: Sequence[str], fan: Fan) -> list[_Part]:
-    """Cut a page into jobs. Jobs of this machine find the same runs by name; the workers of a cluster may stand elsewhere."""
+def parts_of(names: Sequence[str], runs: Sequence[str], fan: Fan) -> list[Part]:
+    """Cut pages on `runs`, or each on its own ones, into jobs, one per run where a page studies its runs one by one.
+
+    The longest comes first: one that starts last would end alone.
+    """
+    parts = [part for name in names for part in _cut(name, runs, fan)]
+    return sorted(parts, key=lambda part: part.seconds, reverse=True)
+
+
+def analyse_all(parts: Sequence[Part], quick: bool, command: str, fan: Fan) -> Iterator[Document]:
+    """Run the jobs and yield the documents of pages as they are whole. Raises MechbpError at the end where some failed."""
+    from mechbp.report.document import loads
+    from mechbp.study import merged
+
+    jobs = [(part.page, part.folders, quick, fan.threads, command) for part in parts]
+    found: dict[str, dict[int, Document]] = {part.page: {} for part in parts}
+    for index, text in _values("report", [part.title for part in parts], fan.outcomes(_analyse, jobs, storing=False)):
+        part = parts[index]
+        found[part.page][part.place] = loads(text)
+        if len(found[part.page]) == part.of:
+            documents = [document for _, document in sorted(found[part.page].items())]
+            yield documents[0] if part.of == 1 else merged(part.page, documents)
+
+
+def _cut(name: str, runs: Sequence[str], fan: Fan) -> list[Part]:
+    """Cut one page into jobs. Jobs of this machine find its own runs by name; the workers of a cluster may stand elsewhere."""
     from mechbp.models.runs import find_run
     from mechbp.study import load_page, recorded_seconds, studied_runs
 
@@ -89,12 +93,13 @@ def _parts(name: str, runs: Sequence[str], fan: Fan) -> list[_Part]:
     seconds = recorded_seconds(name)
     own = not runs and fan.scheduler is None
     if own and not page.by_run:
-        return [_Part(name, None, name, seconds)]
+        return [Part(name, None, name, seconds)]
     studied = [str(run if own else find_run(run)) for run in studied_runs(page, runs)]
-    if not page.by_run or len(studied) < 2:
-        return [_Part(name, studied, name, seconds)]
+    names = {Path(run).name for run in studied}
+    if not page.by_run or len(studied) < 2 or len(names) < len(studied):  # a Study refuses two runs of one name, side by side
+        return [Part(name, studied, name, seconds)]
     return [
-        _Part(name, [run], f"{name}, {Path(run).name}", seconds / len(studied), place, len(studied))
+        Part(name, [run], f"{name}, {Path(run).name}", seconds / len(studied), place, len(studied))
         for place, run in enumerate(studied)
     ]
 

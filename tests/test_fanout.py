@@ -16,6 +16,7 @@ from test_cli import call, check_refusal, listing
 from tiny_pages import write_page
 
 from mechbp import cli, fanout, jobs, study
+from mechbp.errors import InputError
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.runs import load
 from mechbp.models.training import train
@@ -105,7 +106,7 @@ def test_a_job_for_an_analysis_that_studies_no_run_looks_for_none(tmp_path, monk
     write_page(tmp_path, "alone", family=None)
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
     cluster = Written(1, "tcp://127.0.0.1:1", 1)
-    assert not list(jobs.analyse_all(["alone"], [], True, "x", cluster))
+    assert not list(jobs.analyse_all(jobs.parts_of(["alone"], [], cluster), True, "x", cluster))
     for folders in (None, cluster.__dict__["jobs"][0][1]):
         told = json.loads(jobs._analyse(lambda: None, "alone", folders, True, 1, "x"))
         assert " [] " in told["sections"][0]["text"][0]
@@ -123,11 +124,13 @@ def test_the_page_that_took_longest_starts_first_and_each_job_knows_its_runs(alo
     names = ["tree_beyond", "tree_levels", "tree_samples"]
     monkeypatch.setattr(study, "recorded_seconds", dict(zip(names, (2.0, 9.0, 5.0), strict=True)).get)
     here, cluster = Written(2, None, 1), Written(1, "tcp://127.0.0.1:1", 1)
-    assert not list(jobs.analyse_all(names, [], True, "x", here))
+    assert not list(jobs.analyse_all(jobs.parts_of(names, [], here), True, "x", here))
     assert here.__dict__["jobs"] == [("tree_levels", None), ("tree_samples", None), ("tree_beyond", None)]
-    assert not list(jobs.analyse_all(names[:1], [str(alone)], True, "x", here))
+    assert not list(jobs.analyse_all(jobs.parts_of(names[:1], [str(alone)], here), True, "x", here))
     assert here.__dict__["jobs"] == [("tree_beyond", [str(alone.resolve())])]
-    assert not list(jobs.analyse_all(names[:1], [], True, "x", cluster))  # a worker may stand in another folder
+    assert not list(
+        jobs.analyse_all(jobs.parts_of(names[:1], [], cluster), True, "x", cluster)
+    )  # a worker may stand in another folder
     assert all(Path(folder).is_absolute() for folder in cluster.__dict__["jobs"][0][1])
 
 
@@ -135,11 +138,23 @@ def test_runs_that_are_studied_one_by_one_have_a_job_each_and_one_page(tmp_path,
     write_page(tmp_path, "tiny", runs=("own", "other"), by_run=True)
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
     fan = Written(2, None, 1)
-    assert not list(jobs.analyse_all(["tiny"], [], True, "x", fan))
+    assert not list(jobs.analyse_all(jobs.parts_of(["tiny"], [], fan), True, "x", fan))
     assert fan.__dict__["jobs"] == [("tiny", ["own"]), ("tiny", ["other"])]
     twin = shutil.copytree(alone, tmp_path / "twin")
-    (document,) = jobs.analyse_all(["tiny"], [str(alone), str(twin)], True, "x", Here(2, None, 1))
+    (document,) = jobs.analyse_all(
+        jobs.parts_of(["tiny"], [str(alone), str(twin)], Here(2, None, 1)), True, "x", Here(2, None, 1)
+    )
     assert list(document.provenance.runs) == [alone.name, "twin"] and len(document.sections) == 1
+
+
+def test_two_runs_of_one_name_are_no_parts_of_one_page(tmp_path, alone, monkeypatch):
+    write_page(tmp_path, "tiny", runs=("own",), by_run=True)
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
+    twin = shutil.copytree(alone, tmp_path / "elsewhere" / alone.name)
+    here = Here(2, None, 1)
+    (part,) = jobs.parts_of(["tiny"], [str(alone), str(twin)], here)
+    with pytest.raises(InputError, match="two runs are named"):
+        list(jobs.analyse_all([part], True, "x", here))
 
 
 class Here(jobs.Fan):

@@ -82,7 +82,7 @@ def _curves(study: Study, runs: Sequence[Run]) -> tuple[dict[Key, Curve], dict[i
     tests = {level: TestSet.draw(study, tree, study.size(8192, 256)) for level, tree in trees.items()}
     curves = {}
     for (level, layers, start), members in groups.items():
-        study.stage(f"filter level {level}, {layers} blocks{', from ' * bool(start)}{start}")
+        study.stage(f"filter level {level}, {layers} blocks" + (f", from {start}" if start else ""))
         name = f"fine-tuned {start}" if start else f"k = {level}" if layers == blocks else f"{layers} blocks"
         curves[level, layers, start] = curve_of(name, members, tests[level], uniform=layers == blocks and not start)
     return curves, tests

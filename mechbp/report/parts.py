@@ -28,10 +28,11 @@ class HasInterval(Protocol):
 def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
     """Return "0.021 [0.019, 0.023] nats"; a number that rounds to zero is written "< 0.001"."""
     mean, low, high = (float(value) for value in (interval.mean, interval.low, interval.high))
+    unit = f" {unit}" if unit else ""
     if 0 < high < 0.5 * 10.0**-digits and low >= 0:
-        return f"< {10.0**-digits:.{digits}f}{' ' * bool(unit)}{unit}"
+        return f"< {10.0**-digits:.{digits}f}{unit}"
     mean, low, high = (round(value, digits) + 0.0 for value in (mean, low, high))  # no minus before a zero
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{' ' * bool(unit)}{unit}"
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{unit}"
 
 
 def reason(error: Exception) -> str:
