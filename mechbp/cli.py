@@ -269,7 +269,7 @@ def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:
         return "  ".join(part for part in (folder.name, shown["loss"], shown["kl"]) if part)
 
     def on_step(line: dict[str, float]) -> None:
-        shown["loss"] = f"loss {line['loss_nats']:.3f}"
+        shown["loss"] = f"loss {line['loss']:.3f}"
         bars.update(bar, completed=line["step"], description=describe())
 
     def on_metrics(line: dict[str, float]) -> None:

@@ -13,6 +13,14 @@ from mechbp.models.config import ModelConfig
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.hook_points import HookedRootModule, HookPoint
+
+__all__ = [
+    "HookPoint",
+    "HookedRootModule",
+    "HookedTransformer",
+    "HookedTransformerConfig",
+    "build_model", "hooked_transformer", "untrained_twin"]
 
 
 def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: int, seed: int) -> HookedTransformer:

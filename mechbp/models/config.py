@@ -24,7 +24,7 @@ MAX_BATCH_TOKENS = 2**24
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The architecture; d_mlp = 0 means attention only."""
+    """A transformer; d_mlp = 0 means attention only."""
 
     n_layers: int
     n_heads: int
@@ -35,6 +35,12 @@ class ModelConfig:
     attention: Literal["bidirectional", "causal"] = "bidirectional"
     d_head: int = 0
     """Dimensions of a head; 0 means d_model / n_heads."""
+    kind: Literal["transformer"] = "transformer"
+
+    @property
+    def outputs(self) -> Literal["logits"]:
+        """What the output stands for."""
+        return "logits"
 
     def __post_init__(self) -> None:
         in_range(
@@ -51,8 +57,42 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class TopicAttentionConfig:
+    """The one-layer model whose optimum theory knows: embedding, one attention head, unembedding, and nothing beside them.
+
+    What is trained, and where the rest stands (identities are one row per input token):
+    emb    embedding; values are the identity, attention is uniform, the unembedding is the embedding transposed
+    wv     values; embedding and unembedding are the identity, attention is uniform
+    kq     queries and keys; as wv, but values stand at `same`, `different` and `mask`
+    joint  values, queries and keys; embedding and unembedding are the identity
+    both   embedding (the unembedding its transpose), values, queries and keys; values start at the identity
+    """
+
+    kind: Literal["topic-attention"]
+    regime: Literal["emb", "wv", "kq", "joint", "both"]
+    sigma: float = 0.01
+    """Standard deviation of the trained weights at step 0; their mean is 0."""
+    bias: bool = False
+    """Whether the unembedding has a bias that is trained."""
+    outputs: Literal["logits", "probabilities"] = "logits"
+    """What the output stands for: logits, or, for squared loss, the probabilities themselves."""
+    same: float = 0.0
+    """Regime kq: value of an input word for an output word of its topic."""
+    different: float = 0.0
+    """Regime kq: value of an input word for an output word of another topic."""
+    mask: float = 0.0
+    """Regime kq: value of MASK for every output word."""
+    attention: Literal["bidirectional"] = "bidirectional"
+
+    def __post_init__(self) -> None:
+        in_range("model", self, sigma=(0, 10), same=(-100, 100), different=(-100, 100), mask=(-100, 100))
+        if self.regime != "kq" and (self.same or self.different or self.mask):
+            raise InputError(f"model: same, different and mask fix the values of regime 'kq'; regime {self.regime!r} trains them.")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or no decay to zero."""
+    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or no decay to zero."""
 
     steps: int
     batch_size: int
@@ -60,7 +100,12 @@ class TrainingConfig:
     seed: int = 0
     warmup_steps: int = 500
     decay: Literal["linear", "cosine", "none"] = "linear"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent without momentum."""
     weight_decay: float = 0.01
+    """Decay of AdamW, apart from the loss."""
+    l2: float = 0.0
+    """Weight of the sum of squared weights in the loss."""
     beta2: float = 0.99
     gradient_clip: float = 1.0
     stored_steps: int = 16
@@ -77,9 +122,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         in_range(
-            "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 10), seed=(0, 2**63 - 1),
+            "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 1000), seed=(0, 2**63 - 1),
             warmup_steps=(0, 10**8),
-            weight_decay=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
+            weight_decay=(0, 10), l2=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
             measured_steps=(1, 10_000), resume_every=(1, 10**8), training_set=(0, 2**22), early_stopping=(0, 1000),
         )  # fmt: skip
         if 0 < self.early_stopping <= 1:
@@ -124,7 +169,7 @@ class RunConfig:
 
     process: Any
     """A ProcessRecipe of one of the registered families."""
-    model: ModelConfig
+    model: ModelConfig | TopicAttentionConfig
     objective: ObjectiveConfig
     training: TrainingConfig
     requirement: RequirementConfig = RequirementConfig()
@@ -141,6 +186,12 @@ class RunConfig:
             raise InputError(
                 f"recipe: task {self.objective.task!r} needs {needed} attention, got {self.model.attention!r}. "
                 f"Change model.attention or objective.task."
+            )
+        outputs = "probabilities" if self.objective.loss == "squared" else "logits"
+        if self.model.outputs != outputs:
+            raise InputError(
+                f"recipe: loss {self.objective.loss!r} needs a model whose outputs are {outputs}, got {self.model.outputs}.\n"
+                f"Set objective.loss, or model.outputs of a model of kind 'topic-attention'."
             )
 
     @property
@@ -184,4 +235,5 @@ def read_recipe(path: Path) -> RunConfig:
 
 def _config(tables: Any) -> RunConfig:
     """Build a recipe from its tables; [process] becomes a recipe of one of the registered families."""
-    return dataclass_from(RunConfig, tables, "recipe", {"process": [cls for f in families() for cls in f.recipes]})
+    unions = {"process": [cls for f in families() for cls in f.recipes], "model": [ModelConfig, TopicAttentionConfig]}
+    return dataclass_from(RunConfig, tables, "recipe", unions)

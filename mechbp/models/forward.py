@@ -22,6 +22,9 @@ ACTIVATIONS = {"relu": torch.relu, "gelu": F.gelu, "relu2": lambda x: torch.relu
 BATCH = 128
 """Sequences per pass: the widest activations of 128 short sequences stay in a core's own cache."""
 
+LEAST = 1e-6
+"""The smallest probability of a model whose output is no softmax: divergences from it stay finite."""
+
 PLAIN = {
     "positional_embedding_type": "standard",
     "n_key_value_heads": None,
@@ -68,10 +71,21 @@ def answers(
             rows = slice(start, start + batch_size)
             positions = None if at is None else at[rows]
             values = _hooked(model, tokens[rows], positions) if reader is None else reader.logits(tokens[rows], positions)
-            found.append(values.double().softmax(dim=-1).cpu().numpy())
+            found.append(probabilities(model, values).cpu().numpy())
     if found:
         return np.concatenate(found)
     return np.empty((0, *inputs.shape[1:][: read is None], model.cfg.d_vocab_out))
+
+
+def probabilities(model: Any, output: Float[Tensor, "... q"]) -> Float64[Tensor, "... q"]:
+    """Return what a model's output says in float64: the softmax of logits.
+
+    A model that gives probabilities itself (`cfg.outputs`) may overshoot: what is below LEAST is raised to it, and the sum made 1.
+    """
+    if getattr(model.cfg, "outputs", "logits") == "logits":
+        return output.double().softmax(dim=-1)
+    positive = output.double().clamp(min=LEAST)
+    return positive / positive.sum(dim=-1, keepdim=True)
 
 
 def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor, " batch"] | None) -> Tensor:
@@ -81,6 +95,8 @@ def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor,
 
 def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position q"]:
     """Return model(tokens), to float32 rounding, with gradients to the model's own parameters."""
+    if not supports(model):
+        return model(tokens)
     batch, length = tokens.shape
     parts: Any = model  # torch types every submodule as Tensor | Module
     activation = ACTIVATIONS[model.cfg.act_fn] if not model.cfg.attn_only else None

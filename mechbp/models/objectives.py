@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,9 +39,18 @@ def training_batch(config: RunConfig, process: Any, step: int) -> Batch:
     return Batch(torch.from_numpy(lesson.inputs.copy()), torch.from_numpy(lesson.reads.copy()), _target_tensor(lesson.targets))
 
 
-def loss_nats(logits: Float[Tensor, "batch position q"], batch: Batch) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy of the read positions, nats; against symbols or against distributions."""
-    return F.cross_entropy(logits[batch.reads], batch.targets)
+def training_loss(
+    logits: Float[Tensor, "batch position q"], batch: Batch, loss: Literal["cross-entropy", "squared"] = "cross-entropy"
+) -> Float[Tensor, ""]:
+    """Return the mean over the read positions of the cross-entropy, nats, or of the squared distance to the answer.
+
+    Against symbols or against distributions; the squared distance is summed over symbols.
+    """
+    if loss == "cross-entropy":
+        return F.cross_entropy(logits[batch.reads], batch.targets)
+    read = logits[batch.reads]
+    targets = batch.targets if batch.targets.is_floating_point() else F.one_hot(batch.targets, read.shape[-1]).to(read.dtype)
+    return (read - targets).square().sum(dim=-1).mean()
 
 
 def _target_tensor(targets: Int[np.ndarray, " read"] | Float64[np.ndarray, "read q"]) -> Tensor:

@@ -23,10 +23,11 @@ from mechbp.divergence import kl_nats
 from mechbp.errors import CheckpointError, MechbpError
 from mechbp.models import forward
 from mechbp.models.answers import ask, model_answers
-from mechbp.models.architectures import HookedTransformer, build_model
+from mechbp.models.architectures import HookedTransformer
+from mechbp.models.building import BUILDERS
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
-from mechbp.models.objectives import loss_nats, training_batch
+from mechbp.models.objectives import training_batch, training_loss
 from mechbp.models.start import start_from
 from mechbp.models.tasks.task import Task
 from mechbp.randomness import rng
@@ -39,6 +40,8 @@ FIRST_KEPT = 32
 """The first stored step after 0; earlier ones are still at the unigram frequencies."""
 RESUME = "resume.safetensors"
 METRICS = "metrics.jsonl"
+MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ()}
+"""What an optimiser remembers of every weight."""
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -50,7 +53,7 @@ class Interrupted(MechbpError):
 def train(folder: Path, on_step: Progress | None = None, on_metrics: Progress | None = None) -> None:
     """Train the run in `folder` to its last step, resuming where it stopped; do nothing if it is complete.
 
-    `on_step` hears step, loss_nats and sequences per second; `on_metrics` every line added to metrics.jsonl.
+    `on_step` hears step, loss and sequences per second; `on_metrics` every line added to metrics.jsonl.
     Raises InputError for a bad recipe, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
     """
     config = read_recipe(folder / "run.toml")
@@ -139,13 +142,14 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
 def untrained_model(config: RunConfig, process: Any, seed: int | None = None) -> HookedTransformer:
     """Return the recipe's model at step 0, or its random twin of another `seed`."""
     seed = int(rng(config.training.seed if seed is None else seed, "weights").integers(2**63))
-    return build_model(
-        config.model,
-        d_vocab=config.task.n_input_tokens(process),
-        d_vocab_out=process.vocab_size,
-        n_ctx=config.task.n_positions(process),
-        seed=seed,
-    )
+    return BUILDERS[type(config.model)](config.model, config.task, process, seed)
+
+
+def _optimizer(parameters: Iterable[Tensor], training: TrainingConfig) -> torch.optim.Optimizer:
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=training.learning_rate, fused=True)
+    betas = (0.9, training.beta2)
+    return torch.optim.AdamW(parameters, training.learning_rate, betas, weight_decay=training.weight_decay, fused=True)
 
 
 def _best_step(metrics: Sequence[Mapping[str, float]]) -> int:
@@ -164,13 +168,7 @@ class _Trainer:
         if config.start.run:
             start_from(self.model, inside(folder.resolve().parent, config.start.run, "start.run"), config.start.sha256)
         self.parameters = dict(self.model.named_parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=config.training.learning_rate,
-            betas=(0.9, config.training.beta2),
-            weight_decay=config.training.weight_decay,
-            fused=True,
-        )
+        self.optimizer = _optimizer(self.parameters.values(), config.training)
         self.step, self.metrics, self.started = 0, list[dict](), time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -187,7 +185,7 @@ class _Trainer:
             loss = self._update()
             if self.on_step:
                 rate = (self.step - first) * training.batch_size / (time.monotonic() - began)
-                self.on_step({"step": self.step, "loss_nats": loss, "sequences_per_s": rate})
+                self.on_step({"step": self.step, "loss": loss, "sequences_per_s": rate})
             if self.step in kept | measured:
                 self._measure()
             if self.step in kept:
@@ -203,7 +201,9 @@ class _Trainer:
         """Take one optimiser step and return the loss of its batch."""
         training = self.config.training
         batch = training_batch(self.config, self.process, self.step)
-        loss = loss_nats(forward.logits(self.model, batch.inputs), batch)
+        loss = training_loss(forward.logits(self.model, batch.inputs), batch, self.config.objective.loss)
+        if training.l2:
+            loss = loss + training.l2 * torch.stack([p.square().sum() for p in self.parameters.values()]).sum()
         self.optimizer.zero_grad()
         loss.backward()
         if training.gradient_clip:
@@ -245,7 +245,7 @@ class _Trainer:
     def _store(self, path: Path, *, resumable: bool) -> None:
         tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.parameters.items()}
         if resumable:
-            for moment in ("exp_avg", "exp_avg_sq"):
+            for moment in MOMENTS[self.config.training.optimizer]:
                 tensors |= {f"{moment}/{name}": self.optimizer.state[p][moment] for name, p in self.parameters.items()}
         save_checkpoint(path, tensors, self.step, self.recipe)
 
@@ -283,11 +283,12 @@ class _Trainer:
         if self.step >= self.config.training.steps:
             return
         for name, parameter in self.parameters.items():
-            moments = {m: last.tensors.get(f"{m}/{name}") for m in ("exp_avg", "exp_avg_sq")}
+            moments = {m: last.tensors.get(f"{m}/{name}") for m in MOMENTS[self.config.training.optimizer]}
             for moment, tensor in moments.items():
                 if tensor is None or tensor.shape != parameter.shape:
                     raise CheckpointError(f"{path} lacks {moment} of {name}, so training cannot resume. Remove it to restart.")
-            self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+            if moments:
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
 
 
 @contextmanager

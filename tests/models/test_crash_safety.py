@@ -382,10 +382,10 @@ def test_damaged_metrics_are_named(row, tmp_path):
 
 def test_a_diverging_run_stops_and_says_so(tmp_path):
     folder = write_run(tmp_path / "run", training__learning_rate=10.0, training__gradient_clip=0.0, training__warmup_steps=0)
-    real = training.loss_nats
+    real = training.training_loss
     try:
-        training.loss_nats = lambda logits, batch: real(logits, batch) * torch.nan
+        training.training_loss = lambda logits, batch, loss: real(logits, batch, loss) * torch.nan
         with pytest.raises(MechbpError, match="train: the loss became nan at step 1 of run"):
             train(folder)
     finally:
-        training.loss_nats = real
+        training.training_loss = real

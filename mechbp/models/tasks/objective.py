@@ -15,7 +15,8 @@ class ObjectiveConfig:
     task: a name among the tasks of the process's family, such as "masked" or "next-token". mask, where a task hides tokens:
     "single" hides exactly one uniform token; "rate" draws a rate per sequence from [low, high], hides tokens with it, and always
     at least one. targets: "tokens" are the sampled symbols; "posteriors" the exact ones, which have the same expected gradient
-    and less noise.
+    and less noise. loss: cross-entropy of the model's distribution, or the squared distance of its output to the answer's one-hot
+    vector or distribution, summed over symbols.
     """
 
     task: str
@@ -23,6 +24,7 @@ class ObjectiveConfig:
     mask_rate_low: float = 0.0
     mask_rate_high: float = 0.4
     targets: Literal["tokens", "posteriors"] = "tokens"
+    loss: Literal["cross-entropy", "squared"] = "cross-entropy"
 
     def __post_init__(self) -> None:
         if not 0 <= self.mask_rate_low <= self.mask_rate_high <= 1:

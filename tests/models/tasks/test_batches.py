@@ -9,7 +9,7 @@ from small_runs import recipe, toml
 
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ObjectiveConfig, read_recipe
-from mechbp.models.objectives import Batch, loss_nats, training_batch
+from mechbp.models.objectives import Batch, training_loss, training_batch
 from mechbp.models.tasks.tree import hidden_leaves
 from mechbp.processes.tree.enumeration import enumerate_tree
 from mechbp.randomness import rng
@@ -69,7 +69,7 @@ def test_both_targets_have_the_same_expected_gradient(tmp_path):
         for i in np.flatnonzero(possible):
             reads = torch.from_numpy(hidden[i : i + 1].copy())
             batch = Batch(torch.from_numpy(inputs[i : i + 1]), reads, targets[i : i + 1][reads])
-            (weights[i] * loss_nats(model(batch.inputs), batch)).backward()
+            (weights[i] * training_loss(model(batch.inputs), batch)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     assert float(gradients[0].abs().max()) > 1e-3
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-6)

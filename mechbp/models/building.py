@@ -1,0 +1,28 @@
+"""Which models a [model] table of a recipe can become: each with the function that builds it for a task and a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mechbp.models.architectures import HookedTransformer, build_model
+from mechbp.models.config import ModelConfig, TopicAttentionConfig
+from mechbp.models.tasks.task import Task
+from mechbp.models.topic_attention import build_topic_attention
+
+
+def _transformer(config: ModelConfig, task: Task, process: Any, seed: int) -> HookedTransformer:
+    return build_model(
+        config,
+        d_vocab=task.n_input_tokens(process),
+        d_vocab_out=process.vocab_size,
+        n_ctx=task.n_positions(process),
+        seed=seed,
+    )
+
+
+BUILDERS: Mapping[type, Callable[[Any, Task, Any, int], Any]] = {
+    ModelConfig: _transformer,
+    TopicAttentionConfig: build_topic_attention,
+}
+"""Configuration class -> function of (configuration, task, process, seed) that returns the model at step 0, in eval mode."""
