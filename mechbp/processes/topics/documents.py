@@ -1,0 +1,101 @@
+"""Documents: rows of words, each as long as it is, and how a document is drawn once its topics are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from mechbp.errors import InputError
+from mechbp.processes.drawing import draw
+from mechbp.processes.evidence import checked_evidence
+from mechbp.randomness import checked_generator
+
+ABSENT = -1
+"""What stands after the end of a document that is shorter than others."""
+
+Length = int | tuple[int, int] | None
+"""Words per document; (low, high) is uniform on low..high, both included; None leaves it to whoever asks for documents."""
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentSample:
+    """Documents drawn from a process of topics, with everything hidden about them."""
+
+    tokens: Int[np.ndarray, "n longest"]
+    """Words; ABSENT after the end of a document. `longest` is the greatest length there could be."""
+    proportions: Float64[np.ndarray, "n topic"]
+    """theta, the probability of every topic in each document."""
+    assignments: Int[np.ndarray, "n longest"]
+    """z, the topic that each word was drawn from; ABSENT after the end of a document."""
+
+
+def checked_length(length: object, where: str) -> Length:
+    """Return the length as Python integers, or raise InputError in the name of `where`."""
+    if length is None:
+        return None
+    if _is_count(length):
+        return int(length)  # type: ignore[call-overload]
+    if isinstance(length, tuple | list) and len(length) == 2 and all(map(_is_count, length)) and length[0] <= length[1]:
+        return (int(length[0]), int(length[1]))
+    raise InputError(f"{where}: length must be an integer >= 1 or a pair (low, high) of them, low <= high, got {length!r:.60}.")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+
+
+def checked_request(n: object, rng: object, length: object, default: Length, where: str) -> Int[np.ndarray, " n"]:
+    """Return the length of each of `n` documents, drawn where it is not fixed. Raises InputError in the name of `where`."""
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
+        raise InputError(f"{where}: n must be an integer >= 0, got {n!r:.60}.")
+    generator = checked_generator(rng, where)
+    wanted = default if length is None else checked_length(length, where)
+    if wanted is None:
+        raise InputError(f"{where}: say how long the documents are, length=50 or length=(30, 60); this process has no length.")
+    if isinstance(wanted, int):
+        return np.full(n, wanted)
+    return generator.integers(wanted[0], wanted[1], size=n, endpoint=True)
+
+
+def longest_of(length: Length, default: Length) -> int:
+    """Return the greatest length there could be."""
+    wanted = default if length is None else length
+    assert wanted is not None
+    return int(wanted if isinstance(wanted, int | np.integer) else wanted[1])
+
+
+def drawn_words(
+    word_given_topic: Float64[np.ndarray, "topic word"],
+    assignments: Int[np.ndarray, "n longest"],
+    lengths: Int[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> tuple[Int[np.ndarray, "n longest"], Int[np.ndarray, "n longest"]]:
+    """Return a word drawn for every assignment, and the assignments; both ABSENT after the end of a document."""
+    tokens = draw(word_given_topic, assignments, rng)
+    present = np.arange(assignments.shape[1]) < lengths[:, None]
+    return np.where(present, tokens, ABSENT), np.where(present, assignments, ABSENT)
+
+
+def observed_words(
+    tokens: object, observed: object, vocab_size: int, where: str
+) -> tuple[Int[np.ndarray, "n length"], Bool[np.ndarray, "n length"]]:
+    """Return the words and which of them are seen: all but ABSENT, MASK = vocab_size and those that `observed` leaves out.
+
+    Where a word is not seen, word 0 stands. Raises InputError in the name of `where`.
+    """
+    array = np.asarray(tokens)
+    if array.dtype.kind == "i":
+        array = np.where(array == ABSENT, vocab_size, array)
+    words = checked_evidence(tokens=array, where=where, vocab_size=vocab_size, length=None, place="position", observed=observed)
+    seen = words != vocab_size
+    return np.where(seen, words, 0), seen
+
+
+def histograms(
+    words: Int[np.ndarray, "n length"], seen: Bool[np.ndarray, "n length"], vocab_size: int
+) -> Int[np.ndarray, "n word"]:  # fmt: skip
+    """Return how often every word is seen in each document."""
+    place = np.arange(len(words))[:, None] * vocab_size + words
+    return np.bincount(place[seen], minlength=len(words) * vocab_size).reshape(len(words), vocab_size)

@@ -1,0 +1,118 @@
+"""Latent Dirichlet allocation with known topics: every document mixes topics in proportions of its own.
+
+theta ~ Dirichlet(alpha) per document; z_i ~ theta and w_i ~ word_given_topic[z_i] for every word, in any order. (Source: Blei,
+Ng and Jordan 2003; the topics that share no word are the setting of Li, Li and Risteski 2023.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float64, Integer
+
+from mechbp.errors import InputError
+from mechbp.processes.read_only import read_only
+from mechbp.processes.topics.documents import (
+    ABSENT,
+    DocumentSample,
+    Length,
+    checked_length,
+    checked_request,
+    drawn_words,
+    histograms,
+    longest_of,
+    observed_words,
+)
+from mechbp.processes.topics.posterior import TopicBeliefs, disjoint_posterior, refuse_impossible, topic_beliefs
+from mechbp.processes.topics.words import TopicWords, checked_words, disjoint_words, ring_words
+
+__all__ = ["ABSENT", "DocumentSample", "TopicBeliefs", "TopicModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class TopicModel(TopicWords):
+    """A source of documents whose topics are known and whose proportions of topics are not."""
+
+    word_given_topic: Float64[np.ndarray, "topic word"]
+    """P(word | topic), rows sum to 1; kept as a read-only float64 copy."""
+    alpha: Float64[np.ndarray, " topic"]
+    """Parameters of the Dirichlet distribution of the proportions, above 0; one number stands for all topics."""
+    length: Length = None
+    """Words per document where nobody says how long; (low, high) is uniform on low..high, both included."""
+
+    def __post_init__(self) -> None:
+        words = checked_words(self.word_given_topic, "TopicModel")
+        object.__setattr__(self, "word_given_topic", words)
+        object.__setattr__(self, "alpha", _checked_alpha(self.alpha, len(words)))
+        object.__setattr__(self, "length", checked_length(self.length, "TopicModel"))
+
+    @classmethod
+    def disjoint(
+        cls, n_topics: int, words_per_topic: int, alpha: float | Float64[np.ndarray, " topic"], length: Length = None
+    ) -> TopicModel:
+        """Return topics that share no word; topic t has the words t * words_per_topic.. with equal probability."""
+        return cls(disjoint_words(n_topics, words_per_topic, "TopicModel.disjoint"), np.asarray(alpha), length)
+
+    @classmethod
+    def ring(
+        cls,
+        n_topics: int,
+        words_per_topic: int,
+        shared: int,
+        share: float,
+        alpha: float | Float64[np.ndarray, " topic"],
+        length: Length = None,
+    ) -> TopicModel:
+        """Return topics that overlap: each has `words_per_topic` words of its own and borrows the first `shared` of the next.
+
+        A word of its own has probability (1 - share) / words_per_topic, one that it borrows share / shared.
+        """
+        words = ring_words(n_topics, words_per_topic, shared, share, "TopicModel.ring")
+        return cls(words, np.asarray(alpha), length)
+
+    def of_length(self, length: Length) -> TopicModel:
+        """Return the same process, asked for documents of `length` words unless told otherwise."""
+        return replace(self, length=length)
+
+    def sample(self, n: int, rng: np.random.Generator, length: Length = None) -> DocumentSample:
+        """Draw n independent documents of `length` words each, or as long as the model says.
+
+        Raises InputError where neither says how long.
+        """
+        lengths = checked_request(n, rng, length, self.length, "TopicModel.sample")
+        proportions = rng.dirichlet(self.alpha, size=n)
+        point = rng.random((n, longest_of(length, self.length)))
+        assignments = np.zeros(point.shape, np.int64)
+        for bound in proportions.cumsum(axis=1).T[:-1]:
+            assignments += point >= bound[:, None]
+        tokens, assignments = drawn_words(self.word_given_topic, assignments, lengths, rng)
+        return DocumentSample(tokens, proportions, assignments)
+
+    def beliefs(
+        self, tokens: Integer[np.ndarray, "n length"], observed: Bool[np.ndarray, "n length"] | None = None
+    ) -> TopicBeliefs:
+        """Return the exact posterior given the observed words, whatever their order; tokens ABSENT or V are not observed.
+
+        Raises ImpossibleEvidence, naming the first example, where the words have probability 0.
+        """
+        where = "TopicModel.beliefs"
+        words, seen = observed_words(tokens, observed, self.vocab_size, where)
+        histogram = histograms(words, seen, self.vocab_size)
+        classes = self.word_classes
+        refuse_impossible((histogram[:, classes.of_word < 0] > 0).any(axis=1), where)
+        counts = classes.counts(histogram)
+        given_counts = disjoint_posterior(classes, counts, self.alpha)
+        return topic_beliefs(given_counts, classes, histogram, words, seen, self.word_given_topic)
+
+
+def _checked_alpha(alpha: object, n_topics: int) -> Float64[np.ndarray, " topic"]:
+    array = np.array(alpha)
+    if array.dtype.kind not in "iuf" or array.shape not in ((), (n_topics,)):
+        raise InputError(
+            f"TopicModel: alpha must be one number or {n_topics}, one per topic, got {array.dtype} of shape {list(array.shape)}."
+        )
+    array = np.array(np.broadcast_to(array, (n_topics,)), np.float64)
+    if not np.isfinite(array).all() or (array <= 0).any():
+        raise InputError(f"TopicModel: alpha must be above 0 and finite, got {alpha!s:.60}.")
+    return read_only(array)
