@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.models.architectures import HookedTransformer
@@ -89,14 +89,19 @@ def probabilities(model: Any, output: Float[Tensor, "... q"]) -> Float64[Tensor,
 
 
 def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor, " batch"] | None) -> Tensor:
+    if read is not None and hasattr(model, "read"):
+        return model.read(tokens, F.one_hot(read, tokens.shape[1]).bool())
     everywhere = model(tokens)
     return everywhere if read is None else everywhere[torch.arange(len(tokens)), read]
 
 
+def read(model: Any, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch position"]) -> Float[Tensor, "read q"]:
+    """Return the output where `reads` says, with gradients to the model's parameters; a model may have a `read` of its own."""
+    return model.read(tokens, reads) if hasattr(model, "read") else logits(model, tokens)[reads]
+
+
 def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position q"]:
     """Return model(tokens), to float32 rounding, with gradients to the model's own parameters."""
-    if not supports(model):
-        return model(tokens)
     batch, length = tokens.shape
     parts: Any = model  # torch types every submodule as Tensor | Module
     activation = ACTIVATIONS[model.cfg.act_fn] if not model.cfg.attn_only else None

@@ -40,15 +40,14 @@ def training_batch(config: RunConfig, process: Any, step: int) -> Batch:
 
 
 def training_loss(
-    logits: Float[Tensor, "batch position q"], batch: Batch, loss: Literal["cross-entropy", "squared"] = "cross-entropy"
+    read: Float[Tensor, "read q"], batch: Batch, loss: Literal["cross-entropy", "squared"] = "cross-entropy"
 ) -> Float[Tensor, ""]:
     """Return the mean over the read positions of the cross-entropy, nats, or of the squared distance to the answer.
 
     Against symbols or against distributions; the squared distance is summed over symbols.
     """
     if loss == "cross-entropy":
-        return F.cross_entropy(logits[batch.reads], batch.targets)
-    read = logits[batch.reads]
+        return F.cross_entropy(read, batch.targets)
     targets = batch.targets if batch.targets.is_floating_point() else F.one_hot(batch.targets, read.shape[-1]).to(read.dtype)
     return (read - targets).square().sum(dim=-1).mean()
 

@@ -47,6 +47,10 @@ def _checked(kind: Any, value: Any, where: str, unions: Unions) -> Any:
         if not isinstance(value, str):
             raise InputError(f"{where} must be a text, got {shown(value)}.")
         return value
+    if kind is bool:
+        if type(value) is not bool:
+            raise InputError(f"{where} must be true or false, got {shown(value)}.")
+        return value
     if kind is int:
         if type(value) is not int:
             raise InputError(f"{where} must be an integer, got {shown(value)}.")

@@ -80,13 +80,7 @@ class TopicAttention(HookedRootModule):
         stands for many of its kind; log frequencies of the kinds make the document infinitely long.
         Raises InputError where a document has no position that can be seen.
         """
-        ids = tokens % self.n_ids
-        seen = (tokens < self.n_ids) & (ids != self.pad)
-        if key_mask is not None:
-            seen = seen & key_mask
-        if not bool(seen.any(dim=1).all()):
-            row = int((~seen.any(dim=1)).nonzero()[0])
-            raise InputError(f"topic attention: no token of document {row} can be seen, so there is nothing to attend to.")
+        ids, seen = self._seen(tokens, key_mask)
         attention: Any = self.blocks[0].attn
         embedded = self.hook_embed(self.embed.W_E[ids])
         query = attention.hook_q(_by_head(embedded, attention.W_Q))
@@ -102,6 +96,31 @@ class TopicAttention(HookedRootModule):
         z = attention.hook_z(mixed)
         written = self.blocks[0].hook_attn_out(rearrange(z, "batch query 1 d -> batch query d"))
         return written @ self.W_U + self.unembed.b_U
+
+    def read(self, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch position"]) -> Float[Tensor, "read q"]:
+        """Return the output where `reads` says, without hooks, to rounding what `forward` gives there: tens of times faster.
+
+        Scores and values depend on ids alone, so a document is its counts of ids: attention to an id is attention to a token of
+        it, times its count.
+        """
+        ids, seen = self._seen(tokens, None)
+        counts = torch.zeros(len(tokens), self.n_ids, dtype=self.W_E.dtype).scatter_add_(1, ids, seen.to(self.W_E.dtype))
+        document = reads.nonzero()[:, 0]
+        pattern = (self.scores().T[ids[reads]] + counts.log()[document]).softmax(dim=-1)
+        return pattern @ self.values().T + self.unembed.b_U
+
+    def _seen(
+        self, tokens: Int[Tensor, "batch position"], key_mask: Bool[Tensor, "batch key"] | None
+    ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
+        """What is shown, and which positions are keys."""
+        ids = tokens % self.n_ids
+        seen = (tokens < self.n_ids) & (ids != self.pad)
+        if key_mask is not None:
+            seen = seen & key_mask
+        if not bool(seen.any(dim=1).all()):
+            row = int((~seen.any(dim=1)).nonzero()[0])
+            raise InputError(f"topic attention: no token of document {row} can be seen, so there is nothing to attend to.")
+        return ids, seen
 
     @property
     def W_E(self) -> Float[Tensor, "id d"]:

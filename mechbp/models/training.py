@@ -201,7 +201,7 @@ class _Trainer:
         """Take one optimiser step and return the loss of its batch."""
         training = self.config.training
         batch = training_batch(self.config, self.process, self.step)
-        loss = training_loss(forward.logits(self.model, batch.inputs), batch, self.config.objective.loss)
+        loss = training_loss(forward.read(self.model, batch.inputs, batch.reads), batch, self.config.objective.loss)
         if training.l2:
             loss = loss + training.l2 * torch.stack([p.square().sum() for p in self.parameters.values()]).sum()
         self.optimizer.zero_grad()

@@ -384,7 +384,7 @@ def test_a_diverging_run_stops_and_says_so(tmp_path):
     folder = write_run(tmp_path / "run", training__learning_rate=10.0, training__gradient_clip=0.0, training__warmup_steps=0)
     real = training.training_loss
     try:
-        training.training_loss = lambda logits, batch, loss: real(logits, batch, loss) * torch.nan
+        training.training_loss = lambda read, batch, loss: real(read, batch, loss) * torch.nan
         with pytest.raises(MechbpError, match="train: the loss became nan at step 1 of run"):
             train(folder)
     finally:
