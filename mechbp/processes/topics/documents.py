@@ -10,10 +10,8 @@ from jaxtyping import Bool, Float64, Int
 from mechbp.errors import InputError
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.process import ABSENT
 from mechbp.randomness import checked_generator
-
-ABSENT = -1
-"""What stands after the end of a document that is shorter than others."""
 
 Length = int | tuple[int, int] | None
 """Words per document; (low, high) is uniform on low..high, both included; None leaves it to whoever asks for documents."""

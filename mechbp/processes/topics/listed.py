@@ -7,8 +7,9 @@ With c_g words of class g and psi_g(t) = P(word of that class | topic t), all th
     P(z_i = t | words) = E psi_g(t) theta_t / (psi_g . theta) prod_g (psi_g . theta)^c_g / P(words)      where w_i is of class g
 
 over the proportions theta. Where theta ~ Dirichlet(alpha), all are polynomials in theta, of degree n + 2 at most (the variance)
-for n words, and the list is Gauss's rule, which has the same expectation: see `simplex`. Expanding the product over all vectors of topic counts instead is the dynamic programme that `enumeration` spells out; the sum
-over proportions has fewer terms, and the same ones for every document, so that a batch is a product of matrices.
+for n words, and the list is Gauss's rule, which has the same expectation: see `simplex`. Expanding the product over all vectors
+of topic counts instead is the dynamic programme that `enumeration` spells out; the sum over proportions has fewer terms, and
+the same ones for every document, so that a batch is a product of matrices.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ def dirichlet_rule(alpha: Float64[np.ndarray, " topic"], degree: int, where: str
     if n_nodes > MAX_NODES:
         raise LimitExceeded(
             f"{where}: {len(alpha)} topics that share words need {float(n_nodes):.1e} points of quadrature for documents "
-            f"of up to {degree - 2} words; at most {MAX_NODES:,} are summed.\nUse shorter documents, fewer topics, or disjoint ones."
+            f"of up to {degree - 2} words; at most {MAX_NODES:,} are summed.\n"
+            f"Use shorter documents, fewer topics, or topics that share no word."
         )
     return _product_rule(tuple(alpha.tolist()), n)
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
 from mechbp.errors import InputError, LimitExceeded
+from mechbp.processes.process import Joint
 from mechbp.processes.read_only import read_only
 from mechbp.processes.topics.documents import (
     DocumentSample,
@@ -24,6 +25,7 @@ from mechbp.processes.topics.documents import (
     longest_of,
     read_evidence,
 )
+from mechbp.processes.topics.joint import small_length, support_urn, topics_joint
 from mechbp.processes.topics.listed import ListedProportions, listed_posterior
 from mechbp.processes.topics.posterior import TopicBeliefs, topic_beliefs
 from mechbp.processes.topics.words import TopicWords, checked_words, disjoint_words
@@ -65,6 +67,16 @@ class SupportMixture(TopicWords):
     def of_length(self, length: Length) -> SupportMixture:
         """Return the same process, asked for documents of `length` words unless told otherwise."""
         return replace(self, length=length)
+
+    def small(self) -> SupportMixture:
+        """Return the same process at one length, at which its joint can be listed."""
+        length = small_length(self.word_given_topic, self.length)
+        return self if length == self.length else self.of_length(length)
+
+    def joint(self) -> Joint:
+        """List P(assignments, words) at this process's length. Raises InputError without one, LimitExceeded if too long."""
+        urn = partial(support_urn, n_topics=self.n_topics, topics_per_document=self.topics_per_document)
+        return topics_joint(self.word_given_topic, urn, self.length, "SupportMixture.joint")
 
     def sample(self, n: int, rng: np.random.Generator, length: Length = None) -> DocumentSample:
         """Draw n independent documents of `length` words each, or as long as the process says.

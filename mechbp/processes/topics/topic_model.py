@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
 from mechbp.errors import InputError
+from mechbp.processes.process import ABSENT, Joint
 from mechbp.processes.read_only import read_only
 from mechbp.processes.topics.documents import (
-    ABSENT,
     DocumentSample,
     Length,
     checked_length,
@@ -24,12 +24,9 @@ from mechbp.processes.topics.documents import (
     longest_of,
     read_evidence,
 )
+from mechbp.processes.topics.joint import dirichlet_urn, small_length, topics_joint
 from mechbp.processes.topics.listed import ListedProportions, listed_posterior
-from mechbp.processes.topics.posterior import (
-    TopicBeliefs,
-    disjoint_posterior,
-    topic_beliefs,
-)
+from mechbp.processes.topics.posterior import TopicBeliefs, disjoint_posterior, topic_beliefs
 from mechbp.processes.topics.simplex import dirichlet_rule
 from mechbp.processes.topics.words import TopicWords, checked_words, disjoint_words, ring_words
 
@@ -80,6 +77,16 @@ class TopicModel(TopicWords):
     def of_length(self, length: Length) -> TopicModel:
         """Return the same process, asked for documents of `length` words unless told otherwise."""
         return replace(self, length=length)
+
+    def small(self) -> TopicModel:
+        """Return the same process at one length, at which its joint can be listed."""
+        length = small_length(self.word_given_topic, self.length)
+        return self if length == self.length else self.of_length(length)
+
+    def joint(self) -> Joint:
+        """List P(assignments, words) at this process's length. Raises InputError without one, LimitExceeded if too long."""
+        urn = partial(dirichlet_urn, alpha=self.alpha)
+        return topics_joint(self.word_given_topic, urn, self.length, "TopicModel.joint")
 
     def sample(self, n: int, rng: np.random.Generator, length: Length = None) -> DocumentSample:
         """Draw n independent documents of `length` words each, or as long as the model says.
