@@ -13,6 +13,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
+ABSENT = -1
+"""What stands after the end of a sequence that is shorter than others; `absent_token` of a process that has such sequences."""
+
 Beliefs = TypeVar("Beliefs", covariant=True)
 
 
@@ -22,7 +25,7 @@ class Sample(Protocol):
 
     @property
     def tokens(self) -> Integer[np.ndarray, "n length"]:
-        """Symbols 0..vocab_size-1."""
+        """Symbols 0..vocab_size-1; ABSENT after the end of a sequence, where the process has an `absent_token`."""
         ...
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mechbp.errors import ContractError, MechbpError
-from mechbp.processes.process import Process, Sample
+from mechbp.processes.process import ABSENT, Process, Sample
 
 BATCH_TOLERANCE = 1e-13
 """Answers may move by this much, absolutely and relatively, with the batch: products of matrices add up in another order."""
@@ -30,7 +30,7 @@ def check_behaviour(process: Process[Any], answers: Mapping[str, Answer], rng: n
     for name, answer in answers.items():
         _check_inputs(name, answer, tokens)
         _check_batches(name, answer, tokens)
-        _check_nonsense(name, answer, tokens, process.vocab_size)
+        _check_nonsense(name, answer, tokens, process)
     _check_frozen(process)
 
 
@@ -42,7 +42,7 @@ def _check_randomness(process: Process[Any], rng: np.random.Generator) -> np.nda
     if not isinstance(samples[0], Sample):
         raise ContractError("protocol", f"a {type(samples[0]).__name__} has no tokens.")
     first, again, *others = (sample.tokens for sample in samples)
-    if first.dtype.kind not in "iu" or first.ndim != 2 or len(first) != N_DRAWN or first.min() < 0:
+    if first.dtype.kind not in "iu" or first.ndim != 2 or len(first) != N_DRAWN or first.min() < _least_token(process):
         raise ContractError("protocol", f"sample({N_DRAWN}).tokens: expected symbols [{N_DRAWN}, length], got {first!r:.80}.")
     if not np.array_equal(first, again):
         raise ContractError("randomness", f"the same state of rng gave {(first != again).sum()} other tokens of {first.size}.")
@@ -81,13 +81,20 @@ def _check_batches(name: str, answer: Answer, tokens: np.ndarray) -> None:
                 raise ContractError(law, f"{path}: {what} differs by {_gap(part, whole[rows]):.1e} from the batch of {n}.")
 
 
-def _check_nonsense(name: str, answer: Answer, tokens: np.ndarray, vocab_size: int) -> None:
+def _least_token(process: Process[Any]) -> int:
+    """The least token that means something: 0, or what stands after the end of shorter sequences."""
+    return ABSENT if hasattr(process, "absent_token") else 0
+
+
+def _check_nonsense(name: str, answer: Answer, tokens: np.ndarray, process: Process[Any]) -> None:
+    vocab_size = process.vocab_size
+    below = _least_token(process) - 1
     negative = tokens.copy()
-    negative[0, 0] = -1
+    negative[0, 0] = below
     beyond = tokens.copy()
     beyond[-1, -1] = vocab_size + 1  # vocab_size itself may be MASK or a separator
     nonsense = {
-        "the token -1": negative,
+        f"the token {below}": negative,
         f"the token {vocab_size + 1} of {vocab_size}": beyond,
         "float tokens": tokens.astype(float),
         "tokens that are NaN": np.full(tokens.shape, np.nan),

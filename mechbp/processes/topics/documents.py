@@ -10,10 +10,8 @@ from jaxtyping import Bool, Float64, Int
 from mechbp.errors import InputError
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.process import ABSENT
 from mechbp.randomness import checked_generator
-
-ABSENT = -1
-"""What stands after the end of a document that is shorter than others."""
 
 Length = int | tuple[int, int] | None
 """Words per document; (low, high) is uniform on low..high, both included; None leaves it to whoever asks for documents."""
@@ -43,7 +41,7 @@ def checked_length(length: object, where: str) -> Length:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def checked_request(n: object, rng: object, length: object, default: Length, where: str) -> Int[np.ndarray, " n"]:
@@ -78,24 +76,35 @@ def drawn_words(
     return np.where(present, tokens, ABSENT), np.where(present, assignments, ABSENT)
 
 
-def observed_words(
-    tokens: object, observed: object, vocab_size: int, where: str
-) -> tuple[Int[np.ndarray, "n length"], Bool[np.ndarray, "n length"]]:
-    """Return the words and which of them are seen: all but ABSENT, MASK = vocab_size and those that `observed` leaves out.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The words that are seen of some documents, and how often; documents with the same words share one row of counts.
 
-    Where a word is not seen, word 0 stands. Raises InputError in the name of `where`.
+    So the answer depends on the counts alone, to the last bit, and not on the order of the words.
+    """
+
+    words: Int[np.ndarray, "n length"]
+    """Word 0 stands where none is seen."""
+    seen: Bool[np.ndarray, "n length"]
+    histogram: Int[np.ndarray, "distinct word"]
+    """How often every word is seen."""
+    row: Int[np.ndarray, " n"]
+    """The row of `histogram` that each document has."""
+
+
+def read_evidence(tokens: object, observed: object, vocab_size: int, where: str) -> Evidence:
+    """Return what is seen: all tokens but ABSENT, MASK = vocab_size and those that `observed` leaves out.
+
+    Raises InputError in the name of `where`.
     """
     array = np.asarray(tokens)
     if array.dtype.kind == "i":
         array = np.where(array == ABSENT, vocab_size, array)
-    words = checked_evidence(tokens=array, where=where, vocab_size=vocab_size, length=None, place="position", observed=observed)
+    words = checked_evidence(array, where, vocab_size=vocab_size, length=None, place="position", observed=observed)
     seen = words != vocab_size
-    return np.where(seen, words, 0), seen
-
-
-def histograms(
-    words: Int[np.ndarray, "n length"], seen: Bool[np.ndarray, "n length"], vocab_size: int
-) -> Int[np.ndarray, "n word"]:  # fmt: skip
-    """Return how often every word is seen in each document."""
     place = np.arange(len(words))[:, None] * vocab_size + words
-    return np.bincount(place[seen], minlength=len(words) * vocab_size).reshape(len(words), vocab_size)
+    counts = np.bincount(place[seen], minlength=len(words) * vocab_size).reshape(len(words), vocab_size)
+    rows: dict[bytes, int] = {}
+    row = np.array([rows.setdefault(document.tobytes(), len(rows)) for document in counts], np.int64)
+    first = np.unique(row, return_index=True)[1]
+    return Evidence(np.where(seen, words, 0), seen, counts[first], row)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Integer
 
 from mechbp.errors import InputError
-from mechbp.processes.topics.documents import ABSENT
+from mechbp.processes.process import ABSENT
 from mechbp.randomness import checked_generator
 
 

@@ -10,13 +10,15 @@ where G is the Gamma function. Everything is a function of the counts, so that t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64
 from scipy.special import gammaln
 
 from mechbp.errors import ImpossibleEvidence
+from mechbp.processes.topics.documents import Evidence
 from mechbp.processes.topics.words import WordClasses
 
 
@@ -43,13 +45,13 @@ class CountBeliefs:
     proportions: Float64[np.ndarray, "n topic"]
     variance: Float64[np.ndarray, "n topic"]
     log_evidence: Float64[np.ndarray, " n"]
-    """log P(words), but for the factors of `WordClasses.log_factor`; nats."""
+    """log P(words), but for the factors of `WordClasses.log_factor`; nats, -inf where impossible."""
     responsibilities: Float64[np.ndarray, "n class topic"]
     """P(topic | seen words, and a word of the class, one of those seen)."""
 
 
 def disjoint_posterior(
-    classes: WordClasses, counts: Float64[np.ndarray, "n class"], alpha: Float64[np.ndarray, " topic"]
+    alpha: Float64[np.ndarray, " topic"], classes: WordClasses, counts: Float64[np.ndarray, "n class"]
 ) -> CountBeliefs:
     """Return the posterior in closed form; every class must have one topic only."""
     per_topic = counts @ classes.likelihood  # entries are 0 and 1
@@ -63,23 +65,29 @@ def disjoint_posterior(
 
 
 def topic_beliefs(
-    given_counts: CountBeliefs,
+    evidence: Evidence,
     classes: WordClasses,
-    histogram: Int[np.ndarray, "n word"],
-    words: Int[np.ndarray, "n length"],
-    seen: Bool[np.ndarray, "n length"],
+    posterior: Callable[[Float64[np.ndarray, "distinct class"]], CountBeliefs],
     word_given_topic: Float64[np.ndarray, "topic word"],
+    where: str,
 ) -> TopicBeliefs:
-    """Return what the counts say, position by position."""
-    rows = np.arange(len(words))[:, None]
-    assignments = given_counts.responsibilities[rows, np.where(seen, classes.of_word[words], 0)]
-    assignments = np.where(seen[..., None], assignments, given_counts.proportions[:, None])
+    """Return what `posterior` says of the counts, document by document and position by position.
+
+    Raises ImpossibleEvidence, in the name of `where`, for a word that no topic uses, or words that exclude each other.
+    """
+    given_counts = posterior(classes.counts(evidence.histogram))
+    unused = (evidence.histogram[:, classes.of_word < 0] > 0).sum(axis=1) > 0
+    row = evidence.row
+    refuse_impossible((unused | np.isneginf(given_counts.log_evidence))[row], where)
+    proportions = given_counts.proportions[row]
+    classes_seen = np.where(evidence.seen, classes.of_word[evidence.words], 0)
+    assignments = given_counts.responsibilities[row[:, None], classes_seen]
     return TopicBeliefs(
-        proportions=given_counts.proportions,
-        variance=given_counts.variance,
-        predictive=given_counts.proportions @ word_given_topic,
-        log_evidence=given_counts.log_evidence + histogram @ classes.log_factor,
-        assignments=assignments,
+        proportions=proportions,
+        variance=given_counts.variance[row],
+        predictive=(given_counts.proportions @ word_given_topic)[row],
+        log_evidence=(given_counts.log_evidence + evidence.histogram @ classes.log_factor)[row],
+        assignments=np.where(evidence.seen[..., None], assignments, proportions[:, None]),
     )
 
 

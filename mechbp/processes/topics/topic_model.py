@@ -7,24 +7,27 @@ Ng and Jordan 2003; the topics that share no word are the setting of Li, Li and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
 from mechbp.errors import InputError
+from mechbp.processes.process import ABSENT, Joint
 from mechbp.processes.read_only import read_only
 from mechbp.processes.topics.documents import (
-    ABSENT,
     DocumentSample,
     Length,
     checked_length,
     checked_request,
     drawn_words,
-    histograms,
     longest_of,
-    observed_words,
+    read_evidence,
 )
-from mechbp.processes.topics.posterior import TopicBeliefs, disjoint_posterior, refuse_impossible, topic_beliefs
+from mechbp.processes.topics.joint import dirichlet_urn, small_length, topics_joint
+from mechbp.processes.topics.listed import ListedProportions, listed_posterior
+from mechbp.processes.topics.posterior import TopicBeliefs, disjoint_posterior, topic_beliefs
+from mechbp.processes.topics.simplex import dirichlet_rule
 from mechbp.processes.topics.words import TopicWords, checked_words, disjoint_words, ring_words
 
 __all__ = ["ABSENT", "DocumentSample", "TopicBeliefs", "TopicModel"]
@@ -75,6 +78,16 @@ class TopicModel(TopicWords):
         """Return the same process, asked for documents of `length` words unless told otherwise."""
         return replace(self, length=length)
 
+    def small(self) -> TopicModel:
+        """Return the same process at one length, at which its joint can be listed."""
+        length = small_length(self.word_given_topic, self.length)
+        return self if length == self.length else self.of_length(length)
+
+    def joint(self) -> Joint:
+        """List P(assignments, words) at this process's length. Raises InputError without one, LimitExceeded if too long."""
+        urn = partial(dirichlet_urn, alpha=self.alpha)
+        return topics_joint(self.word_given_topic, urn, self.length, "TopicModel.joint")
+
     def sample(self, n: int, rng: np.random.Generator, length: Length = None) -> DocumentSample:
         """Draw n independent documents of `length` words each, or as long as the model says.
 
@@ -97,13 +110,20 @@ class TopicModel(TopicWords):
         Raises ImpossibleEvidence, naming the first example, where the words have probability 0.
         """
         where = "TopicModel.beliefs"
-        words, seen = observed_words(tokens, observed, self.vocab_size, where)
-        histogram = histograms(words, seen, self.vocab_size)
+        evidence = read_evidence(tokens, observed, self.vocab_size, where)
         classes = self.word_classes
-        refuse_impossible((histogram[:, classes.of_word < 0] > 0).any(axis=1), where)
-        counts = classes.counts(histogram)
-        given_counts = disjoint_posterior(classes, counts, self.alpha)
-        return topic_beliefs(given_counts, classes, histogram, words, seen, self.word_given_topic)
+        if self.are_disjoint:
+            posterior = partial(disjoint_posterior, self.alpha, classes)
+        else:
+            posterior = partial(listed_posterior, self.listed_proportions(evidence.words.shape[1], where), classes)
+        return topic_beliefs(evidence, classes, posterior, self.word_given_topic, where)
+
+    def listed_proportions(self, n_words: int, where: str = "TopicModel.listed_proportions") -> ListedProportions:
+        """Return proportions and weights that give every expectation over theta behind `beliefs` of `n_words` words exactly.
+
+        Raises LimitExceeded where they are too many.
+        """
+        return dirichlet_rule(self.alpha, n_words + 2, where)  # each word is one factor linear in theta, the variance two
 
 
 def _checked_alpha(alpha: object, n_topics: int) -> Float64[np.ndarray, " topic"]:

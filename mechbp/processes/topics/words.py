@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float64, Int
 from scipy.special import xlogy
 
 from mechbp.errors import InputError
+from mechbp.processes.process import ABSENT
 from mechbp.processes.read_only import read_only
 
 ROW_SUM_TOLERANCE = 1e-9
@@ -52,6 +53,11 @@ class TopicWords:
     def mask_token(self) -> int:
         """Token id V: a word that is not observed."""
         return self.vocab_size
+
+    @property
+    def absent_token(self) -> int:
+        """Token -1: what stands after the end of a document that is shorter than others."""
+        return ABSENT
 
     @property
     def topics_of_word(self) -> Bool[np.ndarray, "word topic"]:
