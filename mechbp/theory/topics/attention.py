@@ -114,6 +114,8 @@ def best_attention(setting: TopicSetting, values: OptimalValues, mask_free: bool
 
     coarse = minimize_scalar(lambda log: loss(np.array([log])), bounds=(-REACH, REACH), method="bounded").x
     start = np.array([float(coarse)])
+    if loss(start) > loss(np.zeros(1)) - 1e-14:  # flat, or best left uniform: one topic per document
+        start = np.zeros(1)
     if mask_free:
         start = minimize(loss, np.append(start, 0.0), jac=gradient, method="BFGS").x
     found = root(gradient, start, tol=1e-14).x
