@@ -1,0 +1,252 @@
+"""Training on the population, many runs in one batch: who moves first, the values or the attention?
+
+Every step evaluates the exact loss, so that curves carry no sampling noise, and one run's numbers do not depend on which others
+were trained beside it. Step k is the state after k updates.
+(Source: Li, Li and Risteski 2023, the two stages of training.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int
+from torch import Tensor
+
+from mechbp.errors import InputError
+from mechbp.theory.topics.attention import best_attention
+from mechbp.theory.topics.batched import Population
+from mechbp.theory.topics.optimisers import Adam, Sgd
+from mechbp.theory.topics.parameters import TopicParameters
+from mechbp.theory.topics.population_run import PopulationRun
+from mechbp.theory.topics.setting import TopicSetting
+from mechbp.theory.topics.values import setting_values
+
+Precision = Literal["float64", "float32"]
+
+BATCH_NUMBERS = 4_000_000
+"""Numbers in the largest tensor of a batch, beyond which runs are trained one batch after another."""
+TRACKED = ("loss", "contrast", "same", "mask", "self")
+PARTS = ("embed", "query", "key", "value")
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """What happened, run by run in the order given. NaN where a run diverged, or where a class of pairs is empty."""
+
+    steps: Int[np.ndarray, " record"]
+    loss: Float64[np.ndarray, "run record"]
+    """Without the L2 term."""
+    contrast: Float64[np.ndarray, "run record"]
+    """Mean of E W_V W_U over pairs of words of one topic (a word with itself included) less that over other pairs."""
+    same_over_different: Float64[np.ndarray, "run record"]
+    """Attention to another word of the same topic over attention to a word of another, word queries, means over pairs."""
+    mask_over_different: Float64[np.ndarray, "run record"]
+    self_over_same: Float64[np.ndarray, "run record"]
+    """Attention to the word shown over that to another word of its topic."""
+    norms: dict[str, Float64[np.ndarray, "run record"]]
+    """Frobenius norms of embed, query, key, value, and of "scores"."""
+    gradient_norms: dict[str, Float64[np.ndarray, "run record"]]
+    """Frobenius norms of the loss's gradients, without the L2 term; NaN for frozen parts."""
+    value_step: Float64[np.ndarray, " run"]
+    """First step whose contrast is at least half of the optimum under uniform attention; inf if none was."""
+    attention_step: Float64[np.ndarray, " run"]
+    """First step whose same_over_different is at least the square root of the best ratio; inf if none was."""
+    final: tuple[TopicParameters, ...]
+
+    @property
+    def stage_gap(self) -> Float64[np.ndarray, " run"]:
+        """attention_step - value_step: positive where values moved first; NaN where neither was reached."""
+        with np.errstate(invalid="ignore"):
+            return self.attention_step - self.value_step
+
+
+def train_population(
+    runs: Sequence[PopulationRun], steps: int, record: Sequence[int] | None = None, precision: Precision = "float64"
+) -> Trajectories:
+    """Train runs of one or of several settings for `steps` updates, and keep their curves at the steps of `record`.
+
+    `record` defaults to 0, 1, 2, 5, 10, .. and the last step; the two stage times are found at every step, whatever is recorded.
+    Raises InputError without runs, for a negative number of steps, or for records outside the training.
+    """
+    if not runs or steps < 0 or precision not in get_args(Precision):
+        raise InputError(f"train_population: need runs, steps >= 0 and float64 or float32, got {len(runs)}, {steps}, {precision!r}.")
+    kept = sorted({int(step) for step in (default_record(steps) if record is None else record)})
+    if not kept or kept[0] < 0 or kept[-1] > steps:
+        raise InputError(f"train_population: record must name steps in 0..{steps}, got {kept}.")
+    groups: dict[PopulationRun, list[int]] = {}
+    for place, run in enumerate(runs):
+        groups.setdefault(run.shape, []).append(place)
+    result = _Curves.empty(len(runs), kept)
+    for shape, places in groups.items():
+        size = max(1, BATCH_NUMBERS // _numbers_per_run(shape))
+        for first in range(0, len(places), size):
+            batch = places[first : first + size]
+            _train([runs[place] for place in batch], batch, steps, result, getattr(torch, precision))
+    return result.trajectories()
+
+
+def default_record(steps: int) -> list[int]:
+    """Return 0, 1, 2, 5, 10, 20, 50, .. up to `steps`, and `steps`."""
+    marks = [digit * 10**power for power in range(len(str(steps))) for digit in (1, 2, 5)]
+    return sorted({0, steps, *(mark for mark in marks if mark <= steps)})
+
+
+def stage_thresholds(setting: TopicSetting) -> tuple[float, float]:
+    """Return the contrast and the attention ratio that count as having moved: half of one optimum, the root of the other.
+
+    The ratio is infinite where it has no optimum: a single topic, or no random words.
+    """
+    values = setting_values(setting)
+    try:
+        ratio = best_attention(setting, values).ratio
+    except InputError:
+        ratio = np.inf
+    return values.contrast / 2, float(np.sqrt(ratio))
+
+
+@dataclass(eq=False)
+class _Curves:
+    """Results under construction; `places` in its methods are rows of runs."""
+
+    steps: list[int]
+    tracked: dict[str, np.ndarray]
+    norms: dict[str, np.ndarray]
+    gradient_norms: dict[str, np.ndarray]
+    value_step: np.ndarray
+    attention_step: np.ndarray
+    final: dict[int, TopicParameters]
+
+    @classmethod
+    def empty(cls, n_runs: int, steps: list[int]) -> _Curves:
+        blank = [{name: np.full((n_runs, len(steps)), np.nan) for name in names} for names in (TRACKED, (*PARTS, "scores"), PARTS)]
+        return cls(steps, *blank, np.full(n_runs, np.inf), np.full(n_runs, np.inf), {})
+
+    def trajectories(self) -> Trajectories:
+        curves = (self.tracked[name] for name in TRACKED)
+        final = tuple(self.final[place] for place in range(len(self.final)))
+        stages = (self.value_step, self.attention_step)
+        return Trajectories(np.array(self.steps), *curves, self.norms, self.gradient_norms, *stages, final)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Means over classes of pairs of words, as sums over their masks."""
+
+    own: Bool[np.ndarray, "word word"]
+    same: Bool[np.ndarray, "word word"]
+    """Distinct words of one topic."""
+
+    @classmethod
+    def of(cls, setting: TopicSetting) -> _Pairs:
+        topic = np.repeat(np.arange(setting.n_topics), setting.words_per_topic)
+        own = np.eye(len(topic), dtype=bool)
+        return cls(own, (topic[:, None] == topic) & ~own)
+
+    def means(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means [run] of a [run, word, word] table over a word with itself, with another of its topic, with one of another topic."""
+        masks = (self.own, self.same, ~(self.own | self.same))
+        total = [(table * torch.as_tensor(mask)).sum(dim=(1, 2)) / int(mask.sum()) for mask in masks]
+        return total[0], total[1], total[2]
+
+
+def _train(runs: Sequence[PopulationRun], places: list[int], steps: int, result: _Curves, dtype: torch.dtype) -> None:
+    """Train runs of one shape and write their rows."""
+    run = runs[0]
+    population = Population.of(run.setting, run.loss, dtype)
+    pairs = _Pairs.of(run.setting)
+    thresholds = stage_thresholds(run.setting)
+    starts = [one.start() for one in runs]
+    weights = {
+        name: torch.as_tensor(np.stack([getattr(start, name) for start in starts]), dtype=dtype)
+        for name in (*PARTS, "unembed", "bias")
+    }
+    trained = {name: weights[name].requires_grad_() for name in run.trained}
+    rates = torch.as_tensor([one.learning_rate for one in runs], dtype=dtype)[:, None]
+    decay = torch.as_tensor([one.l2 for one in runs], dtype=dtype)[:, None]
+    rule = Adam(rates) if run.optimiser == "adam" else Sgd(rates)
+    for step in range(steps + 1):
+        scores, values = _forward(weights, run)
+        weight = torch.exp(scores - scores.amax(dim=2, keepdim=True).detach())
+        losses = population.losses(weight, values + weights["bias"][:, None])
+        gradients = dict(zip(trained, torch.autograd.grad(losses.sum(), list(trained.values())), strict=True))
+        with torch.no_grad():
+            seen = {"loss": losses, **_measured(pairs, weight, values)}
+            _mark(result.value_step, places, step, seen["contrast"], thresholds[0])
+            _mark(result.attention_step, places, step, seen["same"], thresholds[1])
+            if step in result.steps:
+                column = result.steps.index(step)
+                for name in TRACKED:
+                    result.tracked[name][places, column] = seen[name].double().numpy()
+                for name in PARTS:
+                    result.norms[name][places, column] = _norm(weights[name])
+                    if name in gradients:
+                        result.gradient_norms[name][places, column] = _norm(gradients[name])
+                result.norms["scores"][places, column] = _norm(scores) * np.sqrt(weight.shape[2] / weight.shape[1])
+            if step < steps:
+                for name, tensor in trained.items():
+                    flat = tensor.view(len(runs), -1)
+                    rule.update(name, flat, gradients[name].reshape(len(runs), -1) + 2 * decay * flat)
+    for row, place in enumerate(places):
+        result.final[place] = _final(weights, run, row)
+
+
+def _forward(weights: dict[str, Tensor], run: PopulationRun) -> tuple[Tensor, Tensor]:
+    """Scores [run, query, key] and values without bias [run, key, word]; one query for all where attention is uniform."""
+    ids = run.setting.n_words + 1
+    embed = weights["embed"]
+    if "query" in run.trained:
+        queries, keys = (embed @ weights[name] if run.tied else weights[name] for name in ("query", "key"))
+        scores = queries @ keys.mT / weights["query"].shape[2] ** 0.5
+    else:
+        scores = torch.zeros(len(embed), 1, ids, dtype=embed.dtype)
+    return scores, embed @ embed[:, :-1].mT if run.tied else weights["value"]
+
+
+def _measured(pairs: _Pairs, weight: Tensor, values: Tensor) -> dict[str, Tensor]:
+    """Contrast and attention ratios, each query's weights taken relative to their mean."""
+    own, same, different = pairs.means(values[:, :-1])
+    n_own = int(pairs.own.sum())
+    n_same = int(pairs.same.sum())
+    block = (n_own * own + n_same * same.nan_to_num()) / (n_own + n_same)
+    if weight.shape[1] == 1:
+        ratios = dict.fromkeys(("same", "mask", "self"), torch.ones_like(own))
+        return {"contrast": block - different, **ratios}
+    relative = (weight / weight.mean(dim=2, keepdim=True))[:, :-1]
+    to_self, to_same, to_different = pairs.means(relative[..., :-1])
+    to_mask = relative[..., -1].mean(dim=1)
+    return {
+        "contrast": block - different,
+        "same": to_same / to_different,
+        "mask": to_mask / to_different,
+        "self": to_self / to_same,
+    }
+
+
+def _mark(first: np.ndarray, places: list[int], step: int, value: Tensor, threshold: float) -> None:
+    """Note the step for runs that reach a threshold for the first time."""
+    reached = (value.double().numpy() >= threshold) & np.isinf(first[places])
+    first[np.array(places)[reached]] = step
+
+
+def _norm(tensor: Tensor) -> np.ndarray:
+    return tensor.flatten(1).norm(dim=1).double().numpy()
+
+
+def _final(weights: dict[str, Tensor], run: PopulationRun, row: int) -> TopicParameters:
+    part = {name: tensor[row].detach().double().numpy().copy() for name, tensor in weights.items()}
+    if run.tied:
+        part["unembed"] = part["embed"][:-1].T.copy()
+    return TopicParameters(**part)
+
+
+def _numbers_per_run(run: PopulationRun) -> int:
+    """Size of the largest tensor that one run needs: outputs of every query and block, or set of topics."""
+    ids = run.setting.n_words + 1
+    rows = run.setting.n_topics + 1
+    if run.loss == "ce":
+        rows = max(rows, len(run.setting.supports()))
+    return ids * rows * run.setting.n_words
