@@ -94,15 +94,20 @@ def _figure(found: list[Use]) -> FigureData:
     series = []
     for index, (key, name) in enumerate(PATTERNS.items()):
         given = [use.rises.get(key) for use in found]
-        gaps = {"y": [None if r is None else float(r.mean) for r in given]}
-        gaps |= {end: [None if r is None else float(getattr(r, end)) for r in given] for end in ("low", "high")}
-        series.append({"name": name, **gaps, "color": index, "control": key == "uniform"})
+        scale = [float(use.rises["uniform"].mean) for use in found]
+        ends = {"y": "mean", "low": "low", "high": "high"}
+        columns = {
+            axis: [None if rise is None else float(getattr(rise, end)) / unit for rise, unit in zip(given, scale, strict=True)]
+            for axis, end in ends.items()
+        }
+        series.append({"name": name, **columns, "color": index, "control": key == "uniform"})
     return FigureData(
         id="fig-topics-use",
         kind="bars",
         title="What replacing attention costs",
-        caption="Rise of the training loss per selected word when the pattern is replaced; nats for cross-entropy, squared distance otherwise; "
-        "95 % bootstrap intervals over documents.",
-        alt=f"Bars of the rise of the loss, one group per run, one bar per pattern: {', '.join(PATTERNS.values())}.",
-        data={"y_title": "rise of the loss", "categories": [use.run.name for use in found], "series": series},
+        caption="Rise of the loss per selected word when the pattern is replaced, as a share of the rise with uniform attention; 95 % "
+        "bootstrap intervals over documents (of the rise, at a fixed unit).",
+        alt=f"Bars of the rise of the loss relative to uniform attention, one group per run, one bar per pattern: "
+        f"{', '.join(PATTERNS.values())}.",
+        data={"y_title": "rise / rise with uniform attention", "categories": [use.run.name for use in found], "series": series},
     )
