@@ -16,7 +16,7 @@ others present, others absent, so that two evaluations (own topic present or abs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar, root
@@ -114,8 +114,8 @@ def best_attention(setting: TopicSetting, values: OptimalValues, mask_free: bool
         steps = 1e-30j * np.eye(len(logs))
         return np.array([np.imag(_loss(setting, values, *np.exp(logs + step))) / 1e-30 for step in steps])
 
-    coarse = minimize_scalar(lambda log: loss(np.array([log])), bounds=(-REACH, REACH), method="bounded").x
-    start = np.array([float(coarse)])
+    coarse: Any = minimize_scalar(lambda log: loss(np.array([log])), bounds=(-REACH, REACH), method="bounded")
+    start = np.array([float(coarse.x)])
     if loss(start) > loss(np.zeros(1)) - 1e-14:  # flat, or best left uniform: one topic per document
         start = np.zeros(1)
     if mask_free:

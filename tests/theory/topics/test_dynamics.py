@@ -139,8 +139,8 @@ def test_starts_are_centred_noise_in_proportion_to_sigma():
 
 
 def test_two_stages_of_joint_training():
-    """Printed: contrast at step 20, attention at 94 and 100 for the two sizes of start, losses at 40 and 150. The second time moves
-    by a few steps with the start (here 98 and 99, three seeds each; 91 with values starting at 0)."""
+    # Printed: contrast at step 20, attention at 94 and 100 for the two sizes of start, losses at 40 and 150. The second time moves
+    # by a few steps with the start (here 98 and 99, three seeds each; 91 with values starting at 0).
     runs = [PopulationRun(PAPER, "joint", 3e-3, sigma=sigma) for sigma in (1e-2, 1e-3)]
     found = train_population(runs, 150, [0, 40, 150], "float32")
     assert found.value_step.tolist() == [20, 20]
