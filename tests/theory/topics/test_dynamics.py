@@ -171,8 +171,8 @@ def test_late_joint_training_breaks_the_blocks():
     assert found.loss[0, 0] == pytest.approx(0.946, abs=1e-3)
     assert found.loss[0, 1] == pytest.approx(0.8929, abs=5e-3)
     assert population_bound(PAPER).squared < found.loss[0, 1] < optimal_attention_ratio(10, 10, 2).loss + 0.76
-    # What is gained is the word shown itself. Queries find it in their own key or in that of a partner of the same topic, whose
-    # value then writes it: attention to oneself is no larger than to the topic, while values vary more within blocks than between.
+    # What is gained is the word shown itself. Queries find it in their own key or in that of a partner of the same topic,
+    # whose value then writes it: attention to oneself is no larger than to the topic, and values vary most within blocks.
     blocks = found.final[0].value_matrix[:, :-1].reshape(10, 10, 10, 10)
     within = np.array([blocks[topic, :, topic].std() for topic in range(10)])
     assert (within > found.contrast[0, 1]).all()
