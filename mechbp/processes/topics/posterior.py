@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from scipy.special import gammaln
 
 from mechbp.errors import ImpossibleEvidence
@@ -34,8 +35,15 @@ class TopicBeliefs:
     """P(a word that is not seen = w | seen words): the next word, or a hidden one."""
     log_evidence: Float64[np.ndarray, " n"]
     """log P(seen words), in their order; nats."""
-    assignments: Float64[np.ndarray, "n length topic"]
-    """P(z_i = t | seen words); at a position that is not seen, the row of `proportions`."""
+    class_of_position: Int[np.ndarray, "n length"]
+    """The class of the word that is seen there, the last column of `topic_given_class` where none is."""
+    topic_given_class: Float64[np.ndarray, "n classes topic"]
+    """P(topic of a seen word of the class | seen words); `proportions` as the class of a word that is not seen."""
+
+    @cached_property
+    def assignments(self) -> Float64[np.ndarray, "n length topic"]:
+        """P(z_i = t | seen words); at a position that is not seen, the row of `proportions`. Large, so made when asked for."""
+        return np.take_along_axis(self.topic_given_class, self.class_of_position[..., None], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +87,14 @@ def topic_beliefs(
     unused = (evidence.histogram[:, classes.of_word < 0] > 0).sum(axis=1) > 0
     row = evidence.row
     refuse_impossible((unused | np.isneginf(given_counts.log_evidence))[row], where)
-    proportions = given_counts.proportions[row]
-    classes_seen = np.where(evidence.seen, classes.of_word[evidence.words], 0)
-    assignments = given_counts.responsibilities[row[:, None], classes_seen]
+    unseen = given_counts.proportions[:, None]
     return TopicBeliefs(
-        proportions=proportions,
+        proportions=given_counts.proportions[row],
         variance=given_counts.variance[row],
         predictive=(given_counts.proportions @ word_given_topic)[row],
         log_evidence=(given_counts.log_evidence + evidence.histogram @ classes.log_factor)[row],
-        assignments=np.where(evidence.seen[..., None], assignments, proportions[:, None]),
+        class_of_position=np.append(classes.of_word, len(classes.likelihood))[evidence.words],
+        topic_given_class=np.concatenate([given_counts.responsibilities, unseen], axis=1)[row],
     )
 
 
