@@ -103,7 +103,9 @@ def read_evidence(tokens: object, observed: object, vocab_size: int, where: str)
     n_columns = vocab_size + 1  # the last one counts what is not seen
     place = words + n_columns * np.arange(len(words))[:, None]
     counts = np.bincount(place.ravel(), minlength=len(words) * n_columns).reshape(len(words), n_columns)[:, :vocab_size]
+    width = counts.shape[1] * np.min_scalar_type(words.shape[1]).itemsize
+    packed = counts.astype(np.min_scalar_type(words.shape[1])).tobytes()
     rows: dict[bytes, int] = {}
-    row = np.array([rows.setdefault(document.tobytes(), len(rows)) for document in counts], np.int64)
+    row = np.array([rows.setdefault(packed[i : i + width], len(rows)) for i in range(0, len(packed), width)], np.int64)
     first = np.unique(row, return_index=True)[1]
-    return Evidence(words, counts[first], row)
+    return Evidence(np.array(words), counts[first], row)  # a copy: what is asked of it later must not follow the caller's array

@@ -197,6 +197,13 @@ def test_what_is_not_observed_says_nothing(process):
     assert process.beliefs(np.empty((0, 3), int)).assignments.shape == (0, 3, process.n_topics)
 
 
+def test_assignments_asked_for_later_do_not_follow_the_callers_array():
+    tokens = np.array([[0, 2, 1]])
+    found = TWO.beliefs(tokens)
+    tokens[:] = 3
+    np.testing.assert_array_equal(found.assignments, TWO.beliefs(np.array([[0, 2, 1]])).assignments)
+
+
 UNUSED = TopicModel(np.array([[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0]]), 1.0)
 
 
