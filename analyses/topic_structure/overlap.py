@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,9 +57,12 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     losses["unigram"] = _loss(held, np.broadcast_to(prior, (len(held.targets), len(prior))))
     values = [run for run in runs if run.config.model.regime == "wv"]
     text = (
-        "Topics share words here, so a word may have several topics, and the exact posterior comes from a sum over counts of topics; no "
-        "linear map of the histogram gives it. A layer of uniform attention is such a map. The rival is the best one, fitted by least "
-        f"squares to {FITTED * len(held.inputs):,} other documents. Exact answers see the words that are keys, not what the query shows.",
+        "Topics share words here, so a word may have several topics, and the exact posterior comes from a sum over counts "
+        "of topics; no "
+        "linear map of the histogram gives it. A layer of uniform attention is such a map. The rival is the best one, "
+        "fitted by least "
+        f"squares to {FITTED * len(held.inputs):,} other documents. Exact answers see the words that are keys, not what "
+        "the query shows.",
     )
     claims = [_overlap_claim(study, held, losses, values), _ambiguity_claim(study, values)] if values else []
     return claims, Section("overlap", "Overlapping topics", text, (_figure(study, held, losses),))
@@ -69,7 +73,8 @@ def draw(study: Study, run: Run, n: int, label: str) -> Documents:
     rng = study.rng("overlap", label)
     sample = run.task.draw(run.process, n, rng)
     lesson = run.task.lesson(run.process, run.config.objective, sample, rng)
-    vocabulary = run.task.vocabulary(run.process)
+    task: Any = run.task
+    vocabulary = task.vocabulary(run.process)
     seen = (lesson.inputs < vocabulary.n_ids) & (lesson.inputs != vocabulary.pad)
     flat = np.where(seen, lesson.inputs, vocabulary.n_ids) + (vocabulary.n_ids + 1) * np.arange(n)[:, None]
     counts = np.bincount(flat.ravel(), minlength=n * (vocabulary.n_ids + 1)).reshape(n, -1)[:, :-1].astype(float)
@@ -110,10 +115,17 @@ def _overlap_claim(study: Study, held: Documents, losses: dict[str, np.ndarray],
     linear, unigram, exact = (losses[name] for name in ("linear in the histogram", "unigram", "exact posterior"))
     excess = [bootstrap_ratio(losses[run.name] - linear, unigram - linear, study.rng("excess", run.name)) for run in runs]
     gap = bootstrap_ratio(linear - exact, unigram - exact, study.rng("gap"))
-    others = [name for name in losses if name not in {run.name for run in runs} and losses[name] is not linear and name in _trained(losses)]
+    others = [
+        name
+        for name in losses
+        if name not in {run.name for run in runs} and losses[name] is not linear and name in _trained(losses)
+    ]
     closed = [bootstrap_ratio(linear - losses[name], linear - exact, study.rng("closed", name)) for name in others]
     lines = [f"{run.name}: {estimate(interval, 4)}" for run, interval in zip(runs, excess, strict=True)]
-    lines += [f"{name}, attention trained: closes {estimate(interval, 3)} of the gap" for name, interval in zip(others, closed, strict=True)]
+    lines += [
+        f"{name}, attention trained: closes {estimate(interval, 3)} of the gap"
+        for name, interval in zip(others, closed, strict=True)
+    ]
     return CRITERIA.claim(
         "overlap",
         id="topics-overlap",
@@ -145,7 +157,8 @@ def _ambiguity_claim(study: Study, runs: Sequence[Run]) -> Claim:
         id="topics-ambiguity",
         statement="Words of several topics are separated less than words of one.",
         reference="the advantage of the same topic is larger for unambiguous words (published, on text)",
-        measured=f"same less different topic: ambiguous words {estimate(ambiguous, 4)}, others {estimate(plain, 4)}\n{len(runs)} seeds",
+        measured=f"same less different topic: ambiguous words {estimate(ambiguous, 4)}, others "
+        f"{estimate(plain, 4)}\n{len(runs)} seeds",
         control=f"{int(shared.sum())} of {len(shared)} words are ambiguous; differences per seed "
         + ", ".join(f"{value:.4f}" for value in differences),
         numbers={"difference": differences},
@@ -172,7 +185,8 @@ def _figure(study: Study, held: Documents, losses: dict[str, np.ndarray]) -> Fig
         id="fig-topics-overlap",
         kind="dots",
         title="What is left to the exact posterior",
-        caption="Squared loss above that of the exact posterior given the visible words, as a share of what they tell; below 0 is possible "
+        caption="Squared loss above that of the exact posterior given the visible words, as a share of what they tell; "
+        "below 0 is possible "
         f"for a layer that also reads the word its query shows. 95 % bootstrap intervals over {len(held.inputs):,} documents.",
         alt=f"Share of the learnable loss that is left, one row per answerer: {', '.join(shown)}.",
         data={

@@ -57,8 +57,10 @@ def study_trained(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     study.stage("values trained on documents")
     held = [measure(study, run) for run in runs]
     text = (
-        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected position is no key. "
-        "The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the histogram cannot reach "
+        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected "
+        "position is no key. "
+        "The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the histogram "
+        "cannot reach "
         "that of cross-entropy, and what is left is the price of a softmax, not of training.",
     )
     claims = [_claim(study, held)] if {h.run.config.objective.loss for h in held} == set(LOSSES) else []
@@ -122,11 +124,14 @@ def _claim(study: Study, held: Sequence[Held]) -> Claim:
     return CRITERIA.claim(
         "values-hidden",
         id="topics-values-hidden",
-        statement="Trained on documents, values reach what a histogram can give: cross-entropy that of the best linear logits, squared loss "
+        statement="Trained on documents, values reach what a histogram can give: cross-entropy that of the best linear "
+        "logits, squared loss "
         "its floor, at the theory's contrast.",
-        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared loss {theory:.6f}",
+        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared "
+        f"loss {theory:.6f}",
         measured=f"cross-entropy {estimate(ce, 4, 'nats')}, contrast {contrast(by_ce.run):.3f}\n"
-        f"squared loss: share of the learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], contrast {found:.6f}\n"
+        f"squared loss: share of the learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], "
+        f"contrast {found:.6f}\n"
         f"{len(by_ce.loss):,} held-out documents, one run each",
         control=f"uniform answer {np.log(n_words):.4f} nats; floor of the same documents {floor:.4f} nats",
         numbers={
@@ -151,12 +156,18 @@ def _losses_figure(study: Study, held: Sequence[Held]) -> FigureData:
         start = np.log(n_words) if h.run.config.objective.loss == "cross-entropy" else 1 - 1 / n_words
         learnable = start * floors.n_targets - (h.loss - h.excess)
         shares.append(bootstrap_ratio(h.excess, learnable, study.rng("share", h.run.name)))
-    series = {"name": "left above the floor", "x": [s.mean for s in shares], "low": [s.low for s in shares], "high": [s.high for s in shares]}
+    series = {
+        "name": "left above the floor",
+        "x": [s.mean for s in shares],
+        "low": [s.low for s in shares],
+        "high": [s.high for s in shares],
+    }
     return FigureData(
         id="fig-topics-values-losses",
         kind="dots",
         title="What is left to learn",
-        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from a uniform "
+        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from "
+        "a uniform "
         f"answer to the floor); 95 % bootstrap intervals over {len(held[0].loss):,} documents.",
         alt=f"Share of the learnable loss that is left, one row per run: {', '.join(_name(h.run) for h in held)}.",
         data={"x_title": "share left (0: the floor)", "categories": [_name(h.run) for h in held], "series": [series]},
@@ -176,7 +187,8 @@ def _matrix_figure(held: Sequence[Held]) -> FigureData:
         kind="heatmap",
         title="Value matrices, words sorted by topic",
         caption="Entry of every input word (column) for every output word (row), centred per column and divided by the largest.",
-        alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: {', '.join(_name(h.run) for h in held)}.",
+        alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
+        f"{', '.join(_name(h.run) for h in held)}.",
         data={
             "rows": labels,
             "columns": labels,

@@ -13,14 +13,18 @@ from mechbp.models.config import ModelConfig
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformer_lens import HookedTransformer, HookedTransformerConfig
-    from transformer_lens.hook_points import HookedRootModule, HookPoint
+    from transformer_lens.hook_points import HookPoint
+    from transformer_lens.HookedRootModule import HookedRootModule
 
 __all__ = [
     "HookPoint",
     "HookedRootModule",
     "HookedTransformer",
     "HookedTransformerConfig",
-    "build_model", "hooked_transformer", "untrained_twin"]
+    "build_model",
+    "hooked_transformer",
+    "untrained_twin",
+]
 
 
 def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: int, seed: int) -> HookedTransformer:
