@@ -94,8 +94,8 @@ class TopicAttentionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or "
-    "no decay to zero."""
+    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or
+    no decay to zero."""
 
     steps: int
     batch_size: int

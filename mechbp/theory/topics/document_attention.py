@@ -1,5 +1,5 @@
-"""Attention between the tokens of documents, by what their words share: patterns averaged by class, and made from class "
-"weights."""
+"""Attention between the tokens of documents, by what their words share: patterns averaged by class, and made from class
+weights."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TokenPairs:
         shares_topic: Bool[np.ndarray, "word word"],
         seen: Bool[np.ndarray, "n position"],
     ) -> TokenPairs:
-        """Return the classes for what stands at each position: a word 0..V-1, or anything else. shares_topic holds for a "
-        "word itself."""
+        """Return the classes for what stands at each position: a word 0..V-1, or anything else. shares_topic holds for a
+        word itself."""
         n_words = len(shares_topic)
         is_word = (shown >= 0) & (shown < n_words)
         word = np.where(is_word, shown, 0)
