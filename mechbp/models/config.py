@@ -65,7 +65,7 @@ class TopicAttentionConfig:
     wv     values; embedding and unembedding are the identity, attention is uniform
     kq     queries and keys; as wv, but values stand at `same`, `different` and `mask`
     joint  values, queries and keys; embedding and unembedding are the identity
-    both   embedding (the unembedding its transpose), values, queries and keys; values start at the identity
+    both   embedding, queries and keys; values are the identity, the unembedding is the embedding transposed
     """
 
     kind: Literal["topic-attention"]

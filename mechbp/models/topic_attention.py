@@ -27,7 +27,7 @@ TRAINED = {
     "wv": ("W_V",),
     "kq": ("W_Q", "W_K"),
     "joint": ("W_V", "W_Q", "W_K"),
-    "both": ("W_E", "W_V", "W_Q", "W_K"),
+    "both": ("W_E", "W_Q", "W_K"),
 }
 """What each regime trains; all else stands still and is no parameter."""
 
@@ -177,11 +177,8 @@ def build_topic_attention(config: TopicAttentionConfig, task: Any, process: Any,
         weights["W_U"] = identity[:, :n_words].clone()
     if config.regime == "kq":
         weights["W_V"] = _fixed_values(config, process, n_ids, vocabulary.mask)[None]
-    for name in trained:
-        if name == "b_U":
-            continue
-        noise = config.sigma * torch.randn(weights[name].shape, generator=generator)
-        weights[name] = weights[name] + noise if config.regime == "both" and name == "W_V" else noise
+    for name in TRAINED[config.regime]:
+        weights[name] = config.sigma * torch.randn(weights[name].shape, generator=generator)
     model = TopicAttention(
         weights,
         trained,
