@@ -62,9 +62,7 @@ def optimal_attention_ratio(
     """
     setting = TopicSetting(n_topics, words_per_topic, topics_per_document, mask_rate, keep, random)
     if mask_key not in get_args(MaskKey):
-        raise InputError(
-            f"optimal_attention_ratio: mask_key must be one of {', '.join(get_args(MaskKey))}, got {mask_key!r:.40}."
-        )
+        raise InputError(f"optimal_attention_ratio: mask_key must be one of {', '.join(get_args(MaskKey))}, got {mask_key!r:.40}.")
     return best_attention(setting, named_values(setting, values), mask_key == "free")
 
 

@@ -73,9 +73,7 @@ def train_population(
     Raises InputError without runs, for a negative number of steps, or for records outside the training.
     """
     if not runs or steps < 0 or precision not in get_args(Precision):
-        raise InputError(
-            f"train_population: need runs, steps >= 0 and float64 or float32, got {len(runs)}, {steps}, {precision!r}."
-        )
+        raise InputError(f"train_population: need runs, steps >= 0 and float64 or float32, got {len(runs)}, {steps}, {precision!r}.")
     kept = sorted({int(step) for step in (default_record(steps) if record is None else record)})
     if not kept or kept[0] < 0 or kept[-1] > steps:
         raise InputError(f"train_population: record must name steps in 0..{steps}, got {kept}.")
@@ -124,9 +122,7 @@ class _Curves:
 
     @classmethod
     def empty(cls, n_runs: int, steps: list[int]) -> _Curves:
-        blank = [
-            {name: np.full((n_runs, len(steps)), np.nan) for name in names} for names in (TRACKED, (*PARTS, "scores"), PARTS)
-        ]
+        blank = [{name: np.full((n_runs, len(steps)), np.nan) for name in names} for names in (TRACKED, (*PARTS, "scores"), PARTS)]
         return cls(steps, *blank, np.full(n_runs, np.inf), np.full(n_runs, np.inf), {})
 
     def trajectories(self) -> Trajectories:

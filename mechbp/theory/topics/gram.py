@@ -80,7 +80,9 @@ def gram_loss(gram: GramMatrix, bias: Bias, setting: TopicSetting) -> float:
     return float(np.square(error).sum(axis=1).mean() + 1 - np.square(wanted).sum(axis=1).mean())
 
 
-def optimal_gram(setting: TopicSetting, rng: np.random.Generator, scale: float = 0.1) -> tuple[GramMatrix, Bias]:
+def optimal_gram(
+    setting: TopicSetting, rng: np.random.Generator, scale: float = 0.1
+) -> tuple[GramMatrix, Bias]:
     """Draw a random symmetric matrix and bias that meet all conditions, `scale` the size of what is free.
 
     Row means over other topics m_i are free but for one mean over every topic, which symmetry asks for: the block of two topics has
@@ -115,8 +117,6 @@ def _centred(values: np.ndarray, axis: int) -> np.ndarray:
 def _check(gram: np.ndarray, bias: np.ndarray, setting: TopicSetting) -> None:
     size = setting.n_words + 1
     if gram.shape != (size, size) or bias.shape != (size,):
-        raise InputError(
-            f"Gram conditions: need [{size}, {size}] and [{size}], words then MASK, got {gram.shape} and {bias.shape}."
-        )
+        raise InputError(f"Gram conditions: need [{size}, {size}] and [{size}], words then MASK, got {gram.shape} and {bias.shape}.")
     if not np.allclose(gram, gram.T, rtol=0, atol=1e-12):
         raise InputError(f"Gram conditions: the matrix must be symmetric, got |E - E'| up to {np.abs(gram - gram.T).max():.2g}.")
