@@ -1,8 +1,8 @@
 """Pairs of documents for causal tests of the belief about topics that a model answers from.
 
 With another document's belief in place of its own, a hidden word must follow the predictive of that belief, whatever the document
-shows. The belief may be written where one word is asked for, and must then leave the answers about other hidden words alone, or at
-all positions, where the document's own words stand.
+shows. The belief may be written where one word is asked for, and must then leave the answers about other hidden words alone, or
+at all positions, where the document's own words stand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Documents that differ in one shown word, and how far exact inference moves the odds of the new word over the old one.
 
-For topics without shared words the log-odds move by ln (alpha + n_b + 1)/(alpha + n_b) + ln (alpha + n_a)/(alpha + n_a - 1), a the
-topic of the old word and b that of the new: by much where a topic has few words, by little where it has many.
+For topics without shared words the log-odds move by ln (alpha + n_b + 1)/(alpha + n_b) + ln (alpha + n_a)/(alpha + n_a - 1), a
+the topic of the old word and b that of the new: by much where a topic has few words, by little where it has many.
 """
 
 from __future__ import annotations

@@ -35,13 +35,13 @@ MERGED = "same and different alike"
 SHOWN_WORDS = "all shown words alike"
 UNIFORM = "uniform"
 REPLACEMENTS = (BY_CLASS, MERGED, SHOWN_WORDS, UNIFORM)
-"""What stands in for patterns. "all shown words alike" is what exact inference on a histogram asks for: hidden words get nothing."""
+"""What stands in for patterns. "all shown words alike" makes the histogram that exact inference reads: hidden words get nothing."""
 
 Weights = Float64[np.ndarray, "layer head class"]
 
 
 def replacement_weights(name: str, found: ClassAttention) -> Weights:
-    """Return the weight that a stand-in gives to a key of each class. Raises InputError for a name that is none of REPLACEMENTS."""
+    """Return the weight that a stand-in gives to a key of each class. Raises InputError for another name."""
     shape = found.mean.shape
     if name == BY_CLASS:
         return class_weights(found)
