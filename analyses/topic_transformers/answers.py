@@ -64,7 +64,7 @@ class Answering:
 def answering(study: Study, subject: Subject, rival: LinearLogits) -> Answering:
     """Ask a run about documents, at all hidden words."""
     study.stage(f"{subject.name}: answers")
-    documents = subject.hidden_words(study, "answers", study.size(2000, 200))
+    documents = subject.hidden_words(study, "answers", study.size(1000, 100))
     exact = documents.beliefs.predictive
     everywhere = subject.answers(subject.run.model, documents.shown)
     kl = documents.kl_nats(everywhere)

@@ -9,7 +9,7 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names
 from analyses.topic_transformers.criteria import CRITERIA
-from analyses.topic_transformers.embeddings import Likeness
+from analyses.topic_transformers.embeddings import Likeness, shuffles
 from analyses.topic_transformers.subjects import Subject
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.report.claim import Claim
@@ -39,12 +39,12 @@ class Looking:
 def looking(study: Study, subject: Subject) -> Looking:
     """Measure attention on documents as they are shown in training."""
     study.stage(f"{subject.name}: attention")
-    shown = subject.documents(study, "attention", study.size(512, 96))
+    shown = subject.documents(study, "attention", study.size(256, 48))
     found = class_attention(subject.run.model, shown, subject.keys)
     random = class_attention(subject.controls[0], shown, subject.keys)
 
     def labels(of: ClassAttention, name: str) -> Likeness:
-        return Likeness.of(subject, of.by_word, study.rng(subject.name, "attention labels", name))
+        return Likeness.of(subject, of.by_word, study.rng(subject.name, "attention labels", name), shuffles(study))
 
     return Looking(
         subject,
@@ -97,7 +97,7 @@ def attention_claim(found: Sequence[Looking]) -> Claim:
         + "; ".join(
             f"{one.subject.name} {estimate(one.random_ratio, 3)}, p {one.random_by_word.p:.3f}" for one in found
         )  # fmt: skip
-        + "\np: 10,000 random assignments of the same topics to words",
+        + f"\np: {found[0].by_word.shuffles:,} random assignments of the same topics to words",
         numbers={
             "ratio_low": [float(one.ratio.low) for one in found],
             "ratio": [float(one.ratio.mean) for one in found],

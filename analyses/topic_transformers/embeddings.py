@@ -14,7 +14,7 @@ from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS
 from mechbp.study import Study
-from mechbp.theory.topics.pairs import cosine_table, pair_class_test
+from mechbp.theory.topics.pairs import SHUFFLES, cosine_table, pair_class_test
 
 FEW_WORDS = 24
 """Vocabularies up to this size are drawn word by word, larger ones topic by topic."""
@@ -32,14 +32,15 @@ class Likeness:
     """Spread over pairs."""
     p: float
     """One-sided, of permuted topic labels."""
+    shuffles: int
 
     @classmethod
-    def of(cls, subject: Subject, table: Float64[np.ndarray, "word word"], rng: np.random.Generator) -> Likeness:
-        """Compare the classes of a table."""
+    def of(cls, subject: Subject, table: Float64[np.ndarray, "word word"], rng: np.random.Generator, shuffles: int) -> Likeness:
+        """Compare the classes of a table, with so many permutations of the labels."""
         pairs = subject.pairs
         same, different = table[pairs.same], table[pairs.different]
         ends = (float(values) for values in (same.mean(), different.mean(), same.std(), different.std()))
-        return cls(table, *ends, pair_class_test(table, pairs, rng))
+        return cls(table, *ends, pair_class_test(table, pairs, rng, shuffles), shuffles)
 
     @property
     def difference(self) -> float:
@@ -58,13 +59,18 @@ class Embedded:
     random_cosine: Likeness
 
 
+def shuffles(study: Study) -> int:
+    """Return how many times topic labels are permuted."""
+    return study.size(SHUFFLES, 2000)
+
+
 def embedded(study: Study, subject: Subject) -> Embedded:
     """Compare embeddings of all pairs of words."""
     study.stage(f"{subject.name}: embeddings")
     trained, random = (subject.embeddings(model) for model in (subject.run.model, subject.controls[0]))
 
     def likeness(table: np.ndarray, name: str) -> Likeness:
-        return Likeness.of(subject, table, study.rng(subject.name, "labels", name))
+        return Likeness.of(subject, table, study.rng(subject.name, "labels", name), shuffles(study))
 
     return Embedded(
         subject,
@@ -87,7 +93,7 @@ def embeddings_claim(found: Sequence[Embedded]) -> Claim:
         measured="\n".join(f"{one.subject.name}: {_in_words(one.cosine)}; dot product {_in_words(one.dot)}" for one in found),
         control="random weights: "
         + "; ".join(f"{one.subject.name} cosine {_in_words(one.random_cosine)}" for one in found)
-        + "\np: 10,000 random assignments of the same topics to words",
+        + f"\np: {found[0].cosine.shuffles:,} random assignments of the same topics to words",
         numbers={
             "dot_difference": [one.dot.difference for one in found],
             "cosine_difference": [one.cosine.difference for one in found],

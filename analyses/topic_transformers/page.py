@@ -31,7 +31,7 @@ def study_page(study: Study) -> Findings:
     if not subjects:
         return [], skipped
     rivals = [
-        LinearLogits.of(subject.hidden_words(study, "linear logits", study.size(3000, 300))) for subject in subjects
+        LinearLogits.of(subject.hidden_words(study, "linear logits", study.size(2000, 300))) for subject in subjects
     ]  # fmt: skip
     answered = [answering(study, subject, rival) for subject, rival in zip(subjects, rivals, strict=True)]
     alike = [embedded(study, subject) for subject in subjects]
