@@ -70,8 +70,8 @@ def group_difference(values: Float64[np.ndarray, " n"], member: Bool[np.ndarray,
 def ambiguity_claim(found: Sequence[Ambiguity]) -> Claim:
     """Ambiguous words have the smaller contrast."""
     measured = "\n".join(
-        f"{one.subject.name}: cosine {estimate(one.differences[NAMES[0]], 3)}, attention {estimate(one.differences[NAMES[1]], 3)}; "
-        f"{int(one.ambiguous.sum())} ambiguous words of {len(one.ambiguous)}"
+        f"{one.subject.name}: cosine {estimate(one.differences[NAMES[0]], 3)}, attention "
+        f"{estimate(one.differences[NAMES[1]], 3)}; {int(one.ambiguous.sum())} ambiguous words of {len(one.ambiguous)}"
         for one in found
     )
     control = "random weights: " + "; ".join(
@@ -81,8 +81,8 @@ def ambiguity_claim(found: Sequence[Ambiguity]) -> Claim:
     return CRITERIA.claim(
         "ambiguity",
         id="ambiguity",
-        statement="Where topics overlap, words of several topics have the smaller contrast between words of their topics and words of "
-        "others, in embeddings and in attention.",
+        statement="Where topics overlap, words of several topics have the smaller contrast between words of their topics and "
+        "words of others, in embeddings and in attention.",
         reference="Li, Li and Risteski 2023: on text the contrast is larger for unambiguous words",
         measured=measured if found else "no run has topics that overlap: 0 runs",
         control=control if found else "none: 0 runs",
@@ -102,18 +102,18 @@ def ambiguity_section(found: Sequence[Ambiguity]) -> Section:
     if not found:
         return Section(*place, (), (), "skipped", "no run here has words that some topics share and others do not")
     text = (
-        "In a ring of topics each borrows the first words of the next, which then have two topics, though unequally: the borrowing "
-        "topic gives them a quarter of its probability, the owner more. A word's contrast is its mean over words of the same topic "
-        "less its mean over words of different topics, of cosines, or of the attention that it pays.",
-        "There are few words, so that intervals over words are wide; they treat the words of a ring, which are alike by symmetry, as "
-        "draws.",
+        "In a ring of topics each borrows the first words of the next, which then have two topics, though unequally: the "
+        "borrowing topic gives them a quarter of its probability, the owner more. A word's contrast is its mean over words of "
+        "the same topic less its mean over words of different topics, of cosines, or of the attention that it pays.",
+        "There are few words, so that intervals over words are wide; they treat the words of a ring, which are alike by "
+        "symmetry, as draws.",
     )
     figure = FigureData(
         id="fig-ambiguity",
         kind="dots",
         title="Contrast of ambiguous words less that of unambiguous ones",
-        caption="Mean difference over words with 95 % bootstrap intervals, words resampled within both groups. Below 0 ambiguous words "
-        "have the smaller contrast. Cosines, and attention in units of uniform attention. Hollow: random weights.",
+        caption="Mean difference over words with 95 % bootstrap intervals, words resampled within both groups. Below 0 ambiguous "
+        "words have the smaller contrast. Cosines, and attention in units of uniform attention. Hollow: random weights.",
         alt="Difference of contrasts by run, for embeddings and attention, trained and random weights.",
         data={
             "x_title": "ambiguous less unambiguous",

@@ -95,7 +95,8 @@ def answers_claim(found: Sequence[Answering]) -> Claim:
     return CRITERIA.claim(
         "answers",
         id="answers",
-        statement=f"Ordinary transformers answer as the exact posterior over topics does, to {close:.0%} of what there is to learn.",
+        statement=f"Ordinary transformers answer as the exact posterior over topics does, to {close:.0%} of what there is to "
+        "learn.",
         reference="the theory's layer has uniform attention and logits linear in a histogram; exact answers need its logarithm",
         measured="\n".join(
             f"{one.subject.name}: KL(exact || model) {estimate(one.kl_nats, 4, 'nats')}, a share of {estimate(one.share, 3)}; "
@@ -120,13 +121,13 @@ def answers_claim(found: Sequence[Answering]) -> Claim:
 def answers_section(study: Study, found: Sequence[Answering]) -> Section:
     """Return the section with its figures."""
     text = (
-        "A document draws proportions of topics and then its words. 15 % of them, at least one, show MASK, and the model is asked "
-        "for those. Given the proportions words are exchangeable, so that all hidden words of a document have one exact answer, the "
-        "predictive of the posterior over proportions given the words shown. What there is to learn is how far that is, on average, "
-        "from the word frequencies of all documents, KL(exact || unigram).",
-        "For topics without shared words the exact answer is linear in the counts of shown words, and its logits are their logarithms. "
-        "A block without an MLP reads sums over words and turns them into logits by layer normalisation alone. The best logits linear "
-        "in the counts, fitted to the exact answers for other documents, show what a sum over words can do.",
+        "A document draws proportions of topics and then its words. 15 % of them, at least one, show MASK, and the model is "
+        "asked for those. Given the proportions words are exchangeable, so that all hidden words of a document have one exact "
+        "answer, the predictive of the posterior over proportions given the words shown. What there is to learn is how far that "
+        "is, on average, from the word frequencies of all documents, KL(exact || unigram).",
+        "For topics without shared words the exact answer is linear in the counts of shown words, and its logits are their "
+        "logarithms. A block without an MLP reads sums over words and turns them into logits by layer normalisation alone. The "
+        "best logits linear in the counts, fitted to the exact answers for other documents, show what a sum over words can do.",
     )
     series = [
         {"name": "the model", **points([one.share for one in found], "x")},
@@ -165,8 +166,8 @@ def _calibration(study: Study, found: Sequence[Answering]) -> FigureData:
         id="fig-calibration",
         kind="scatter",
         title="Probability of a topic's words, exact where the model states it",
-        caption="Words grouped by the topic that uses them most. Mean exact probability of a group over the documents for which the "
-        "model states about as much, in 20 bins, with 95 % intervals over documents; on the line both are equal.",
+        caption="Words grouped by the topic that uses them most. Mean exact probability of a group over the documents for which "
+        "the model states about as much, in 20 bins, with 95 % intervals over documents; on the line both are equal.",
         alt="Mean exact probability against stated probability of groups of words, one series per run, with the identity line.",
         data=calibration_axes("exact probability") | {"series": series},
     )

@@ -89,14 +89,13 @@ def attention_claim(found: Sequence[Looking]) -> Claim:
     return CRITERIA.claim(
         "attention",
         id="attention",
-        statement="Shown words attend more to words of their own topic than to words of others, on average over blocks and heads, in "
-        "every run.",
-        reference="Li, Li and Risteski 2023: average attention between same-topic words exceeds that between different-topic words",
+        statement="Shown words attend more to words of their own topic than to words of others, on average over blocks and "
+        "heads, in every run.",
+        reference="Li, Li and Risteski 2023: average attention between same-topic words exceeds that between different-topic "
+        "words",
         measured="\n".join(lines),
         control="random weights: "
-        + "; ".join(
-            f"{one.subject.name} {estimate(one.random_ratio, 3)}, p {one.random_by_word.p:.3f}" for one in found
-        )  # fmt: skip
+        + "; ".join(f"{one.subject.name} {estimate(one.random_ratio, 3)}, p {one.random_by_word.p:.3f}" for one in found)
         + f"\np: {found[0].by_word.shuffles:,} random assignments of the same topics to words",
         numbers={
             "ratio_low": [float(one.ratio.low) for one in found],
@@ -112,12 +111,12 @@ def attention_section(found: Sequence[Looking]) -> Section:
     """Return the section with its figures."""
     text = (
         "Attention is counted in units of uniform attention: pattern times number of keys, so that 1 is what every key would get "
-        "from uniform attention. Keys of a shown word: the same word, another word of the same topic, a word of a different topic, a "
-        "hidden word. A query that shows MASK has no topic to compare with: its keys are its own position, shown words, and other "
-        "hidden words.",
-        "The loss is read at hidden words only, and none of them shows its topic. In a single block nothing that shown words attend "
-        "to reaches an answer, so that training has no reason to give them same-topic attention there. Where more blocks follow, "
-        "shown words can gather their topic before the hidden words read them.",
+        "from uniform attention. Keys of a shown word: the same word, another word of the same topic, a word of a different "
+        "topic, a hidden word. A query that shows MASK has no topic to compare with: its keys are its own position, shown words, "
+        "and other hidden words.",
+        "The loss is read at hidden words only, and none of them shows its topic. In a single block nothing that shown words "
+        "attend to reaches an answer, so that training has no reason to give them same-topic attention there. Where more blocks "
+        "follow, shown words can gather their topic before the hidden words read them.",
     )
     ratios = FigureData(
         id="fig-attention",
@@ -146,8 +145,9 @@ def _map(one: Looking) -> FigureData:
         id=f"fig-{one.subject.name}-attention",
         kind="heatmap",
         title=f"{one.subject.name}: attention by what query and key show",
-        caption="Mean attention per key times the number of keys, over documents that have such keys; 1 is uniform attention. The first "
-        "four columns are of queries that show a word, the others of queries that show MASK. Random weights in hover and table.",
+        caption="Mean attention per key times the number of keys, over documents that have such keys; 1 is uniform attention. "
+        "The first four columns are of queries that show a word, the others of queries that show MASK. Random weights in hover "
+        "and table.",
         alt="Heat map of attention in units of uniform attention, heads in rows, classes of keys in columns.",
         data={
             "rows": head_names(*heads),

@@ -86,8 +86,8 @@ def embeddings_claim(found: Sequence[Embedded]) -> Claim:
     return CRITERIA.claim(
         "embeddings",
         id="embeddings",
-        statement="Embeddings of words of one topic are more alike than those of words of different topics, by dot product and by "
-        "cosine, in every run.",
+        statement="Embeddings of words of one topic are more alike than those of words of different topics, by dot product and "
+        "by cosine, in every run.",
         reference="Li, Li and Risteski 2023: same-topic words have larger inner products and cosines of embeddings, on synthetic "
         "documents and on text",
         measured="\n".join(f"{one.subject.name}: {_in_words(one.cosine)}; dot product {_in_words(one.dot)}" for one in found),
@@ -108,9 +108,10 @@ def embeddings_claim(found: Sequence[Embedded]) -> Claim:
 def embeddings_section(found: Sequence[Embedded]) -> Section:
     """Return the section with its figures."""
     text = (
-        "In the theory's embedding-only model every word's embedding must have a larger inner product with its own topic's words, by "
-        "a gap that the rates of masking fix. Here embeddings also meet layer normalisation, attention and, in the deep runs, MLPs, "
-        "so that only the sign is predicted. Where topics overlap two words count as of the same topic if any topic uses both.",
+        "In the theory's embedding-only model every word's embedding must have a larger inner product with its own topic's "
+        "words, by a gap that the rates of masking fix. Here embeddings also meet layer normalisation, attention and, in the "
+        "deep runs, MLPs, so that only the sign is predicted. Where topics overlap two words count as of the same topic if any "
+        "topic uses both.",
     )
     series = []
     for name, pick in (("same topic", "same"), ("different topics", "different")):
@@ -130,8 +131,8 @@ def embeddings_section(found: Sequence[Embedded]) -> Section:
         id="fig-cosines",
         kind="dots",
         title="Cosine of the embeddings of two words",
-        caption="Mean over pairs of distinct words; the bars reach one standard deviation over pairs to either side. Hollow: random "
-        "weights.",
+        caption="Mean over pairs of distinct words; the bars reach one standard deviation over pairs to either side. Hollow: "
+        "random weights.",
         alt="Mean cosine by run for words of the same topic and of different topics, trained and random weights.",
         data={"x_title": "cosine", "categories": [one.subject.name for one in found], "series": series},
     )

@@ -1,7 +1,7 @@
 """Claim: ordinary transformers, asked for hidden words of topic-mixture documents, hold the exact belief about topics and use it.
 
-The theory of topics in transformers is about one layer of attention without residual stream, normalisation, MLP or positions. Here
-models as people use them see the same documents. Their answers are held against exact inference, their embeddings and attention
+The theory of topics in transformers is about one layer of attention without residual stream, normalisation, MLP or positions.
+Here models as people use them see the same documents. Their answers are held against exact inference, their embeddings and attention
 against the theory's picture, and their beliefs are read, written and erased, by the methods that serve trees and chains.
 (Source: Li, Li and Risteski, "How do transformers learn topic structure: towards a mechanistic understanding", ICML 2023.)
 """
@@ -69,9 +69,9 @@ def study_page(study: Study) -> Findings:
 
 PAGE = Page(
     title="Do ordinary transformers hold the posterior over topics?",
-    lead="Transformers of one and of four blocks see documents of known topics with some words hidden. Their answers are held against "
-    "the exact posterior, beliefs about topics are read, written and erased, and the theory's picture of embeddings and attention is "
-    "looked for, and tested for being used.",
+    lead="Transformers of one and of four blocks see documents of known topics with some words hidden. Their answers are held "
+    "against the exact posterior, beliefs about topics are read, written and erased, and the theory's picture of embeddings and "
+    "attention is looked for, and tested for being used.",
     runs=RUNS,
     family="topics",
     study=study_page,

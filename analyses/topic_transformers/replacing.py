@@ -43,8 +43,8 @@ def replacing(study: Study, subject: Subject) -> Replacing:
     """Replace attention; class averages come from other documents."""
     study.stage(f"{subject.name}: replacing attention")
     model = subject.run.model
-    averaged = class_attention(model, subject.documents(study, "class averages", study.size(256, 64)), subject.keys)
-    documents = subject.hidden_words(study, "replacing", study.size(256, 64))
+    averaged = class_attention(model, subject.documents(study, "class averages", study.size(160, 32)), subject.keys)
+    documents = subject.hidden_words(study, "replacing", study.size(160, 32))
     weights = {name: replacement_weights(name, averaged) for name in REPLACEMENTS}
     learnable = documents.learnable_nats
     unedited = documents.kl_nats(replaced_answers(model, documents.shown, subject.keys, weights[UNIFORM], ()))
@@ -64,10 +64,7 @@ def replacing(study: Study, subject: Subject) -> Replacing:
         bootstrap_mean(unedited, study.rng(subject.name, "unedited")),
         bootstrap_mean(learnable, study.rng(subject.name, "learnable there")),
         {name: share(values, name) for name, values in everywhere.items()},
-        {
-            name: [share(rise(name, (layer,)), name, layer) for layer in blocks]
-            for name in (BY_CLASS, MERGED, SHOWN_WORDS, UNIFORM)
-        }
+        {name: [share(rise(name, (layer,)), name, layer) for layer in blocks] for name in (BY_CLASS, MERGED, UNIFORM)}
         if blocks
         else {},
     )
@@ -86,9 +83,10 @@ def replacing_claims(found: Sequence[Replacing]) -> list[Claim]:
         CRITERIA.claim(
             "contrast-used",
             id="contrast-used",
-            statement="Models need the contrast between keys of the same topic and of different topics: with both alike in all blocks, "
-            f"{least:.0%} of what can be learnt is lost beyond what class averages lose.",
-            reference="the paper reads topics from attention; that attention differs between topics is no evidence that this is used",
+            statement="Models need the contrast between keys of the same topic and of different topics: with both alike in all "
+            f"blocks, {least:.0%} of what can be learnt is lost beyond what class averages lose.",
+            reference="the paper reads topics from attention; that attention differs between topics is no evidence that this is "
+            "used",
             measured="\n".join(line(one, CONTRAST) for one in found) + f"\n{n} documents; shares of what can be learnt",
             control="\n".join(line(one, BY_CLASS, UNIFORM) for one in found),
             numbers={
@@ -101,10 +99,10 @@ def replacing_claims(found: Sequence[Replacing]) -> list[Claim]:
         CRITERIA.claim(
             "shown-words",
             id="shown-words",
-            statement="Attention to all shown words alike, and to no hidden ones, in all blocks, is all the attention that models need: "
-            f"at most {most:.0%} of what can be learnt is lost.",
-            reference="exact theory: where hidden words are no keys, uniform attention and block values are Bayes-optimal for squared "
-            "loss up to the spread of lengths",
+            statement="Attention to all shown words alike, and to no hidden ones, in all blocks, is all the attention that "
+            f"models need: at most {most:.0%} of what can be learnt is lost.",
+            reference="exact theory: where hidden words are no keys, uniform attention and block values are Bayes-optimal for "
+            "squared loss up to the spread of lengths",
             measured="\n".join(line(one, SHOWN_WORDS) for one in found) + f"\n{n} documents; shares of what can be learnt",
             control="\n".join(line(one, UNIFORM) for one in found),
             numbers={
@@ -119,19 +117,20 @@ def replacing_claims(found: Sequence[Replacing]) -> list[Claim]:
 def replacing_section(found: Sequence[Replacing]) -> Section:
     """Return the section with its figures."""
     text = (
-        "Patterns of all heads are replaced, in all blocks at once, and KL(exact || model) at hidden words is measured again. Class "
-        "averages: every key gets its class's mean attention for its head, measured on other documents, and rows are made to sum to 1. "
-        "Same and different alike: the same, but words of the same topic and of different topics share the mean of both, so that only "
-        "their contrast is taken away. All shown words alike: the attention that makes a histogram of the words, which is what exact "
-        "inference reads. Uniform: hidden words too.",
-        "In a model of one block the classes of same and different topics exist only for queries whose output nobody reads, so that "
-        "making them alike cannot cost anything there, however strong the contrast is.",
+        "Patterns of all heads are replaced, in all blocks at once, and KL(exact || model) at hidden words is measured again. "
+        "Class averages: every key gets its class's mean attention for its head, measured on other documents, and rows are made "
+        "to sum to 1. Same and different alike: the same, but words of the same topic and of different topics share the mean of "
+        "both, so that only their contrast is taken away. All shown words alike: the attention that makes a histogram of the "
+        "words, which is what exact inference reads. Uniform: hidden words too.",
+        "In a model of one block the classes of same and different topics exist only for queries whose output nobody reads, so "
+        "that making them alike cannot cost anything there, however strong the contrast is.",
     )
     everywhere = FigureData(
         id="fig-replacing",
         kind="dots",
         title="What replacing attention costs, all blocks at once",
-        caption="Rise of KL(exact || model) over KL(exact || unigram), with 95 % bootstrap intervals over documents. 0: nothing is lost.",
+        caption="Rise of KL(exact || model) over KL(exact || unigram), with 95 % bootstrap intervals over documents. 0: nothing "
+        "is lost.",
         alt="Rise of the loss by run and replacement: class averages, same and different alike, all shown words alike, uniform.",
         data={
             "x_title": "rise of KL / what can be learnt",

@@ -47,7 +47,7 @@ class SingleWords:
 def single_words(study: Study, subject: Subject, rival: LinearLogits) -> SingleWords:
     """Exchange words, and patch their way."""
     study.stage(f"{subject.name}: single words")
-    shown = subject.documents(study, "single words", study.size(1000, 120))
+    shown = subject.documents(study, "single words", study.size(600, 60))
     exchanged = exchanged_words(subject.process, shown, PLACE, study.rng(subject.name, "exchange"))
     before, after = (HiddenWords.of(subject.process, ids) for ids in (exchanged.before, exchanged.after))
 
@@ -71,7 +71,7 @@ def single_words(study: Study, subject: Subject, rival: LinearLogits) -> SingleW
 
 
 def _patched(study: Study, subject: Subject, exchanged: ExchangedWords) -> PatchEffects:
-    some = slice(0, study.size(128, 24))
+    some = slice(0, study.size(64, 12))
     new, old = (torch.from_numpy(words[some])[:, None] for words in (exchanged.new, exchanged.old))
 
     def log_odds(logits: Tensor) -> Tensor:
@@ -96,12 +96,14 @@ def single_words_claim(found: Sequence[SingleWords]) -> Claim:
     return CRITERIA.claim(
         "single-words",
         id="single-words",
-        statement="With one word exchanged, the log-odds of the new word over the old one move as in exact inference: correlation at least "
-        f"{bounds['correlated']}, slope within {bounds['off_slope']} of 1.",
-        reference="exact: a word of a topic that a document lacks moves the odds by far more than one of a topic that it is full of",
+        statement="With one word exchanged, the log-odds of the new word over the old one move as in exact inference: "
+        f"correlation at least {bounds['correlated']}, slope within {bounds['off_slope']} of 1.",
+        reference="exact: a word of a topic that a document lacks moves the odds by far more than one of a topic that it is full "
+        "of",
         measured="\n".join(
-            f"{one.subject.name}: correlation {estimate(one.fit.correlation, 3)}, slope {estimate(one.fit.slope, 3)}; exact changes of "
-            f"{one.exchanged.exact_change.mean():.2f} ± {one.exchanged.exact_change.std():.2f} nats, {len(one.exchanged):,} pairs"
+            f"{one.subject.name}: correlation {estimate(one.fit.correlation, 3)}, slope {estimate(one.fit.slope, 3)}; exact "
+            f"changes of {one.exchanged.exact_change.mean():.2f} ± {one.exchanged.exact_change.std():.2f} nats, "
+            f"{len(one.exchanged):,} pairs"
             for one in found
         ),
         control="\n".join(
@@ -122,12 +124,12 @@ def single_words_claim(found: Sequence[SingleWords]) -> Claim:
 def single_words_section(study: Study, found: Sequence[SingleWords]) -> Section:
     """Return the section with its figures."""
     text = (
-        "One shown word becomes another, of a topic that the old word does not have, and the log-odds of the new word over the old one "
-        "at the asked position move, for exact inference by much where a topic was rare in the document and by little where it was "
-        "frequent. Logits linear in the counts move by the same amount for a pair of words, whatever the document.",
-        "Patching writes the activations of the document after the exchange into the run on the one before, at the asked position, at "
-        "the exchanged word, or at all others: 1 is the whole change of the model's log-odds. It shows where the word is, stage by "
-        "stage, on its way to the answer.",
+        "One shown word becomes another, of a topic that the old word does not have, and the log-odds of the new word over the "
+        "old one at the asked position move, for exact inference by much where a topic was rare in the document and by little "
+        "where it was frequent. Logits linear in the counts move by the same amount for a pair of words, whatever the document.",
+        "Patching writes the activations of the document after the exchange into the run on the one before, at the asked "
+        "position, at the exchanged word, or at all others: 1 is the whole change of the model's log-odds. It shows where the "
+        "word is, stage by stage, on its way to the answer.",
     )
     n = study.size(150, 40)
     series = [
@@ -159,7 +161,8 @@ def _patching(found: Sequence[SingleWords]) -> FigureData:
         id="fig-patching",
         kind="heatmap",
         title="Where the exchanged word is",
-        caption="Share of the model's own change of log-odds that a patch brings back, mean over pairs; 95 % intervals in hover and table.",
+        caption="Share of the model's own change of log-odds that a patch brings back, mean over pairs; 95 % intervals in hover "
+        "and table.",
         alt="Heat maps of patching effects, stages in rows, patched positions in columns, one panel per run.",
         data={
             "rows": stages, "columns": list(CELLS), "row_title": "patched", "column_title": "position", "value_title": "share",

@@ -133,7 +133,7 @@ def pattern_of_weights(
 def class_weights(
     found: ClassAttention, merged: tuple[tuple[int, ...], ...] = ()
 ) -> Float64[np.ndarray, "layer head class"]:  # fmt: skip
-    """Return the mean attention of every class as its weight; classes in one tuple of `merged` share the mean of all their pairs."""
+    """Return every class's mean attention as its weight; classes in one tuple of `merged` share the mean of all their pairs."""
     weights = np.nan_to_num(found.mean, nan=0.0)
     total = found.counts.sum(axis=0)
     for members in merged:

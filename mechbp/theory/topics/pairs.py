@@ -59,7 +59,8 @@ def pair_class_test(
 ) -> float:
     """Return the one-sided p of same less different over random assignments of the same topics to words.
 
-    table: any number per ordered pair of words; its diagonal does not count. p = (1 + shuffles at least as large) / (1 + shuffles).
+    table: any number per ordered pair of words; its diagonal does not count.
+    p = (1 + shuffles at least as large) / (1 + shuffles).
     Raises InputError where the labels leave a class of pairs empty.
     """
     if not classes.same.any() or not classes.different.any():

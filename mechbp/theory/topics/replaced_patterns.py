@@ -35,7 +35,7 @@ MERGED = "same and different alike"
 SHOWN_WORDS = "all shown words alike"
 UNIFORM = "uniform"
 REPLACEMENTS = (BY_CLASS, MERGED, SHOWN_WORDS, UNIFORM)
-"""What stands in for patterns. "all shown words alike" makes the histogram that exact inference reads: hidden words get nothing."""
+"""What stands in for patterns. "all shown words alike" makes the histogram that exact inference reads."""
 
 Weights = Float64[np.ndarray, "layer head class"]
 
