@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
 from mechbp.processes.drawing import draw
@@ -84,8 +84,7 @@ class Evidence:
     """
 
     words: Int[np.ndarray, "n length"]
-    """Word 0 stands where none is seen."""
-    seen: Bool[np.ndarray, "n length"]
+    """V stands where none is seen."""
     histogram: Int[np.ndarray, "distinct word"]
     """How often every word is seen."""
     row: Int[np.ndarray, " n"]
@@ -98,13 +97,15 @@ def read_evidence(tokens: object, observed: object, vocab_size: int, where: str)
     Raises InputError in the name of `where`.
     """
     array = np.asarray(tokens)
-    if array.dtype.kind == "i":
+    if array.dtype.kind == "i" and (array == ABSENT).any():
         array = np.where(array == ABSENT, vocab_size, array)
     words = checked_evidence(array, where, vocab_size=vocab_size, length=None, place="position", observed=observed)
-    seen = words != vocab_size
-    place = np.arange(len(words))[:, None] * vocab_size + words
-    counts = np.bincount(place[seen], minlength=len(words) * vocab_size).reshape(len(words), vocab_size)
+    n_columns = vocab_size + 1  # the last one counts what is not seen
+    place = words + n_columns * np.arange(len(words))[:, None]
+    counts = np.bincount(place.ravel(), minlength=len(words) * n_columns).reshape(len(words), n_columns)[:, :vocab_size]
+    width = counts.shape[1] * np.min_scalar_type(words.shape[1]).itemsize
+    packed = counts.astype(np.min_scalar_type(words.shape[1])).tobytes()
     rows: dict[bytes, int] = {}
-    row = np.array([rows.setdefault(document.tobytes(), len(rows)) for document in counts], np.int64)
+    row = np.array([rows.setdefault(packed[i : i + width], len(rows)) for i in range(0, len(packed), width)], np.int64)
     first = np.unique(row, return_index=True)[1]
-    return Evidence(np.where(seen, words, 0), seen, counts[first], row)
+    return Evidence(np.array(words), counts[first], row)  # a copy: what is asked of it later must not follow the caller's array

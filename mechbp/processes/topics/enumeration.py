@@ -4,7 +4,7 @@
     P(words)           = sum_c f_n(c) prod_t G(alpha_t + c_t) / G(alpha_t)  G(A) / G(A + n)
     E[theta_t | words] = (alpha_t + E[c_t | words]) / (A + n)
 
-where G is the Gamma function. Shares no code with `posterior`, `listed` and `simplex`, which tests and benchmarks compare with it.
+where G is the Gamma function. Shares no code with what tests and benchmarks compare with it.
 """
 
 from __future__ import annotations

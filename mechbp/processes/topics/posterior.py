@@ -11,7 +11,8 @@ where G is the Gamma function. Everything is a function of the counts, so that t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -34,8 +35,12 @@ class TopicBeliefs:
     """P(a word that is not seen = w | seen words): the next word, or a hidden one."""
     log_evidence: Float64[np.ndarray, " n"]
     """log P(seen words), in their order; nats."""
-    assignments: Float64[np.ndarray, "n length topic"]
-    """P(z_i = t | seen words); at a position that is not seen, the row of `proportions`."""
+    make_assignments: Callable[[], Float64[np.ndarray, "n length topic"]] = field(repr=False)
+
+    @cached_property
+    def assignments(self) -> Float64[np.ndarray, "n length topic"]:
+        """P(z_i = t | seen words); at a position that is not seen, the row of `proportions`. Large, so made when asked for."""
+        return self.make_assignments()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +84,21 @@ def topic_beliefs(
     unused = (evidence.histogram[:, classes.of_word < 0] > 0).sum(axis=1) > 0
     row = evidence.row
     refuse_impossible((unused | np.isneginf(given_counts.log_evidence))[row], where)
-    proportions = given_counts.proportions[row]
-    classes_seen = np.where(evidence.seen, classes.of_word[evidence.words], 0)
-    assignments = given_counts.responsibilities[row[:, None], classes_seen]
     return TopicBeliefs(
-        proportions=proportions,
+        proportions=given_counts.proportions[row],
         variance=given_counts.variance[row],
         predictive=(given_counts.proportions @ word_given_topic)[row],
         log_evidence=(given_counts.log_evidence + evidence.histogram @ classes.log_factor)[row],
-        assignments=np.where(evidence.seen[..., None], assignments, proportions[:, None]),
+        make_assignments=partial(_assignments, evidence, classes, given_counts),
     )
+
+
+def _assignments(evidence: Evidence, classes: WordClasses, given_counts: CountBeliefs) -> Float64[np.ndarray, "n length topic"]:
+    """The row of the word's class at every position, of the proportions where no word is seen."""
+    table = np.concatenate([given_counts.responsibilities, given_counts.proportions[:, None]], axis=1)
+    which = np.append(classes.of_word, len(classes.likelihood))[evidence.words]
+    at = evidence.row[:, None] * table.shape[1] + which
+    return table.reshape(-1, table.shape[2]).take(at, axis=0)
 
 
 def refuse_impossible(impossible: Bool[np.ndarray, " n"], where: str) -> None:

@@ -11,7 +11,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool, Float64, Integer
+from jaxtyping import Bool, Integer, Real
 
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.process import Joint
@@ -38,7 +38,7 @@ MAX_SUPPORTS = 20_000
 class SupportMixture(TopicWords):
     """A source of documents with `topics_per_document` distinct topics each, all such sets equally probable."""
 
-    word_given_topic: Float64[np.ndarray, "topic word"]
+    word_given_topic: Real[np.ndarray, "topic word"]
     """P(word | topic), rows sum to 1; kept as a read-only float64 copy."""
     topics_per_document: int
     """tau, from 1 to the number of topics."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float64, Integer
+from jaxtyping import Bool, Float64, Integer, Real
 
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT, Joint
@@ -32,15 +33,21 @@ from mechbp.processes.topics.words import TopicWords, checked_words, disjoint_wo
 
 __all__ = ["ABSENT", "DocumentSample", "TopicBeliefs", "TopicModel"]
 
+if TYPE_CHECKING:
+    Concentration = Float64[np.ndarray, " topic"]
+else:  # a model may be given one number; it always has an array
+    Concentration = Real[np.ndarray, " topic"] | float
+
 
 @dataclass(frozen=True, eq=False)
 class TopicModel(TopicWords):
     """A source of documents whose topics are known and whose proportions of topics are not."""
 
-    word_given_topic: Float64[np.ndarray, "topic word"]
+    word_given_topic: Real[np.ndarray, "topic word"]
     """P(word | topic), rows sum to 1; kept as a read-only float64 copy."""
-    alpha: Float64[np.ndarray, " topic"]
-    """Parameters of the Dirichlet distribution of the proportions, above 0; one number stands for all topics."""
+    alpha: Concentration
+    """Parameters of the Dirichlet distribution of the proportions, above 0: one per topic, or one number for all of them; kept as
+    a read-only float64 array [topic]."""
     length: Length = None
     """Words per document where nobody says how long; (low, high) is uniform on low..high, both included."""
 
@@ -55,7 +62,8 @@ class TopicModel(TopicWords):
         cls, n_topics: int, words_per_topic: int, alpha: float | Float64[np.ndarray, " topic"], length: Length = None
     ) -> TopicModel:
         """Return topics that share no word; topic t has the words t * words_per_topic.. with equal probability."""
-        return cls(disjoint_words(n_topics, words_per_topic, "TopicModel.disjoint"), np.asarray(alpha), length)
+        words = disjoint_words(n_topics, words_per_topic, "TopicModel.disjoint")
+        return cls(words, _checked_alpha(alpha, n_topics), length)
 
     @classmethod
     def ring(
@@ -72,7 +80,7 @@ class TopicModel(TopicWords):
         A word of its own has probability (1 - share) / words_per_topic, one that it borrows share / shared.
         """
         words = ring_words(n_topics, words_per_topic, shared, share, "TopicModel.ring")
-        return cls(words, np.asarray(alpha), length)
+        return cls(words, _checked_alpha(alpha, n_topics), length)
 
     def of_length(self, length: Length) -> TopicModel:
         """Return the same process, asked for documents of `length` words unless told otherwise."""

@@ -16,7 +16,7 @@ others present, others absent, so that two evaluations (own topic present or abs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar, root
@@ -62,7 +62,9 @@ def optimal_attention_ratio(
     """
     setting = TopicSetting(n_topics, words_per_topic, topics_per_document, mask_rate, keep, random)
     if mask_key not in get_args(MaskKey):
-        raise InputError(f"optimal_attention_ratio: mask_key must be one of {', '.join(get_args(MaskKey))}, got {mask_key!r:.40}.")
+        raise InputError(
+            f"optimal_attention_ratio: mask_key must be one of {', '.join(get_args(MaskKey))}, got {mask_key!r:.40}."
+        )
     return best_attention(setting, named_values(setting, values), mask_key == "free")
 
 
@@ -112,8 +114,8 @@ def best_attention(setting: TopicSetting, values: OptimalValues, mask_free: bool
         steps = 1e-30j * np.eye(len(logs))
         return np.array([np.imag(_loss(setting, values, *np.exp(logs + step))) / 1e-30 for step in steps])
 
-    coarse = minimize_scalar(lambda log: loss(np.array([log])), bounds=(-REACH, REACH), method="bounded").x
-    start = np.array([float(coarse)])
+    coarse: Any = minimize_scalar(lambda log: loss(np.array([log])), bounds=(-REACH, REACH), method="bounded")
+    start = np.array([float(coarse.x)])
     if loss(start) > loss(np.zeros(1)) - 1e-14:  # flat, or best left uniform: one topic per document
         start = np.zeros(1)
     if mask_free:

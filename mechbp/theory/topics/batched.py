@@ -1,8 +1,8 @@
 """The population loss for many models at once, in torch: same setting, same loss, a batch axis in front.
 
 The formulas are those of `population`, arranged so that squared loss needs no output per set of topics: with N_b the numerator of
-block b of a query, |sum_b g_b N_b|² is a quadratic form in the products N_b . N_c, and out . q is linear in the sums of N_b over the
-words of a topic. Cross-entropy needs the outputs. Gradients are left to autograd.
+block b of a query, |sum_b g_b N_b|² is a quadratic form in the products N_b . N_c, and out . q is linear in the sums of N_b
+over the words of a topic. Cross-entropy needs the outputs. Gradients are left to autograd.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Floors of given documents: a fresh set of 10,000 moves the floor by more than trained models differ, so use that of the very set.
+"""Floors of given documents: those of a fresh set of 10,000 differ by more than trained models do.
 
 Plain Dirichlet topics without shared words, selected positions invisible: m_t = (alpha_t + n_t) / (A + n), n_t the visible words.
 (Source: plain derivation.)

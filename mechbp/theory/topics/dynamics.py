@@ -13,12 +13,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.theory.topics.attention import best_attention
 from mechbp.theory.topics.batched import Population
+from mechbp.theory.topics.measures import Pairs, measured
 from mechbp.theory.topics.optimisers import Adam, Sgd
 from mechbp.theory.topics.parameters import TopicParameters
 from mechbp.theory.topics.population_run import PopulationRun
@@ -73,7 +74,9 @@ def train_population(
     Raises InputError without runs, for a negative number of steps, or for records outside the training.
     """
     if not runs or steps < 0 or precision not in get_args(Precision):
-        raise InputError(f"train_population: need runs, steps >= 0 and float64 or float32, got {len(runs)}, {steps}, {precision!r}.")
+        raise InputError(
+            f"train_population: need runs, steps >= 0 and float64 or float32, got {len(runs)}, {steps}, {precision!r}."
+        )
     kept = sorted({int(step) for step in (default_record(steps) if record is None else record)})
     if not kept or kept[0] < 0 or kept[-1] > steps:
         raise InputError(f"train_population: record must name steps in 0..{steps}, got {kept}.")
@@ -122,42 +125,33 @@ class _Curves:
 
     @classmethod
     def empty(cls, n_runs: int, steps: list[int]) -> _Curves:
-        blank = [{name: np.full((n_runs, len(steps)), np.nan) for name in names} for names in (TRACKED, (*PARTS, "scores"), PARTS)]
-        return cls(steps, *blank, np.full(n_runs, np.inf), np.full(n_runs, np.inf), {})
+        def blank(names: Sequence[str]) -> dict[str, np.ndarray]:
+            return {name: np.full((n_runs, len(steps)), np.nan) for name in names}
+
+        never = np.full(n_runs, np.inf)
+        return cls(steps, blank(TRACKED), blank((*PARTS, "scores")), blank(PARTS), never, never.copy(), {})
 
     def trajectories(self) -> Trajectories:
-        curves = (self.tracked[name] for name in TRACKED)
-        final = tuple(self.final[place] for place in range(len(self.final)))
-        stages = (self.value_step, self.attention_step)
-        return Trajectories(np.array(self.steps), *curves, self.norms, self.gradient_norms, *stages, final)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Means over classes of pairs of words, as sums over their masks."""
-
-    own: Bool[np.ndarray, "word word"]
-    same: Bool[np.ndarray, "word word"]
-    """Distinct words of one topic."""
-
-    @classmethod
-    def of(cls, setting: TopicSetting) -> _Pairs:
-        topic = np.repeat(np.arange(setting.n_topics), setting.words_per_topic)
-        own = np.eye(len(topic), dtype=bool)
-        return cls(own, (topic[:, None] == topic) & ~own)
-
-    def means(self, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Means [run] of a [run, word, word] table over a word with itself, with another of its topic, with one of another topic."""
-        masks = (self.own, self.same, ~(self.own | self.same))
-        total = [(table * torch.as_tensor(mask)).sum(dim=(1, 2)) / int(mask.sum()) for mask in masks]
-        return total[0], total[1], total[2]
+        return Trajectories(
+            steps=np.array(self.steps),
+            loss=self.tracked["loss"],
+            contrast=self.tracked["contrast"],
+            same_over_different=self.tracked["same"],
+            mask_over_different=self.tracked["mask"],
+            self_over_same=self.tracked["self"],
+            norms=self.norms,
+            gradient_norms=self.gradient_norms,
+            value_step=self.value_step,
+            attention_step=self.attention_step,
+            final=tuple(self.final[place] for place in range(len(self.final))),
+        )
 
 
 def _train(runs: Sequence[PopulationRun], places: list[int], steps: int, result: _Curves, dtype: torch.dtype) -> None:
     """Train runs of one shape and write their rows."""
     run = runs[0]
     population = Population.of(run.setting, run.loss, dtype)
-    pairs = _Pairs.of(run.setting)
+    pairs = Pairs.of(run.setting)
     thresholds = stage_thresholds(run.setting)
     starts = [one.start() for one in runs]
     weights = {
@@ -174,7 +168,7 @@ def _train(runs: Sequence[PopulationRun], places: list[int], steps: int, result:
         losses = population.losses(weight, values + weights["bias"][:, None])
         gradients = dict(zip(trained, torch.autograd.grad(losses.sum(), list(trained.values())), strict=True))
         with torch.no_grad():
-            seen = {"loss": losses, **_measured(pairs, weight, values)}
+            seen = {"loss": losses, **measured(pairs, weight, values)}
             _mark(result.value_step, places, step, seen["contrast"], thresholds[0])
             _mark(result.attention_step, places, step, seen["same"], thresholds[1])
             if step in result.steps:
@@ -204,26 +198,6 @@ def _forward(weights: dict[str, Tensor], run: PopulationRun) -> tuple[Tensor, Te
     else:
         scores = torch.zeros(len(embed), 1, ids, dtype=embed.dtype)
     return scores, embed @ embed[:, :-1].mT if run.tied else weights["value"]
-
-
-def _measured(pairs: _Pairs, weight: Tensor, values: Tensor) -> dict[str, Tensor]:
-    """Contrast and attention ratios, each query's weights taken relative to their mean."""
-    own, same, different = pairs.means(values[:, :-1])
-    n_own = int(pairs.own.sum())
-    n_same = int(pairs.same.sum())
-    block = (n_own * own + n_same * same.nan_to_num()) / (n_own + n_same)
-    if weight.shape[1] == 1:
-        ratios = dict.fromkeys(("same", "mask", "self"), torch.ones_like(own))
-        return {"contrast": block - different, **ratios}
-    relative = (weight / weight.mean(dim=2, keepdim=True))[:, :-1]
-    to_self, to_same, to_different = pairs.means(relative[..., :-1])
-    to_mask = relative[..., -1].mean(dim=1)
-    return {
-        "contrast": block - different,
-        "same": to_same / to_different,
-        "mask": to_mask / to_different,
-        "self": to_self / to_same,
-    }
 
 
 def _mark(first: np.ndarray, places: list[int], step: int, value: Tensor, threshold: float) -> None:

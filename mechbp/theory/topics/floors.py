@@ -1,7 +1,8 @@
 """The least loss in finite documents of Dirichlet topics whose selected positions are no keys: what there is to learn.
 
-theta ~ Dirichlet(alpha, .., alpha), A = T alpha. With n words visible, n_t of them of topic t, the next word of topic t has probability
-m_t / v, m_t = (alpha + n_t) / (A + n): linear in the counts, so that uniform attention can be exact up to the spread of n.
+theta ~ Dirichlet(alpha, .., alpha), A = T alpha. With n words visible, n_t of them of topic t, the next word of topic t has
+probability m_t / v, m_t = (alpha + n_t) / (A + n): linear in the counts, so that uniform attention can be exact up to the
+spread of n.
 
 Given the topic of the target, its count is BetaBinomial(n; alpha + 1, A - alpha), which makes every floor a finite sum:
 
@@ -141,9 +142,10 @@ def limit_ce(corpus: LdaCorpus) -> float:
 def squared_contrast(corpus: LdaCorpus, markers: int = 2) -> float:
     """Return v times the contrast of the least-squares block matrix, START and END among the keys as `markers`.
 
-    A histogram over n + markers keys is n_t / (n + markers). Its mean over topics and the constant are fitted apart (bias, columns
-    of the markers), which leaves the regression of m_t on it about their means, whose product has expectation proportional to
-    Var n_t / ((n + markers)(n + A)), and Var n_t to n (n + A): E[n / (n + markers)] / E[n (n + A) / (n + markers)²].
+    A histogram over n + markers keys is n_t / (n + markers). Its mean over topics and the constant are fitted apart (bias,
+    columns of the markers), which leaves the regression of m_t on it about their means, whose product has expectation
+    proportional to Var n_t / ((n + markers)(n + A)), and Var n_t to n (n + A): the result is
+    E[n / (n + markers)] / E[n (n + A) / (n + markers)²].
     """
     lengths, share = corpus.visible_lengths()
     keys = np.maximum(lengths + markers, 1)
@@ -171,7 +173,7 @@ def _random_rate(corpus: LdaCorpus) -> float:
 
 
 def _kept_ce(corpus: LdaCorpus, visible: int) -> float:
-    """-ln P(x | x), P(x) the target's probability by context. Without random words a shown word is certain; without kept ones, free."""
+    """E[-ln P(x | x)]. Without random words a shown word is certain; where no word is ever shown, nothing is lost."""
     own, weight = _share_and_weight(corpus, visible, of_target=True)
     prior = own / corpus.words_per_topic
     rate = _random_rate(corpus)

@@ -1,12 +1,12 @@
 """Which Gram matrices of embeddings solve the task when only embeddings are trained.
 
-The layer's logits are E p + b with E = W_E W_E', ids 0..V-1 the words and V MASK. E p + b = q for all documents, q = 0 at MASK, iff
+Logits are E p + b with E = W_E W_E'; ids 0..V-1 are the words, V is MASK. They equal q, 0 at MASK, for all documents iff
 
     mean of E[i, j] over the topic of i - mean over another topic = 1 / (v a)       for every word i and every other topic,
     S s / v + b_noise / (a T v) + p0 E[i, MASK] + b[i] = 0                          s: sum of row i over another topic,
     all topics have one mean in the row of MASK, m, and S m + p0 E[MASK, MASK] + b[MASK] = 0.
 
-Sufficient for any mixture of topics; necessary where a document leaves some topic out. Everything else is free: entries are gauge.
+Sufficient for any mixture of topics; necessary where documents leave some topic out. All else is free: entries are gauge.
 (Source: Li, Li and Risteski 2023, the optimum over embeddings; constants by plain derivation.)
 """
 
@@ -80,14 +80,12 @@ def gram_loss(gram: GramMatrix, bias: Bias, setting: TopicSetting) -> float:
     return float(np.square(error).sum(axis=1).mean() + 1 - np.square(wanted).sum(axis=1).mean())
 
 
-def optimal_gram(
-    setting: TopicSetting, rng: np.random.Generator, scale: float = 0.1
-) -> tuple[GramMatrix, Bias]:
+def optimal_gram(setting: TopicSetting, rng: np.random.Generator, scale: float = 0.1) -> tuple[GramMatrix, Bias]:
     """Draw a random symmetric matrix and bias that meet all conditions, `scale` the size of what is free.
 
-    Row means over other topics m_i are free but for one mean over every topic, which symmetry asks for: the block of two topics has
-    entries m_i + m_j - mean(m) + noise of zero row and column sums, plus 1 / (v a) on the diagonal blocks.
-    The matrix need not be positive semi-definite.
+    Row means over other topics m_i are free but for one mean over every topic, which symmetry asks for: the block of two topics
+    has entries m_i + m_j - mean(m) + noise of zero row and column sums, plus 1 / (v a) on the diagonal blocks. The matrix need
+    not be positive semi-definite.
     """
     topics = setting.n_topics
     size = setting.words_per_topic
@@ -117,6 +115,8 @@ def _centred(values: np.ndarray, axis: int) -> np.ndarray:
 def _check(gram: np.ndarray, bias: np.ndarray, setting: TopicSetting) -> None:
     size = setting.n_words + 1
     if gram.shape != (size, size) or bias.shape != (size,):
-        raise InputError(f"Gram conditions: need [{size}, {size}] and [{size}], words then MASK, got {gram.shape} and {bias.shape}.")
+        raise InputError(
+            f"Gram conditions: need [{size}, {size}] and [{size}], words then MASK, got {gram.shape} and {bias.shape}."
+        )
     if not np.allclose(gram, gram.T, rtol=0, atol=1e-12):
         raise InputError(f"Gram conditions: the matrix must be symmetric, got |E - E'| up to {np.abs(gram - gram.T).max():.2g}.")

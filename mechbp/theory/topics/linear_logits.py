@@ -1,12 +1,12 @@
 """The least cross-entropy with logits linear in the histogram: what uniform attention and a block matrix can reach.
 
-Logit of topic t: c n_t / (n + markers), c the contrast. The exact answer needs ln(alpha + n_t), so a gap to the floor remains that no
-training closes. Per selected position, with x the histogram,
+Logit of topic t: c n_t / (n + markers), c the contrast. The exact answer needs ln(alpha + n_t), so a gap to the floor remains
+that no training closes. Per selected position, with x the histogram,
 
     CE(n, c) = ln v + E[ln Z] - c E[x of the target's topic]      Z = sum over topics of e^(c x_t).
 
-E[ln Z] has no closed form, but E[e^(-s Z)] has: counts are Dirichlet-multinomial, weights alpha (alpha+1) .. (alpha+k-1) / k! per topic
-conditioned on the sum, so it is a T-fold convolution of sequences of length n + 1, and by Frullani's integral
+E[ln Z] has no closed form, but E[e^(-s Z)] has: counts are Dirichlet-multinomial, weights alpha (alpha+1) .. (alpha+k-1) / k!
+per topic conditioned on the sum, so it is a T-fold convolution of sequences of length n + 1, and by Frullani's integral
 
     ln Z = integral over s > 0 of (e^-s - e^(-s Z)) / s ds.
 
@@ -17,9 +17,9 @@ The integrand in ln s is analytic and dies off at both ends, where the trapezoid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
 
@@ -48,7 +48,7 @@ def best_linear_logits(corpus: LdaCorpus, markers: int = 2) -> LinearLogits:
 
     The contrast is exact to about 1e-5, the loss to 1e-8: it is flat there.
     """
-    found = minimize_scalar(lambda contrast: linear_ce(corpus, float(contrast), markers), bracket=(3.0, 6.0), tol=1e-6)
+    found: Any = minimize_scalar(lambda contrast: linear_ce(corpus, float(contrast), markers), bracket=(3.0, 6.0), tol=1e-6)
     return LinearLogits(float(found.x), float(found.fun))
 
 
@@ -84,7 +84,7 @@ def _mean_log_sum(corpus: LdaCorpus, per_word: float, visible: int) -> float:
 def _power(rows: np.ndarray, exponent: int) -> np.ndarray:
     """Every row convolved with itself `exponent` times, cut to its length, by repeated squaring."""
     length = rows.shape[1]
-    size = next_fast_len(2 * length - 1, real=True)
+    size = 1 << (2 * length - 1).bit_length()  # a power of 2 with room for the product
     result = None
     while True:
         if exponent % 2:
@@ -97,8 +97,8 @@ def _power(rows: np.ndarray, exponent: int) -> np.ndarray:
 
 
 def _convolved(first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
-    length = first.shape[1]
-    return np.asarray(irfft(np.asarray(rfft(first, size)) * np.asarray(rfft(second, size)), size))[:, :length]
+    product = np.fft.rfft(first, size) * np.fft.rfft(second, size)
+    return np.fft.irfft(product, size)[:, : first.shape[1]]
 
 
 def _most_likely(share: np.ndarray) -> np.ndarray:

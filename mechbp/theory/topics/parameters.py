@@ -2,8 +2,8 @@
 
     S = (E W_Q)(E W_K)' / sqrt(d_head)      U = E W_V W_U + b      E: embeddings [id, d], ids the words, then MASK
 
-No residual stream, no layer norm, no output matrix of attention; outputs are the words. With tied weights W_U is the transpose of E's
-rows of words, and E's gradient has both paths.
+No residual stream, no layer norm, no output matrix of attention; outputs are the words. With tied weights W_U is the transpose
+of E's rows of words, and E's gradient has both paths.
 (Source: Li, Li and Risteski 2023, the one-layer model; gradients by plain derivation.)
 """
 

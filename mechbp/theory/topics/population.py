@@ -1,14 +1,14 @@
 """The population loss of one layer of attention over infinite documents, and its exact gradients, in NumPy.
 
-Nothing is sampled: for a set of topics the document is the vector of type frequencies p, and the loss an expectation over sets, over
-what a selected position shows (x) and over its word (y):
+Nothing is sampled: for a set of topics the document is the vector of type frequencies p, and the loss an expectation over sets,
+over what a selected position shows (x) and over its word (y):
 
     A[x, j] = p_j e^S[x, j] / sum over j     out[x] = sum_j A[x, j] U[j]     L = mean over sets of sum_xy pi[x, y] l(out[x], y)
     pi[MASK, y] = (1 - keep - random) q_y    pi[x, y] = keep q_y 1[x = y] + u q_y        u = random / n_ids
 
-with l the squared distance to the one-hot target or cross-entropy. S [query, key] holds the scores and U [key, word] what a key writes,
-bias included, since attention sums to 1. p is constant over the words of a topic: numerators and normalisers are summed within topics
-once and combined over sets, whose number therefore costs little.
+with l the squared distance to the one-hot target or cross-entropy. S [query, key] holds the scores and U [key, word] what a key
+writes, bias included, since attention sums to 1. p is constant over the words of a topic: numerators and normalisers are summed
+within topics once and combined over sets, whose number therefore costs little.
 (Source: Li, Li and Risteski 2023, the population objective; gradients by plain derivation.)
 """
 

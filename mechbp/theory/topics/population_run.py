@@ -8,7 +8,8 @@ Regimes, with the parts that are trained:
     emb    embedding, tied to the unembedding; attention uniform, values the identity
     both   embedding, tied to the unembedding, queries and keys; values the identity
 
-Trained parts start at sigma N(0, 1). Noise of mean 0 matters: a start on [0, sigma) would give W_Q W_K' a common positive direction.
+Trained parts start at sigma N(0, 1). Noise of mean 0 matters: a start on [0, sigma) would give W_Q W_K' a common positive
+direction.
 (Source: Li, Li and Risteski 2023, the two stages of training and the embedding-only model.)
 """
 

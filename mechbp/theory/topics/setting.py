@@ -98,7 +98,8 @@ class TopicSetting:
         count = comb(self.n_topics, self.topics_per_document)
         if count > SUPPORT_LIMIT:
             raise LimitExceeded(
-                f"TopicSetting: {count:,} sets of {self.topics_per_document} out of {self.n_topics} topics, at most {SUPPORT_LIMIT:,}."
+                f"TopicSetting: {count:,} sets of {self.topics_per_document} out of {self.n_topics} topics, "
+                f"at most {SUPPORT_LIMIT:,} are listed."
             )
         found = np.zeros((count, self.n_topics))
         for row, chosen in enumerate(combinations(range(self.n_topics), self.topics_per_document)):

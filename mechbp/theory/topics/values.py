@@ -1,18 +1,18 @@
 """What the value matrix becomes while attention is uniform: the least-squares map from a histogram to the next word.
 
-With uniform attention the layer reads W p, p the frequencies of types, and should give q, the frequencies of words before masking.
-W p = q holds for all documents iff within a row the sums over topics obey two equations. With s and d the mean entries over the
-words of the row's own topic and of another one, and c the entry of the MASK column:
+With uniform attention the layer reads W p, p the frequencies of types, and should give q, the frequencies of words before
+masking. W p = q holds for all documents iff within a row the sums over topics obey two equations. With s and d the mean entries
+over the words of the row's own topic and of another one, and c the entry of the MASK column:
 
     s - d = 1 / (v a)             so that theta of the own topic is passed on and that of no other,
     d S + b / (v a T) + c p0 = 0  so that nothing is left where theta is 0, with S = a + b.
 
-Entries of a row that share a topic are equal in the least-norm solution, and the norm T v d² + 2 d / a + c² + const is least where
-c = p0 (T v d + 1/a) / S: with D = S² + T v p0²,
+Entries of a row that share a topic are equal in the least-norm solution, and the norm T v d² + 2 d / a + c² + const is least
+where c = p0 (T v d + 1/a) / S: with D = S² + T v p0²,
 
     d = (S / D - 1 / a) / (T v)      s = d + 1 / (v a)      c = p0 / D.
 
-Only the span of the topic weights entered: neither the number of topics per document (short of all) nor their distribution matters.
+Only the span of the topic weights entered: neither how many topics a document has (short of all) nor their distribution.
 (Source: Li, Li and Risteski 2023, the first stage; constants by plain derivation.)
 """
 
@@ -88,9 +88,10 @@ def least_squares_values(setting: TopicSetting) -> ValueMatrix:
 def finite_length_values(setting: TopicSetting, length: int, penalty: float = 0.0) -> ValueMatrix:
     """Return the exact minimiser of squared loss + penalty * sum of squares for documents of `length` positions.
 
-    The query's own position is a key, so that the histogram holds 1 / length of what it shows and least squares reads it there, in
-    directions of variance 1 / length; the penalty per position decides whether that pays. Positions are selected independently.
-    With h = (e(own) + sum of the other length - 1 draws) / length, own and other draws independent given the topics,
+    The query's own position is a key, so that the histogram holds 1 / length of what it shows and least squares reads it there,
+    in directions of variance 1 / length; the penalty per position decides whether that pays. Positions are selected
+    independently. With h = (e(own) + sum of the other length - 1 draws) / length, own and other draws independent given the
+    topics,
 
         E[h h'] = (E diag(r) + (n-1) E[r p' + p r' + diag(p)] + (n-1)(n-2) E[p p']) / n²      r: what a selected position shows
         E[y h'] = (E[y own'] + (n-1) E[q p']) / n                                             p: what any position shows

@@ -1,0 +1,30 @@
+"""What the parts of the page share: sizes of the theory's corpus, seeds, and the population runs that several parts read."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from mechbp.theory.topics.dynamics import Trajectories, train_population
+from mechbp.theory.topics.population_run import PopulationRun
+from mechbp.theory.topics.setting import TopicSetting
+
+THEORY = TopicSetting(n_topics=10, words_per_topic=10, topics_per_document=2)
+"""Ten topics of ten words, two to a document, as in the published experiments; every position is a key."""
+SMALLER = TopicSetting(n_topics=6, words_per_topic=6, topics_per_document=2)
+"""For cross-entropy, whose population loss has no closed form over documents and costs many times as much."""
+RATE = 3e-3
+SIGMAS = (1e-2, 1e-3)
+SEEDS, QUICK_SEEDS = 10, 2
+LONG_SEEDS, QUICK_LONG_SEEDS = 5, 1
+STEPS, LONG_STEPS = 250, 700
+"""Updates: the first covers both stages, the second what comes after them."""
+CE_STEPS = 600
+
+
+@lru_cache(maxsize=8)
+def joint_runs(loss: str, sigma: float, seeds: int, steps: int) -> Trajectories:
+    """Return runs of values, queries and keys together, trained by Adam on the population, one per seed."""
+    setting = THEORY if loss == "squared" else SMALLER
+    runs = [PopulationRun(setting, "joint", RATE, loss=loss, sigma=sigma, seed=seed) for seed in range(seeds)]  # type: ignore[arg-type]
+    record = sorted({*range(0, min(steps, 200), 5), *range(200, steps, 20), 0, 1, steps})
+    return train_population(runs, steps, record, precision="float32")
