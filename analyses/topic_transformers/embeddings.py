@@ -39,8 +39,9 @@ class Likeness:
         """Compare the classes of a table, with so many permutations of the labels."""
         pairs = subject.pairs
         same, different = table[pairs.same], table[pairs.different]
-        ends = (float(values) for values in (same.mean(), different.mean(), same.std(), different.std()))
-        return cls(table, *ends, pair_class_test(table, pairs, rng, shuffles), shuffles)
+        means = float(same.mean()), float(different.mean())
+        spreads = float(same.std()), float(different.std())
+        return cls(table, *means, *spreads, pair_class_test(table, pairs, rng, shuffles), shuffles)
 
     @property
     def difference(self) -> float:

@@ -1,8 +1,8 @@
 """Claim: ordinary transformers, asked for hidden words of topic-mixture documents, hold the exact belief about topics and use it.
 
 The theory of topics in transformers is about one layer of attention without residual stream, normalisation, MLP or positions.
-Here models as people use them see the same documents. Their answers are held against exact inference, their embeddings and attention
-against the theory's picture, and their beliefs are read, written and erased, by the methods that serve trees and chains.
+Here models as people use them see the same documents. Their answers are held against exact inference, their embeddings and
+attention against the theory's picture, and their beliefs are read, written and erased, as for trees and chains.
 (Source: Li, Li and Risteski, "How do transformers learn topic structure: towards a mechanistic understanding", ICML 2023.)
 """
 

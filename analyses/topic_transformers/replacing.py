@@ -57,7 +57,7 @@ def replacing(study: Study, subject: Subject) -> Replacing:
 
     everywhere = {name: rise(name, None) for name in REPLACEMENTS}
     everywhere[CONTRAST] = everywhere[MERGED] - everywhere[BY_CLASS]
-    n_layers = subject.run.config.model.n_layers
+    n_layers = subject.architecture.n_layers
     blocks = range(n_layers) if n_layers > 1 else ()
     return Replacing(
         subject,

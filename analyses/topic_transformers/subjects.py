@@ -13,6 +13,7 @@ from analyses.shared.residual_stream import between_blocks
 from mechbp.hooks import capture, to_array
 from mechbp.models import forward
 from mechbp.models.answers import ask
+from mechbp.models.config import ModelConfig
 from mechbp.models.runs import Run
 from mechbp.study import Study
 from mechbp.theory.topics.hidden_words import HiddenWords, unigram
@@ -53,10 +54,17 @@ class Subject:
         """Pairs of ids that query and key may show."""
         return KeyClasses.of(self.pairs)
 
+    @property
+    def architecture(self) -> ModelConfig:
+        """What the transformer is built of."""
+        found = self.run.config.model
+        assert isinstance(found, ModelConfig), f"{self.name} is unsuitable"
+        return found
+
     @cached_property
     def stages(self) -> dict[str, str]:
         """Names and hooks of the residual stream between blocks."""
-        return between_blocks(self.run.config.model.n_layers)
+        return between_blocks(self.architecture.n_layers)
 
     @property
     def last(self) -> str:
@@ -88,7 +96,7 @@ class Subject:
 
 def unsuitable(run: Run) -> str:
     """Return why a run cannot be studied; empty where it can."""
-    if not hasattr(run.config.model, "n_layers"):
+    if not isinstance(run.config.model, ModelConfig):
         return "is the theory's own model, which has no residual stream; the page on topic structure is about it"
     task = run.config.objective.task
     if task != "masked":

@@ -69,7 +69,7 @@ def writing(study: Study, subject: Subject) -> Writing:
         EVERYWHERE: belief_pairs(subject.process, shown, n, everywhere=True),
     }
     training = belief_pairs(subject.process, subject.documents(study, "writing, learnt", 2 * DRAWN * n), n)
-    dims = min(subject.process.n_topics - 1, subject.run.config.model.d_model)
+    dims = min(subject.process.n_topics - 1, subject.architecture.d_model)
     steps = study.size(STEPS, STEPS // 5)
     found = capture(subject.run.model, fitted.shown, list(subject.stages.values()))
     written: dict[str, dict[str, MessageTest]] = {ASKED: {}, EVERYWHERE: {}}

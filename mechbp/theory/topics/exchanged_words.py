@@ -54,7 +54,8 @@ def exchanged_words(process: Topics, shown: Shown, position: int, rng: np.random
         raise InputError(f"exchanged_words: position must be 1..{shown.shape[1] - 1}, got {position}.")
     n_words = process.vocab_size
     has = process.topics_of_word.astype(np.float64)
-    strangers = (has @ has.T == 0) & has.any(axis=1)[:, None] & has.any(axis=1)
+    used = has.sum(axis=1) > 0
+    strangers = np.equal(has @ has.T, 0) & used[:, None] & used
     can_change = np.append(strangers.any(axis=1), False)
     movable = can_change[np.minimum(shown, n_words)]
     movable[:, 0] = False

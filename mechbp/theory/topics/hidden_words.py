@@ -58,11 +58,11 @@ class HiddenWords:
     @property
     def learnable_nats(self) -> Float64[np.ndarray, " n"]:
         """KL(exact || unigram): what the words shown tell about a hidden one."""
-        return kl_nats(self.beliefs.predictive, self.unigram[None])
+        return kl_nats(self.beliefs.predictive, np.broadcast_to(self.unigram, self.beliefs.predictive.shape))
 
     def kl_nats(self, answers: Float64[np.ndarray, "n position word"]) -> Float64[np.ndarray, " n"]:
         """Return KL(exact || answer), mean over the hidden words of each document, nats."""
-        divergence = kl_nats(self.beliefs.predictive[:, None], answers)
+        divergence = kl_nats(np.broadcast_to(self.beliefs.predictive[:, None], answers.shape), answers)
         return np.where(self.hidden, divergence, 0).sum(axis=1) / self.hidden.sum(axis=1)
 
 

@@ -40,7 +40,10 @@ class PairClasses:
 
     def means(self, table: Float64[np.ndarray, "word word"]) -> tuple[float, float, float]:
         """Return the mean entry of each class, in the order above; NaN for a class without pairs."""
-        return tuple(float(table[mask].mean()) if mask.any() else float("nan") for mask in (self.own, self.same, self.different))
+        own, same, different = (
+            float(table[mask].mean()) if mask.any() else float("nan") for mask in (self.own, self.same, self.different)
+        )
+        return own, same, different
 
     def difference(self, table: Float64[np.ndarray, "word word"]) -> float:
         """Return the mean over distinct words of the same topic less that over words of different topics."""
