@@ -103,6 +103,8 @@ def unsuitable(run: Run) -> str:
         return f"was asked for words that are not all hidden (task {task!r}); this page hides all that it asks for"
     if run.config.process.length_low < SHORTEST:
         return f"reads documents of {run.config.process.length_low} words; at least {SHORTEST} are needed"
+    if run.config.process.topics_per_document:
+        return "reads documents of a fixed number of topics, in which a word of one more topic is impossible and proves nothing"
     pairs = PairClasses.of_sets(run.process.word_given_topic)
     if not pairs.same.any() or not pairs.different.any():
         return "knows no two words that share a topic, or none that do not, so there is no contrast between them"

@@ -77,7 +77,7 @@ def pair_class_test(
         return same / n_same - (total - same) / n_different
 
     first_word, second_word = np.nonzero(classes.same)
-    seen = difference(np.array(off[classes.same].sum()))
+    seen = difference(off[classes.same].sum(keepdims=True))[0]
     above = 0
     for first in range(0, shuffles, BATCH):
         order = rng.permuted(np.tile(np.arange(len(off)), (min(BATCH, shuffles - first), 1)), axis=1)

@@ -6,13 +6,14 @@ import pytest
 import mechbp
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.processes.topics.topic_model import TopicModel
 from mechbp.theory.topics.belief_pairs import belief_pairs
 from mechbp.theory.topics.exchanged_words import exchanged_words
 from mechbp.theory.topics.hidden_words import HiddenWords
 
 LENGTH = 12
-DISJOINT = mechbp.TopicModel.disjoint(3, 4, alpha=0.3, length=LENGTH)
-RING = mechbp.TopicModel.ring(3, 4, 2, 0.3, alpha=0.3, length=LENGTH)
+DISJOINT = TopicModel.disjoint(3, 4, alpha=0.3, length=LENGTH)
+RING = TopicModel.ring(3, 4, 2, 0.3, alpha=0.3, length=LENGTH)
 MASK, PAD = 12, 13
 
 
