@@ -26,9 +26,8 @@ KINDS = {
 def topic_run(root: Path, name: str, steps: int = 12) -> Run:
     """Train one of them for a few steps; for none, leave it a recipe."""
     process, model, task = KINDS[name]
-    training = {
-        "steps": max(steps, 2), "batch_size": 32, "learning_rate": 1e-2, "warmup_steps": 2, "stored_steps": 2, "measured_steps": 2,
-    }  # fmt: skip
+    training = {"steps": max(steps, 2), "batch_size": 32, "learning_rate": 1e-2, "warmup_steps": 2}
+    training |= {"stored_steps": 2, "measured_steps": 2}
     tables = {"process": {"kind": "topics", **process}, "model": model, "objective": {"task": task}, "training": training}
     folder = root / name
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Attention by what query and key show, and patterns made of class weights, on patterns written down by hand and on a tiny model."""
+"""Attention by what query and key show, and patterns made of class weights, against loops and patterns written out by hand."""
 
 import numpy as np
 import pytest
@@ -152,8 +152,5 @@ def test_labels_of_several_topics_are_permuted_together():
     ps = [pair_class_test(rng.normal(size=(9, 9)), classes, rng, 199) for _ in range(200)]
     assert 0.4 < np.mean(ps) < 0.6 and 2 <= np.sum(np.array(ps) <= 0.05) <= 20
     table = rng.normal(size=(4, 4))
-    single = (
-        topic_label_test(table, TOPIC, mechbp.rng(0, "p"), 99),
-        pair_class_test(table, PairClasses.of(TOPIC), mechbp.rng(0, "p"), 99),
-    )
-    assert single[0] == single[1]
+    single = topic_label_test(table, TOPIC, mechbp.rng(0, "p"), 99)
+    assert single == pair_class_test(table, PairClasses.of(TOPIC), mechbp.rng(0, "p"), 99)
