@@ -120,9 +120,10 @@ def answers_claim(found: Sequence[Answering]) -> Claim:
 
 def answers_section(study: Study, found: Sequence[Answering]) -> Section:
     """Return the section with its figures."""
+    rate = found[0].subject.run.task.rates.rate
     text = (
-        "A document draws proportions of topics and then its words. 15 % of them, at least one, show MASK, and the model is "
-        "asked for those. Given the proportions words are exchangeable, so that all hidden words of a document have one exact "
+        f"A document draws proportions of topics and then its words. {rate:.0%} of them, at least one, show MASK, and the model "
+        "is asked for those. Given the proportions words are exchangeable, so that all hidden words of a document have one exact "
         "answer, the predictive of the posterior over proportions given the words shown. What there is to learn is how far that "
         "is, on average, from the word frequencies of all documents, KL(exact || unigram).",
         "For topics without shared words the exact answer is linear in the counts of shown words, and its logits are their "

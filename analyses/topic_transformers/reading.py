@@ -17,9 +17,9 @@ from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, panel, points
 from mechbp.study import Study
 
-ASKED = "E[theta], asked position"
-ELSEWHERE = "E[theta], other positions"
-RESPONSIBILITY = "topic of the position's own word"
+ASKED = "asked"
+ELSEWHERE = "elsewhere"
+RESPONSIBILITY = "own topic"
 HISTOGRAM = "histogram"
 TARGETS = (ASKED, ELSEWHERE, RESPONSIBILITY)
 POSITIONS = 6
@@ -150,7 +150,8 @@ def reading_section(found: Sequence[Reading]) -> Section:
         id="fig-probes",
         kind="heatmap",
         title="What can be read from the residual stream",
-        caption=f"Held-out R² of ridge probes, {found[0].grid.n_test} test documents. Intervals in hover and table.",
+        caption=f"Held-out R² of ridge probes, {found[0].grid.n_test} test documents: of E[theta] at the asked position and "
+        "elsewhere, and of the probability of each topic for a position's own word. Intervals in hover and table.",
         alt="Heat maps of R², stages of the network in rows, targets in columns, trained and random weights of every run.",
         data={
             "rows": stages, "columns": list(TARGETS), "row_title": "read from", "column_title": "target", "value_title": "R²",
@@ -167,14 +168,14 @@ def _gap(one: Reading) -> FigureData:
         kind="dots",
         title=f"{one.subject.name}: E[theta] beyond the histogram",
         caption="Part of the squared error of a ridge on the histogram that a probe at the asked position does not make, with 95 "
-        "% intervals over documents: 1 is the exact belief, 0 no more than the histogram, below 0 less. Random weights at their "
-        f"best stage: {one.random_closed:.2f}.",
+        "% intervals over documents: 1 is the exact belief, 0 no more than the histogram, below 0 less; the axis ends at -1. "
+        f"Random weights at their best stage: {one.random_closed:.2f}.",
         alt="Part of the gap between a linear reading of the histogram and the exact belief that is closed, by stage.",
         data={
             "x_title": "part of the gap from linear to exact that is closed",
             "x_range": [-1, 1.02],
-            "categories": list(one.subject.stages),
-            "series": [{"name": "probe of the model", **points([one.closed[i] for i in range(len(one.subject.stages))], "x")}],
+            "categories": list(one.subject.stages)[1:],
+            "series": [{"name": "probe of the model", **points([one.closed[i] for i in range(1, len(one.subject.stages))], "x")}],
             "references": [{"name": "histogram", "x": 0.0}],
         },
     )
