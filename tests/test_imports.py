@@ -75,6 +75,7 @@ INSIDE_A_WING = (
     *("mechbp.models.compiled", "analyses.compiled_bp"),
     *("analyses.tree_", "analyses.shared.tree_"),
     *("analyses.belief_geometry", "analyses.constrained_updates"),
+    "analyses.topic_",
 )
 """Where a process may be known by its type and a task by its name."""
 BANNED_MODULES = {"pickle", "cPickle", "dill", "shelve", "marshal", "wandb", "requests", "urllib", "httpx"}

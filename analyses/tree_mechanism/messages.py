@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyses.shared.residual_stream import between_blocks
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import to_array
 from mechbp.methods.interchange.continuation import PairActivations, pair_activations
@@ -30,7 +31,7 @@ MISMATCHED, RANDOM_INIT = "rotation learnt from mismatched answers", "rotation l
 
 def stages(run: Run) -> list[str]:
     """Return the hooks between blocks: what the first block reads, then every block's output."""
-    return ["blocks.0.hook_resid_pre", *(f"blocks.{layer}.hook_resid_post" for layer in range(run.config.model.n_layers))]
+    return list(between_blocks(run.config.model.n_layers).values())
 
 
 def writing_stage(run: Run, depth: int) -> int:

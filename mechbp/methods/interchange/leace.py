@@ -59,7 +59,7 @@ def leaces(activations: Activations, messages: Sequence[Messages]) -> list[Erase
         for (removed, means), target in zip(empty, targets, strict=True):
             whitened = (vectors / roots).T @ (centred.T @ (target - target.mean(axis=0)) / len(centred))
             left, singular, _ = np.linalg.svd(whitened, full_matrices=False)
-            concept = left[:, singular > FLAT * max(singular[0], 1e-300)]
+            concept = left[:, singular > FLAT * max(singular.max(initial=0.0), 1e-300)]  # none where nothing varies
             removed[position] = (vectors * roots) @ concept @ concept.T @ (vectors / roots).T
             means[position] = mean
     return [Eraser("LEACE", means, removed) for removed, means in empty]

@@ -46,7 +46,7 @@ class ProbeGrid:
     model: ProbeScores
     controls: Mapping[str, ProbeScores]
     """"random_init": the control model's activations. "shuffled": targets permuted over sequences or groups. "tokens": the
-    token at this position, one-hot, and nothing else (equal for all hooks)."""
+    token at this position, one-hot, and nothing else (equal for all hooks). `baselines` by their own names."""
     penalty: Mapping[str, Float64[np.ndarray, "hook position node"]]
     """Absolute L2 penalty of each of the model's probes."""
     n_train: int

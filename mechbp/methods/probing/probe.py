@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
@@ -44,6 +45,7 @@ def probe(
     own: OwnNodes | None = None,
     only_own: bool = False,
     groups: Int[np.ndarray, " n"] | None = None,
+    baselines: Mapping[str, Float[np.ndarray, "n d"]] | None = None,
     penalties: Sequence[float] = PENALTIES,
     floor: float = FLOOR,
     resamples: int = RESAMPLES,
@@ -58,7 +60,8 @@ def probe(
     `own` says which node of a target belongs to each position, -1 where none does: {target: [position]}. Scores of own nodes
     are then averaged over the positions that have one (`ProbeGrid.own_mean`); with `only_own` no other node is fitted (NaN).
     `control_model`, the same architecture with random weights, adds the control "random_init".
-    `controls` names one or more of "shuffled" and "tokens".
+    `controls` names one or more of "shuffled" and "tokens". `baselines` adds controls of other names: features [n, d] of each
+    sequence that no model computed, read in place of every activation.
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
     Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
     or are no more in the training part than an activation, or the control "tokens", has features.
@@ -69,6 +72,13 @@ def probe(
     unknown = controls - set(CONTROLS)
     if unknown:
         raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
+    known = {*CONTROLS, "random_init", "model"}
+    for name, features in (baselines or {}).items():
+        if name in known or features.ndim != 2 or len(features) != len(positions):
+            raise InputError(
+                f"probe: baselines must be [{len(positions)}, d], by names other than {', '.join(sorted(known))}; "
+                f"got {list(features.shape)} for {name!r}."
+            )
     if positions.ndim != 2 or len(positions) == 0:
         raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
     if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or not all(0 < penalty < np.inf for penalty in penalties):
@@ -103,7 +113,11 @@ def probe(
     if "tokens" in controls:
         tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
         scores["tokens"] = tables["tokens"].scores(repeats=len(names))
-    order = ("random_init", "shuffled", "tokens")
+    for name, features in (baselines or {}).items():
+        everywhere = torch.from_numpy(np.asarray(features, np.float64))[:, None].expand(-1, n_positions, -1)
+        tables |= sweep.run({name: everywhere}, {name: labels["model"]})
+        scores[name] = tables[name].scores(repeats=len(names))
+    order = ("random_init", "shuffled", "tokens", *(baselines or {}))
     return ProbeGrid(
         hooks=names,
         n_positions=n_positions,

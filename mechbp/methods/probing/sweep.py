@@ -47,6 +47,11 @@ class Labels:
         fitted = [np.array(sorted(nodes.values()), np.int64) if only_own else slice(None) for nodes in found]
         return cls(bank, train, held, Truth.of(test, train.mean(axis=-1, keepdims=True)), fitted, found)
 
+    def asks(self, position: int) -> bool:
+        """Return whether any node is to be read at a position."""
+        nodes = self.fitted[position]
+        return isinstance(nodes, slice) or len(nodes) > 0
+
     def shuffled(self, split: Split, rng: np.random.Generator) -> Labels:
         """Return the labels permuted over sequences, or over groups, within each part."""
         parts = ((self.train, split.train), (self.held, split.validation), (self.truth.values, split.test))
@@ -125,6 +130,8 @@ class Sweep:
         tables = {name: ScoreTable(len(activations), banks, self.resampling) for name, banks in labels.items()}
         for hook, (name, activation) in enumerate(activations.items()):
             for position, features in enumerate(self._features(name, activation, n_positions)):
+                if not any(label.asks(position) for banks in labels.values() for label in banks):
+                    continue
                 spectrum = Spectrum.of(features[self.split.train])
                 held, test = (spectrum.rotate(features[part]) for part in (self.split.validation, self.split.test))
                 for source, banks in labels.items():

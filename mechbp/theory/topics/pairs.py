@@ -53,13 +53,19 @@ class PairClasses:
 def topic_label_test(
     table: Float64[np.ndarray, "word word"], topic: Int[np.ndarray, " word"], rng: np.random.Generator, shuffles: int = SHUFFLES
 ) -> float:
-    """Return the one-sided p of same less different over random assignments of the same topic labels to words.
+    """Return `pair_class_test` where every word has one topic."""
+    return pair_class_test(table, PairClasses.of(topic), rng, shuffles)
 
-    table: any number per ordered pair of words; its diagonal does not count. p = (1 + shuffles at least as large) / (1 +
-    shuffles).
+
+def pair_class_test(
+    table: Float64[np.ndarray, "word word"], classes: PairClasses, rng: np.random.Generator, shuffles: int = SHUFFLES
+) -> float:
+    """Return the one-sided p of same less different over random assignments of the same topics to words.
+
+    table: any number per ordered pair of words; its diagonal does not count.
+    p = (1 + shuffles at least as large) / (1 + shuffles).
     Raises InputError where the labels leave a class of pairs empty.
     """
-    classes = PairClasses.of(topic)
     if not classes.same.any() or not classes.different.any():
         raise InputError("topic_label_test: need two words that share a topic, and two that do not; give other labels.")
     off = np.where(classes.own, 0.0, table)
@@ -70,15 +76,12 @@ def topic_label_test(
     def difference(same: np.ndarray) -> np.ndarray:
         return same / n_same - (total - same) / n_different
 
-    seen = difference(np.array(off[classes.same].sum()))
-    members = [np.flatnonzero(topic == one) for one in np.unique(topic)]
+    first_word, second_word = np.nonzero(classes.same)
+    seen = difference(off[classes.same].sum(keepdims=True))[0]
     above = 0
     for first in range(0, shuffles, BATCH):
-        order = rng.permuted(np.tile(np.arange(len(topic)), (min(BATCH, shuffles - first), 1)), axis=1)
-        same = np.zeros(len(order))
-        for places in members:
-            words = order[:, places]
-            same += off[words[:, :, None], words[:, None, :]].sum(axis=(1, 2))
+        order = rng.permuted(np.tile(np.arange(len(off)), (min(BATCH, shuffles - first), 1)), axis=1)
+        same = off[order[:, first_word], order[:, second_word]].sum(axis=1)
         above += int((difference(same) >= seen - 1e-12 * abs(seen)).sum())
     return (1 + above) / (1 + shuffles)
 

@@ -31,10 +31,6 @@ def shown_probability(task, process, word, shown, selected):
     hidden = 1 - task.rates.keep - task.rates.random
     at_random = task.rates.random / n_random * (shown < n_random)
     return task.rates.keep * (shown == word) + at_random + hidden * (shown == vocabulary.mask)
-        task.rates.keep * (shown == word)
-        + task.rates.random / n_random * (shown < n_random)
-        + hidden * (shown == vocabulary.mask)
-    )
 
 
 @pytest.mark.parametrize("name", TOPICS.tasks)

@@ -1,0 +1,155 @@
+"""Attention by what query and key show: the same word, words of one topic, words of different topics, or a hidden word.
+
+A query that hides its word has no topic to compare with: its keys are its own position, shown words and other hidden ones.
+Attention is counted in units of uniform attention: times the number of keys, so that 1 is what uniform attention gives every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from mechbp.hooks import HookedModel, capture
+from mechbp.methods.attention.patterns import pattern_hooks
+from mechbp.theory.topics.hidden_words import Shown
+from mechbp.theory.topics.pairs import PairClasses
+
+SELF, SAME, DIFF, HIDDEN, OWN, WORD, OTHER = range(7)
+CLASSES = ("self", "same", "different", "hidden", "own position", "shown word", "other hidden")
+"""The first four are of queries that show a word, the others of queries that hide theirs."""
+NO_QUERY = len(CLASSES)
+"""What stands in no document asks nothing."""
+BATCH = 64
+"""Documents whose patterns are held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeyClasses:
+    """The class of every pair of ids."""
+
+    table: Int[np.ndarray, "id id"]
+    """[query id, key id]; ids are the words, one that hides a word, and one that is no word at all."""
+    n_words: int
+
+    @classmethod
+    def of(cls, pairs: PairClasses) -> KeyClasses:
+        """Return the classes of ids whose words are paired like this."""
+        n_words = len(pairs.own)
+        table = np.full((n_words + 2, n_words + 2), NO_QUERY)
+        table[:n_words, :n_words] = np.select([pairs.own, pairs.same], [SELF, SAME], DIFF)
+        table[:n_words, n_words:] = HIDDEN
+        table[n_words, :n_words] = WORD
+        table[n_words, n_words:] = OTHER
+        return cls(table, n_words)
+
+    def matrix(self, shown: Shown) -> Int[np.ndarray, "n query key"]:
+        """Return the class of every pair of positions."""
+        ids = np.minimum(shown, self.n_words + 1)
+        found = self.table[ids[:, :, None], ids[:, None, :]]
+        diagonal = np.arange(shown.shape[1])
+        found[:, diagonal, diagonal] = np.where(ids == self.n_words, OWN, found[:, diagonal, diagonal])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAttention:
+    """Attention of every document by class, in units of uniform attention."""
+
+    sums: Float64[np.ndarray, "n layer head class"]
+    """Over pairs of positions."""
+    counts: Float64[np.ndarray, "n class"]
+    """Pairs of positions."""
+    word_sums: Float64[np.ndarray, "word word"]
+    """Over documents, [query word, key word], mean over layers and heads; a position's attention to itself is left out."""
+    word_counts: Float64[np.ndarray, "word word"]
+
+    @cached_property
+    def mean(self) -> Float64[np.ndarray, "layer head class"]:
+        """Mean over all pairs of positions; NaN for a class that never occurs."""
+        total = self.counts.sum(axis=0)
+        return np.divide(self.sums.sum(axis=0), total, out=np.full(self.sums.shape[1:], np.nan), where=total > 0)
+
+    @property
+    def by_word(self) -> Float64[np.ndarray, "word word"]:
+        """Mean attention of query words to key words; 1, what uniform attention gives, for pairs that never meet."""
+        return np.divide(self.word_sums, self.word_counts, out=np.ones_like(self.word_sums), where=self.word_counts > 0)
+
+    def of_documents(self, members: tuple[int, ...]) -> Float64[np.ndarray, "n layer head"]:
+        """Return the mean over the pairs of some classes, document by document; NaN where one has none."""
+        chosen = list(members)
+        total = self.counts[:, chosen].sum(axis=1)[:, None, None]
+        summed = self.sums[..., chosen].sum(axis=-1)
+        return np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
+
+
+def class_attention(model: HookedModel, shown: Shown, classes: KeyClasses) -> ClassAttention:
+    """Return the model's attention by class on documents that are its inputs as they are."""
+    n_words = classes.n_words
+    sums = []
+    counts = []
+    word_sums = torch.zeros(n_words**2, dtype=torch.float64)
+    word_counts = torch.zeros(n_words**2, dtype=torch.float64)
+    for batch, of_pair, patterns in _batches(model, shown, classes):
+        n, layers, heads, queries, keys = patterns.shape
+        flat = of_pair.reshape(n, 1, 1, -1).expand(n, layers, heads, -1)
+        zeros = torch.zeros(n, layers, heads, NO_QUERY + 1, dtype=torch.float64)
+        sums.append(zeros.scatter_add(3, flat, patterns.reshape(n, layers, heads, -1))[..., :NO_QUERY])
+        ones = torch.ones(n, queries * keys, dtype=torch.float64)
+        zeros = torch.zeros(n, NO_QUERY + 1, dtype=torch.float64)
+        counts.append(zeros.scatter_add(1, of_pair.reshape(n, -1), ones)[:, :NO_QUERY])
+        ids = torch.from_numpy(batch)
+        apart = ~torch.eye(queries, dtype=torch.bool)
+        words = (ids < n_words)[:, :, None] & (ids < n_words)[:, None, :] & apart
+        pair = (ids[:, :, None] * n_words + ids[:, None, :])[words]
+        word_sums.index_add_(0, pair, patterns.mean(dim=(1, 2))[words])
+        word_counts.index_add_(0, pair, torch.ones(len(pair), dtype=torch.float64))
+    return ClassAttention(
+        torch.cat(sums).numpy(),
+        torch.cat(counts).numpy(),
+        word_sums.numpy().reshape(n_words, n_words),
+        word_counts.numpy().reshape(n_words, n_words),
+    )
+
+
+def pattern_of_weights(
+    classes: Int[Tensor, "n query key"], weights: Float64[np.ndarray, "head class"]
+) -> Float64[Tensor, "n head query key"]:
+    """Return the pattern that gives every key the weight of its class, rows summing to 1.
+
+    Rows without weight, and those of positions that ask nothing, are uniform.
+    """
+    table = torch.from_numpy(np.pad(weights, ((0, 0), (0, 1)), constant_values=1.0))
+    given = table[:, classes].transpose(0, 1)
+    total = given.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, given / total, 1 / classes.shape[-1])
+
+
+def class_weights(
+    found: ClassAttention, merged: tuple[tuple[int, ...], ...] = ()
+) -> Float64[np.ndarray, "layer head class"]:  # fmt: skip
+    """Return every class's mean attention as its weight; classes in one tuple of `merged` share the mean of all their pairs."""
+    weights = np.nan_to_num(found.mean, nan=0.0)
+    total = found.counts.sum(axis=0)
+    for members in merged:
+        chosen = list(members)
+        share = total[chosen] / max(total[chosen].sum(), 1)
+        weights[..., chosen] = (weights[..., chosen] @ share)[..., None]
+    return weights
+
+
+def _batches(
+    model: HookedModel, shown: Shown, classes: KeyClasses
+) -> Iterator[tuple[Shown, Int[Tensor, "n query key"], Float[Tensor, "n layer head query key"]]]:
+    """Yield ids, classes of pairs of positions and patterns, in units of uniform attention, a few documents at a time."""
+    names = pattern_hooks(model)
+    for start in range(0, len(shown), BATCH):
+        batch = shown[start : start + BATCH]
+        captured: Mapping[str, Tensor] = capture(model, batch, names)
+        patterns = torch.stack([captured[name] for name in names], dim=1).double().cpu() * shown.shape[1]
+        yield batch, torch.from_numpy(classes.matrix(batch)), patterns
