@@ -31,7 +31,7 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
     seen = train_population([PopulationRun(THEORY, "kq", RATE)], STEPS, precision="float64")
     hidden = train_population([PopulationRun(HIDDEN, "kq", RATE, values="blocks")], STEPS, precision="float64")
     held = {run.name: documents_of(study, run) for run in runs if is_attention(run)}
-    ratios = {name: _ratio(study, name, found.by_class) for name, found in held.items()}
+    ratios = {name: same_over_different(study, name, found.by_class) for name, found in held.items()}
     frozen = next((run.name for run in runs if run.name in held and run.config.model.regime == "kq"), None)
     text = (
         "A query that shows a word can weigh the words of its topic more than others. How much pays is known: random "
@@ -47,8 +47,8 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
     )
 
 
-def _ratio(study: Study, name: str, by_class: np.ndarray) -> Interval:
-    """Attention to another word of the same topic over that to a word of another topic, documents that have both."""
+def same_over_different(study: Study, name: str, by_class: np.ndarray) -> Interval:
+    """Return attention to another word of the same topic over that to a word of another topic, documents that have both."""
     both = ~np.isnan(by_class[:, 0, 1]) & ~np.isnan(by_class[:, 0, 2])
     return bootstrap_ratio(by_class[both, 0, 1], by_class[both, 0, 2], study.rng("ratio", name))
 

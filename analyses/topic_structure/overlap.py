@@ -56,8 +56,7 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     losses = {run.name: _loss(held, _outputs(run, held)) for run in runs}
     losses["linear in the histogram"] = _loss(held, linear[held.document])
     losses["exact posterior"] = _loss(held, held.predictive[held.document])
-    prior = runs[0].process.beliefs(np.full((1, 1), -1)).predictive[0]
-    losses["unigram"] = _loss(held, np.broadcast_to(prior, (len(held.targets), len(prior))))
+    losses["unigram"] = _unigram(runs[0], held)
     values = [run for run in runs if run.config.model.regime == "wv"]
     text = (
         "Topics share words here, so a word may have several topics, and the exact posterior comes from a sum over counts "
@@ -70,6 +69,13 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     others = [run for run in runs if run.config.model.regime == "joint"]
     claims = [_overlap_claim(study, held, losses, values, others), _ambiguity_claim(study, values)] if values else []
     return claims, Section("overlap", "Overlapping topics", text, (_figure(study, held, losses),))
+
+
+def linear_excess(study: Study, run: Run) -> Interval:
+    """Return a run's loss above the best linear map's, as a share of what that learns from the unigram on."""
+    held = draw(study, run, study.size(DOCUMENTS, QUICK_DOCUMENTS), "judged")
+    linear = _loss(held, _linear(draw(study, run, FITTED * len(held.inputs), "fitted"), held)[held.document])
+    return bootstrap_ratio(_loss(held, _outputs(run, held)) - linear, _unigram(run, held) - linear, study.rng("excess", run.name))
 
 
 def draw(study: Study, run: Run, n: int, label: str) -> Documents:
@@ -106,6 +112,11 @@ def _linear(fitted: Documents, held: Documents) -> np.ndarray:
 def _outputs(run: Run, held: Documents) -> np.ndarray:
     with torch.no_grad():
         return run.model.read(torch.from_numpy(held.inputs), torch.from_numpy(held.reads)).double().numpy()
+
+
+def _unigram(run: Run, held: Documents) -> np.ndarray:
+    prior = run.process.beliefs(np.full((1, 1), -1)).predictive[0]
+    return _loss(held, np.broadcast_to(prior, (len(held.targets), len(prior))))
 
 
 def _rivals(held: Documents) -> dict[str, np.ndarray]:

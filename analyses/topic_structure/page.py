@@ -15,6 +15,7 @@ from analyses.topic_structure.embeddings import study_embeddings
 from analyses.topic_structure.overlap import is_overlapping, study_overlap
 from analyses.topic_structure.robustness import study_robustness
 from analyses.topic_structure.stages import study_stages
+from analyses.topic_structure.thresholds import thresholds
 from analyses.topic_structure.trained import is_hidden_values, study_trained
 from analyses.topic_structure.use import study_use
 from analyses.topic_structure.values import study_values
@@ -60,4 +61,5 @@ PAGE = Page(
     runs=RUNS,
     family="topics",
     study=study_page,
+    thresholds=thresholds,
 )

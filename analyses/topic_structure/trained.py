@@ -95,7 +95,8 @@ def _topic_counts(document: np.ndarray, topic: np.ndarray, n: int, n_topics: int
     return np.bincount(document * n_topics + topic, minlength=n * n_topics).reshape(n, n_topics)
 
 
-def _corpus(run: Run) -> LdaCorpus:
+def corpus_of(run: Run) -> LdaCorpus:
+    """Return the corpus of a run as exact floors know it."""
     recipe = run.config.process
     return LdaCorpus(recipe.n_topics, recipe.words_per_topic, recipe.alpha, recipe.length_low, recipe.length_high)
 
@@ -111,7 +112,7 @@ def contrast(run: Run) -> float:
 def _claim(study: Study, held: Sequence[Held]) -> Claim:
     first = {h.run.config.objective.loss: h for h in reversed(held)}
     by_ce, by_square = first["cross-entropy"], first["squared"]
-    corpus = _corpus(by_ce.run)
+    corpus = corpus_of(by_ce.run)
     linear = best_linear_logits(corpus)
     ce = by_ce.mean(by_ce.loss, study.rng("ce"))
     floor = by_ce.floors.mean_ce_nats
@@ -119,7 +120,7 @@ def _claim(study: Study, held: Sequence[Held]) -> Claim:
     targets = by_square.floors.n_targets
     learnable = (1 - 1 / n_words) * targets - by_square.floors.squared
     missed = bootstrap_ratio(by_square.excess, learnable, study.rng("skill"))
-    theory = squared_contrast(_corpus(by_square.run)) / by_square.run.config.process.words_per_topic
+    theory = squared_contrast(corpus_of(by_square.run)) / by_square.run.config.process.words_per_topic
     found = contrast(by_square.run)
     return CRITERIA.claim(
         "values-hidden",

@@ -9,7 +9,7 @@ import torch
 from small_runs import toml
 
 from analyses.topic_structure import documents, overlap, robustness, setting, stages, trained, values
-from analyses.topic_structure.attention import _ratio
+from analyses.topic_structure.attention import same_over_different
 from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.processes.topics.topic_model import TopicModel
@@ -105,7 +105,7 @@ def test_replacing_a_pattern_by_itself_changes_nothing_and_uniform_does(study, r
     uniform = documents.loss_with(runs["joint"], held, pattern_of_classes(np.ones((1, N_CLASSES)), held.pairs))
     assert (uniform - own).sum() > 0.01 * held.reads.sum()
     np.testing.assert_allclose(held.pattern.sum(-1), 1, rtol=1e-5)
-    assert float(_ratio(study, "joint", held.by_class).mean) > 1.05
+    assert float(same_over_different(study, "joint", held.by_class).mean) > 1.05
 
 
 def test_the_linear_rival_is_the_best_linear_map(study, runs):
