@@ -126,7 +126,7 @@ def reading_claim(found: Sequence[Reading]) -> Claim:
             "closed_low": [float(one.closed[-1].low) for one in found],
             "r2": [float(one.at_last.mean) for one in found],
             "histogram_r2": [float(one.grid.own_mean("r2", ASKED, HISTOGRAM).mean[-1]) for one in found],
-            "closed": [float(one.closed[-1].mean) for one in found],
+            "closed_part": [float(one.closed[-1].mean) for one in found],
         },
         figure="fig-probes",
     )

@@ -68,8 +68,8 @@ def test_claims_and_figures_tell_the_same_of_the_last_stage(document):
         assert panel["low"][-1][0] == pytest.approx(held["r2_low"][row], abs=6e-4)
         # Both errors are of the same documents: 1 - R² of one over that of the other.
         expected = 1 - (1 - held["r2"][row]) / (1 - held["histogram_r2"][row])
-        assert held["closed"][row] == pytest.approx(expected, abs=1e-3 * max(1, abs(expected)))
-    assert figures["fig-ring-beyond"]["series"][0]["x"][-1] == pytest.approx(held["closed"][0], abs=1e-4)
+        assert held["closed_part"][row] == pytest.approx(expected, abs=1e-3 * max(1, abs(expected)))
+    assert figures["fig-ring-beyond"]["series"][0]["x"][-1] == pytest.approx(held["closed_part"][0], abs=1e-4)
     for row, name in enumerate(("ring", "disjoint")):
         series = {line["name"]: line for line in figures[f"fig-{name}-writing"]["series"]}
         assert series["asked: belief subspace"]["low"][-1] == pytest.approx(numbers["belief-used"]["means_low"][row], abs=1e-4)
