@@ -120,7 +120,7 @@ def answers_claim(found: Sequence[Answering]) -> Claim:
 
 def answers_section(study: Study, found: Sequence[Answering]) -> Section:
     """Return the section with its figures."""
-    rate = found[0].subject.run.task.rates.rate
+    rate = found[0].subject.hidden_share
     text = (
         f"A document draws proportions of topics and then its words. {rate:.0%} of them, at least one, show MASK, and the model "
         "is asked for those. Given the proportions words are exchangeable, so that all hidden words of a document have one exact "

@@ -124,6 +124,9 @@ def reading_claim(found: Sequence[Reading]) -> Claim:
             "random_r2": [one.random_r2 for one in found],
             "disjoint": [one.disjoint for one in found],
             "closed_low": [float(one.closed[-1].low) for one in found],
+            "r2": [float(one.at_last.mean) for one in found],
+            "histogram_r2": [float(one.grid.own_mean("r2", ASKED, HISTOGRAM).mean[-1]) for one in found],
+            "closed_part": [float(one.closed[-1].mean) for one in found],
         },
         figure="fig-probes",
     )

@@ -61,6 +61,12 @@ class Subject:
         assert isinstance(found, ModelConfig), f"{self.name} is unsuitable"
         return found
 
+    @property
+    def hidden_share(self) -> float:
+        """How many words of a document are hidden, about."""
+        task: Any = self.run.task
+        return task.rates.rate
+
     @cached_property
     def stages(self) -> dict[str, str]:
         """Names and hooks of the residual stream between blocks."""

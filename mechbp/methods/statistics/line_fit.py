@@ -35,7 +35,9 @@ def line_fit(
     counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
     values = [np.stack(_slope_and_correlation(weights, x, y)) for weights in (np.full((1, n), 1 / n), counts)]
     low, high = np.nanquantile(values[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1) if np.ptp(y) else np.full((2, 2), np.nan)
-    slope, correlation = (Interval(*(np.asarray(end[i]) for end in (values[0][:, 0], low, high)), n, LEVEL) for i in range(2))
+    slope, correlation = (
+        Interval(np.asarray(values[0][i, 0]), np.asarray(low[i]), np.asarray(high[i]), n, LEVEL) for i in range(2)
+    )
     return LineFit(slope, correlation)
 
 

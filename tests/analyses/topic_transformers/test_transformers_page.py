@@ -60,6 +60,23 @@ def test_numbers_are_in_the_order_of_the_runs(document):
     assert 0 < numbers["answers"]["linear_share"][0] < numbers["answers"]["share_high"][0]
 
 
+def test_claims_and_figures_tell_the_same_of_the_last_stage(document):
+    numbers = {claim.id: claim.numbers for claim in document.claims}
+    figures = {figure.id: figure.data for figure in document.figures}
+    held = numbers["belief-held"]
+    for row, panel in enumerate(figures["fig-probes"]["panels"][::2]):
+        assert panel["low"][-1][0] == pytest.approx(held["r2_low"][row], abs=6e-4)
+        # Both errors are of the same documents: 1 - R² of one over that of the other.
+        expected = 1 - (1 - held["r2"][row]) / (1 - held["histogram_r2"][row])
+        assert held["closed_part"][row] == pytest.approx(expected, abs=1e-3 * max(1, abs(expected)))
+    assert figures["fig-ring-beyond"]["series"][0]["x"][-1] == pytest.approx(held["closed_part"][0], abs=1e-4)
+    for row, name in enumerate(("ring", "disjoint")):
+        series = {line["name"]: line for line in figures[f"fig-{name}-writing"]["series"]}
+        assert series["asked: belief subspace"]["low"][-1] == pytest.approx(numbers["belief-used"]["means_low"][row], abs=1e-4)
+        assert series["asked: belief erased"]["low"][-1] == pytest.approx(numbers["belief-used"]["leace_low"][row], abs=1e-4)
+        assert series["asked: belief subspace"]["x"][0] == 0  # the asked position knows nothing before it has read
+
+
 def test_figures_say_what_the_stages_are(document):
     figures = {figure.id: figure.data for figure in document.figures}
     assert figures["fig-disjoint-writing"]["categories"] == ["embedding", "block 1 output", "block 2 output"]
