@@ -74,7 +74,7 @@ def study_attention(study: Study, material: Material) -> AttentionResults:
     """Compare attention between all pairs of positions of a sample of passages; resamples draw passages and words."""
     study.stage("attention")
     draw = study.rng("attention")
-    chosen = sample(material.unseen, study.size(160, 24), draw)
+    chosen = sample(material.unseen, study.size(120, 16), draw)
     positions = word_positions(chosen)
     values = {
         name: attention_between(encoder, chosen, positions)
@@ -84,7 +84,7 @@ def study_attention(study: Study, material: Material) -> AttentionResults:
     means = {name: value.mean(axis=1, keepdims=True) for name, value in values.items()}
     averaged = Pairs(by_head.first, by_head.second, by_head.cells, by_head.coarse, by_head.members, by_head.resampling, means)
     study.stage("attention in fitted articles")
-    seen = sample(material.fitted, study.size(80, 12), draw)
+    seen = sample(material.fitted, study.size(48, 8), draw)
     seen_positions = word_positions(seen)
     mean = attention_between(material.encoder, seen, seen_positions).mean(axis=1, keepdims=True)
     seen_pairs = position_pairs(seen, seen_positions, material, {TRAINED: mean}, draw, study.size(200, 60))

@@ -18,7 +18,7 @@ from mechbp.study import Study
 
 PLANTED = 1.5
 """Ratio planted."""
-PASSAGES_COMPARED = 4
+PASSAGES_COMPARED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,7 @@ class CheckResults:
     """Ratio where none was planted."""
     unmatched: Float64[np.ndarray, " fit"]
     """Ratio where none was planted, nothing matched."""
+    n_passages: int
 
 
 def study_checks(study: Study, material: Material, attention: AttentionResults) -> CheckResults:
@@ -48,7 +49,7 @@ def study_checks(study: Study, material: Material, attention: AttentionResults) 
     positions = word_positions(attention.chosen)
     pairs = position_pairs(attention.chosen, positions, material, {}, study.rng("planted"), resamples=1)
     found, empty, unmatched = planted_ratios(pairs, positions, material)
-    return CheckResults(error, control, found, empty, unmatched)
+    return CheckResults(error, control, found, empty, unmatched, len(attention.chosen))
 
 
 def activations(encoder: Encoder, passages: Passages) -> list[torch.Tensor]:

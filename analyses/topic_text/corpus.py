@@ -71,8 +71,8 @@ class Passages:
         return Passages(self.tokens, words, self.article, vocabulary, self.token_of[kept])
 
 
-def read_articles(most: int | None = None) -> list[Article]:
-    """Read the articles of the dump that gensim ships, in its order, at most so many.
+def read_articles() -> list[Article]:
+    """Read the articles of the dump that gensim ships, in its order.
 
     Raises InputError where gensim's installation lacks the dump.
     """
@@ -82,8 +82,6 @@ def read_articles(most: int | None = None) -> list[Article]:
     found: list[Article] = []
     with bz2.open(str(dump), "rb") as stream:
         for title, markup, _ in wikicorpus.extract_pages(stream):
-            if most is not None and len(found) >= most:
-                break
             if len(markup) <= SHORTEST_ARTICLE:  # removing markup adds nothing
                 continue
             text = wikicorpus.filter_wiki(markup)

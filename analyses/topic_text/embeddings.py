@@ -29,7 +29,7 @@ def study_embeddings(study: Study, material: Material) -> EmbeddingResults:
     study.stage("embeddings")
     draw = study.rng("embeddings")
     n_known = len(material.fitted.vocabulary)
-    words = draw.choice(n_known, min(study.size(800, 300), n_known), replace=False)
+    words = draw.choice(n_known, min(study.size(500, 250), n_known), replace=False)
     pairs = word_pairs(words, material, CrossedResampling.draw((len(words),), study.size(200, 60), draw))
     return EmbeddingResults(len(words), len(pairs.first), compare_over_fits(pairs, material, THRESHOLDS))
 

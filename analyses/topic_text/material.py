@@ -20,7 +20,7 @@ THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Smallest P(topic | word) of a topic that counts as one of the word's; words left with none are left out."""
 BANDS = 5
 """Of frequency, with equally many words in each."""
-ARTICLES_QUICKLY = 40
+ARTICLES_QUICKLY = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class Material:
     """Text, topics and encoders."""
 
     articles: list[Article]
+    n_used: int
+    """How many of them passages are from, the first ones."""
     fitted: Passages
     """Of the half of the articles that topics are fitted on."""
     unseen: Passages
@@ -48,9 +50,10 @@ def gather(study: Study) -> Material:
     """Read the articles, fit topics on half of them, and load the encoder and its scrambled twin."""
     study.stage("text")
     encoder = load_encoder()
-    articles = read_articles(ARTICLES_QUICKLY if study.quick else None)
-    passages = cut_passages(articles, encoder.tokenizer)
-    chosen = study.rng("articles").permutation(len(articles))[: len(articles) // 2]
+    articles = read_articles()
+    n_used = study.size(len(articles), ARTICLES_QUICKLY)
+    passages = cut_passages(articles[:n_used], encoder.tokenizer)
+    chosen = study.rng("articles").permutation(n_used)[: n_used // 2]
     is_fitted = np.isin(passages.article, chosen)
     passages = passages.keeping(passages[np.flatnonzero(is_fitted)].counts >= FEWEST)
     fitted, unseen = (passages[np.flatnonzero(half)] for half in (is_fitted, ~is_fitted))
@@ -61,7 +64,7 @@ def gather(study: Study) -> Material:
     )
     band = bands_of(fitted.counts)
     shuffles = tuple(shuffled(fit, band, study.rng("shuffle", fit.n_topics, fit.seed)) for fit in fits)
-    return Material(articles, fitted, unseen, fits, shuffles, encoder, scrambled(encoder, seed=1))
+    return Material(articles, n_used, fitted, unseen, fits, shuffles, encoder, scrambled(encoder, seed=1))
 
 
 def bands_of(counts: Int[np.ndarray, " word"]) -> Int[np.ndarray, " word"]:

@@ -80,8 +80,8 @@ class CrossedResampling:
             found.append(np.concatenate([np.ones((n, 1)), drawn], axis=1).astype(np.float32))
         return cls(tuple(found))
 
-    def occurrences(self, members: Members, part: slice = slice(None)) -> Float32[np.ndarray, "pair draw"]:
-        """Return how often each pair, or each of some, occurs in each draw: the product over all that it is made of."""
+    def occurrences(self, members: Members, part: Int[np.ndarray, " pair"]) -> Float32[np.ndarray, "pair draw"]:
+        """Return how often each of these pairs occurs in each draw: the product over all that it is made of."""
         factor, level = members[0]
         found = self.counts[factor][level[part]]
         for factor, level in members[1:]:
@@ -117,14 +117,15 @@ def contrasts(
     Weights stay those of the sample in each resample.
     """
     ends = [(values, weight) for values, weights in cases for weight in (weights.same, weights.different)]
-    totals = 0.0
-    for start in range(0, len(members[0][1]), CHUNK):  # what a chunk is made of serves all cases
-        part = slice(start, start + CHUNK)
+    used = np.flatnonzero(np.any([weight > 0 for _, weight in ends], axis=0))
+    totals = np.zeros((resampling.counts[0].shape[1], sum(1 + values.shape[1] for values, _ in ends)))
+    for start in range(0, len(used), CHUNK):  # what a chunk is made of serves all cases
+        part = used[start : start + CHUNK]
         columns = [_weighted(values[part], weight[part]) for values, weight in ends]
-        totals = totals + resampling.occurrences(members, part).T @ np.concatenate(columns, axis=1)
+        totals += resampling.occurrences(members, part).T @ np.concatenate(columns, axis=1)
     widths = np.cumsum([1 + values.shape[1] for values, _ in ends])[:-1]
     means = []
-    for sums in np.split(np.asarray(totals, dtype=np.float64), widths, axis=1):
+    for sums in np.split(totals, widths, axis=1):
         with np.errstate(divide="ignore", invalid="ignore"):
             means.append(sums[:, 1:] / sums[:, :1])
     return [Contrast(same, different) for same, different in zip(means[::2], means[1::2], strict=True)]
