@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 from numpy.typing import NDArray
 
 from analyses.topic_text.comparison import (
-    CASES,
+    OWN,
     SCRAMBLED,
     SHUFFLED,
     TRAINED,
@@ -50,12 +51,29 @@ class Positions:
 
 
 @dataclass(frozen=True, eq=False)
+class Measured:
+    """Attention in some passages, in one encoder."""
+
+    n_passages: int
+    n_pairs: int
+    compared: Comparison
+    """Mean over heads."""
+    heads: dict[str, Float64[np.ndarray, "fit draw head"]]
+    """Case -> ratio of mean attention, same over different topics, at MAIN."""
+    by_distance: dict[str, Float64[np.ndarray, "fit draw band"]]
+    """Case -> the ratio among pairs within a band of distance, mean over heads, at MAIN."""
+    topical: Float64[np.ndarray, " head"]
+    """The ratio, mean over fits, in the even passages."""
+
+
+@dataclass(frozen=True, eq=False)
 class AttentionResults:
     """Attention from words to words of the same topic and of different topics."""
 
     n_passages: int
     n_pairs: int
     n_passages_fitted: int
+    n_passages_scrambled: int
     chosen: Passages
     """The unseen passages measured; the even ones alone decide which heads are the topical ones."""
     unseen: Comparison
@@ -63,44 +81,55 @@ class AttentionResults:
     fitted: Comparison
     """The same in articles that they were fitted on, trained encoder only."""
     heads: dict[str, Float64[np.ndarray, "fit draw layer head"]]
-    """Case -> ratio of mean attention, same over different topics, at MAIN."""
     by_distance: dict[str, Float64[np.ndarray, "fit draw band"]]
-    """Case -> the ratio among pairs within a band of distance, mean over heads, at MAIN."""
     topical: Float64[np.ndarray, "layer head"]
-    """The ratio, mean over fits, in the even passages."""
 
 
 def study_attention(study: Study, material: Material) -> AttentionResults:
-    """Compare attention between all pairs of positions of a sample of passages; resamples draw passages and words."""
-    study.stage("attention")
+    """Compare attention in passages of unseen articles, in the scrambled encoder, and in passages of articles fitted."""
     draw = study.rng("attention")
-    chosen = sample(material.unseen, study.size(120, 16), draw)
-    positions = word_positions(chosen)
-    values = {
-        name: attention_between(encoder, chosen, positions)
-        for name, encoder in ((TRAINED, material.encoder), (SCRAMBLED, material.scrambled))
-    }
-    by_head = position_pairs(chosen, positions, material, values, draw, study.size(200, 60))
-    means = {name: value.mean(axis=1, keepdims=True) for name, value in values.items()}
-    averaged = Pairs(by_head.first, by_head.second, by_head.cells, by_head.coarse, by_head.members, by_head.resampling, means)
-    study.stage("attention in fitted articles")
+    resamples = study.size(200, 60)
+    chosen = sample(material.unseen, study.size(200, 16), draw)
     seen = sample(material.fitted, study.size(48, 8), draw)
-    seen_positions = word_positions(seen)
-    mean = attention_between(material.encoder, seen, seen_positions).mean(axis=1, keepdims=True)
-    seen_pairs = position_pairs(seen, seen_positions, material, {TRAINED: mean}, draw, study.size(200, 60))
-    study.stage("attention compared")
-    heads, by_distance = main_ratios(by_head, averaged, positions, material)
+    some = chosen[np.arange(min(study.size(60, 16), len(chosen)))]
+    study.stage("attention")
+    own = measure(material.encoder, chosen, material, OWN, draw, resamples)
+    study.stage("attention with scrambled weights")
+    control = measure(material.scrambled, some, material, (SCRAMBLED,), draw, resamples)
+    study.stage("attention in fitted articles")
+    fitted = measure(material.encoder, seen, material, (TRAINED,), draw, resamples)
     layers = material.encoder.model.cfg.n_layers
     return AttentionResults(
-        n_passages=len(chosen),
-        n_pairs=len(positions.query),
-        n_passages_fitted=len(seen),
+        n_passages=own.n_passages,
+        n_pairs=own.n_pairs,
+        n_passages_fitted=fitted.n_passages,
+        n_passages_scrambled=control.n_passages,
         chosen=chosen,
-        unseen=compare_over_fits(averaged, material, ATTENTION_THRESHOLDS),
-        fitted=compare_over_fits(seen_pairs, material, ATTENTION_THRESHOLDS, (TRAINED,)),
-        heads={case: ratios.reshape(*ratios.shape[:2], layers, -1) for case, ratios in heads.items()},
+        unseen=own.compared.beside(control.compared),
+        fitted=fitted.compared,
+        heads={case: ratios.reshape(*ratios.shape[:2], layers, -1) for case, ratios in (own.heads | control.heads).items()},
+        by_distance=own.by_distance | control.by_distance,
+        topical=own.topical.reshape(layers, -1),
+    )
+
+
+def measure(
+    encoder: Encoder, passages: Passages, material: Material, cases: Sequence[str], rng: np.random.Generator, resamples: int
+) -> Measured:
+    """Compare attention between all pairs of positions of the passages; resamples draw passages and words."""
+    positions = word_positions(passages)
+    values = attention_between(encoder, passages, positions)
+    by_head = position_pairs(passages, positions, material, values, rng, resamples)
+    averaged = replace(by_head, values=values.mean(axis=1, keepdims=True))
+    band = band_of(np.abs(positions.key - positions.query))
+    heads, by_distance = main_ratios(by_head, averaged, band, material, cases)
+    return Measured(
+        n_passages=len(passages),
+        n_pairs=len(positions.query),
+        compared=compare_over_fits(averaged, material, ATTENTION_THRESHOLDS, cases),
+        heads=heads,
         by_distance=by_distance,
-        topical=topical_heads(by_head, material, positions.passage % 2 == 0).reshape(layers, -1),
+        topical=topical_heads(by_head, material, positions.passage % 2 == 0),
     )
 
 
@@ -147,7 +176,7 @@ def position_pairs(
     passages: Passages,
     positions: Positions,
     material: Material,
-    values: dict[str, NDArray],
+    values: NDArray,
     rng: np.random.Generator,
     resamples: int,
 ) -> Pairs:
@@ -169,26 +198,25 @@ def position_pairs(
 
 
 def main_ratios(
-    by_head: Pairs, averaged: Pairs, positions: Positions, material: Material
+    by_head: Pairs, averaged: Pairs, band: Int[np.ndarray, " pair"], material: Material, cases: Sequence[str]
 ) -> tuple[dict[str, Float64[np.ndarray, "fit draw head"]], dict[str, Float64[np.ndarray, "fit draw band"]]]:
     """Return, case by case, the ratio at MAIN of every head, and of the mean over heads within every band of distance."""
-    band = band_of(np.abs(positions.key - positions.query))
     bands = range(len(DISTANCES) - 1)
     heads, distances = [], []
     for fit, control in zip(material.fits, material.shuffled, strict=True):
         (own,), (other,) = (sharing(one, by_head, [MAIN]) for one in (fit, control))
-        kinds = {case: other if case == SHUFFLED else own for case in CASES}
-        heads.append(by_head.contrasts({case: (case, weights_of(case, kinds[case], by_head.cells)) for case in CASES}))
+        kinds = {case: other if case == SHUFFLED else own for case in cases}
+        heads.append(by_head.contrasts({case: weights_of(case, kind, by_head.cells) for case, kind in kinds.items()}))
         within = {
-            (case, one): (case, weights_of(case, (same & (band == one), different & (band == one)), averaged.cells))
+            (case, one): weights_of(case, (same & (band == one), different & (band == one)), averaged.cells)
             for case, (same, different) in kinds.items()
             for one in bands
         }
         distances.append(averaged.contrasts(within))
     by_band = {
-        case: np.stack([np.stack([one[case, at].ratio[:, 0] for at in bands], axis=1) for one in distances]) for case in CASES
+        case: np.stack([np.stack([one[case, at].ratio[:, 0] for at in bands], axis=1) for one in distances]) for case in cases
     }
-    return {case: np.stack([one[case].ratio for one in heads]) for case in CASES}, by_band
+    return {case: np.stack([one[case].ratio for one in heads]) for case in cases}, by_band
 
 
 def topical_heads(pairs: Pairs, material: Material, counted: NDArray[np.bool_]) -> Float64[np.ndarray, " head"]:
@@ -197,6 +225,5 @@ def topical_heads(pairs: Pairs, material: Material, counted: NDArray[np.bool_]) 
     for fit in material.fits:
         ((same, different),) = sharing(fit, pairs, [MAIN])
         weights = matched_weights(same & counted, different & counted, pairs.cells)
-        values = pairs.values[TRAINED]
-        found.append((weights.same @ values) / (weights.different @ values))
+        found.append((weights.same @ pairs.values) / (weights.different @ pairs.values))
     return np.mean(found, axis=0)

@@ -47,7 +47,9 @@ def study_checks(study: Study, material: Material, attention: AttentionResults) 
     error = largest_error(truth, transformers_activations(exact, some))
     control = largest_error(truth, activations(in_float64(material.scrambled), some))
     positions = word_positions(attention.chosen)
-    pairs = position_pairs(attention.chosen, positions, material, {}, study.rng("planted"), resamples=1)
+    pairs = position_pairs(
+        attention.chosen, positions, material, np.empty((len(positions.query), 0)), study.rng("planted"), resamples=1
+    )
     found, empty, unmatched = planted_ratios(pairs, positions, material)
     return CheckResults(error, control, found, empty, unmatched, len(attention.chosen))
 
@@ -83,9 +85,9 @@ def planted_ratios(pairs: Pairs, positions: Positions, material: Material) -> tu
     for fit in material.fits:
         (kinds,) = sharing(fit, pairs, [MAIN])
         planted = np.stack([np.where(kinds[0], PLANTED * bare, bare), bare], axis=1)
-        cases = replace(pairs, values={TRAINED: planted})
-        ways = {way: (TRAINED, weights_of(way, kinds, pairs.cells)) for way in (TRAINED, UNMATCHED)}
-        compared = cases.contrasts(ways)
+        compared = replace(pairs, values=planted).contrasts(
+            {way: weights_of(way, kinds, pairs.cells) for way in (TRAINED, UNMATCHED)}
+        )
         ratios.append([*compared[TRAINED].ratio[0], compared[UNMATCHED].ratio[0, 1]])
     found, empty, unmatched = np.array(ratios).T
     return found, empty, unmatched

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,7 +25,9 @@ TRAINED = "trained"
 UNMATCHED = "trained, not matched"
 SHUFFLED = "topics shuffled"
 SCRAMBLED = "weights scrambled"
-CASES = (TRAINED, UNMATCHED, SHUFFLED, SCRAMBLED)
+OWN = (TRAINED, UNMATCHED, SHUFFLED)
+"""Cases that are asked of the trained encoder."""
+CASES = (*OWN, SCRAMBLED)
 RIVALS = (SHUFFLED, SCRAMBLED)
 
 Key = TypeVar("Key", bound=Hashable)
@@ -47,12 +49,12 @@ class Pairs:
     members: Members
     """(factor, level) of all that a pair is made of."""
     resampling: CrossedResampling
-    values: dict[str, Float[np.ndarray, "pair value"]]
-    """What is compared, in the trained encoder and in the scrambled one."""
+    values: Float[np.ndarray, "pair value"]
+    """What is compared."""
 
-    def contrasts(self, cases: Mapping[Key, tuple[str, MatchedWeights]]) -> dict[Key, Contrast]:
-        """Compare the values of each case's encoder by each case's weights."""
-        asked = [(self.values[SCRAMBLED if case == SCRAMBLED else TRAINED], weights) for case, weights in cases.values()]
+    def contrasts(self, cases: Mapping[Key, MatchedWeights]) -> dict[Key, Contrast]:
+        """Compare the values by each case's weights."""
+        asked = [(self.values, weights) for weights in cases.values()]
         return dict(zip(cases, contrasts(asked, self.resampling, self.members), strict=True))
 
 
@@ -70,22 +72,27 @@ class Comparison:
     kept: Float64[np.ndarray, "fit threshold"]
     """Share of them that have something to be matched with."""
 
+    def beside(self, control: Comparison) -> Comparison:
+        """Return this comparison with the cases of another, a control."""
+        ends = ("same", "different", "steady_same", "steady_different")
+        return replace(self, **{end: getattr(self, end) | getattr(control, end) for end in ends})
 
-def compare_over_fits(pairs: Pairs, material: Material, thresholds: Sequence[float], cases: Sequence[str] = CASES) -> Comparison:
-    """Compare pairs of both kinds in every case."""
+
+def compare_over_fits(pairs: Pairs, material: Material, thresholds: Sequence[float], cases: Sequence[str]) -> Comparison:
+    """Compare pairs of both kinds in every case; the encoder is the one that the values of the pairs are from."""
     found, counts, kept = [], [], []
     for fit, control in zip(material.fits, material.shuffled, strict=True):
-        kinds = {case: sharing(of, pairs, thresholds) for case, of in ((TRAINED, fit), (SHUFFLED, control))}
         asked = {}
+        own = sharing(fit, pairs, thresholds)
         for case in cases:
-            mine = kinds[SHUFFLED if case == SHUFFLED else TRAINED]
-            evened = common_cells(mine, pairs.coarse)
-            for at, kind in enumerate(mine):
-                asked[case, at, False] = case, weights_of(case, kind, pairs.cells)
-                asked[case, at, True] = case, matched_weights(*kind, pairs.coarse, evened)
+            kinds = sharing(control, pairs, thresholds) if case == SHUFFLED else own
+            evened = common_cells(kinds, pairs.coarse)
+            for at, kind in enumerate(kinds):
+                asked[case, at, False] = weights_of(case, kind, pairs.cells)
+                asked[case, at, True] = matched_weights(*kind, pairs.coarse, evened)
         found.append(pairs.contrasts(asked))
-        counts.append([int(same.sum()) for same, _ in kinds[TRAINED]])
-        kept.append([asked[TRAINED, at, False][1].kept for at in range(len(thresholds))])
+        counts.append([int(same.sum()) for same, _ in own])
+        kept.append([asked[cases[0], at, False].kept for at in range(len(thresholds))])
 
     def stacked(end: str, steady: bool) -> dict[str, Float64[np.ndarray, "fit draw threshold value"]]:
         return {
@@ -117,7 +124,7 @@ def sharing(fit: TopicFit, pairs: Pairs, thresholds: Sequence[float]) -> list[Sh
         topics = fit.topics_of(threshold)
         known = np.asarray(topics.any(axis=-1))
         both = known[pairs.first] & known[pairs.second]
-        same = share_topic(topics, topics)[pairs.first, pairs.second]
+        same = share_topic(topics, pairs.first, pairs.second)
         found.append((same, both & ~same))
     return found
 

@@ -98,7 +98,7 @@ def groups_of(passages: Passages, fit: TopicFit, *, within: bool) -> Groups:
     length = passages.words.shape[1]
     signed = np.arange(length)[None, :] - np.arange(length)[:, None]
     band = 2 * band_of(np.maximum(np.abs(signed), 1)) + (signed > 0)
-    same = share_topic(topics, topics)[passages.words[:, :, None], passages.words[:, None, :]]
+    same = share_topic(topics, passages.words[:, :, None], passages.words[:, None, :])
     groups = 2 * np.broadcast_to(band, same.shape) + (same if within else 0)
     edited = known[:, :, None] & known[:, None, :] & (passages.words[:, :, None] != passages.words[:, None, :])
     return np.where(edited, groups, NOT_EDITED)

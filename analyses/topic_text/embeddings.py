@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
-from analyses.topic_text.comparison import SCRAMBLED, TRAINED, Comparison, Pairs, compare_over_fits
+from analyses.topic_text.comparison import OWN, SCRAMBLED, Comparison, Pairs, compare_over_fits
+from analyses.topic_text.encoder import Encoder
 from analyses.topic_text.material import BANDS, THRESHOLDS, Material, static_embeddings
 from mechbp.methods.statistics.matched_pairs import CrossedResampling
 from mechbp.study import Study
@@ -29,18 +30,18 @@ def study_embeddings(study: Study, material: Material) -> EmbeddingResults:
     study.stage("embeddings")
     draw = study.rng("embeddings")
     n_known = len(material.fitted.vocabulary)
-    words = draw.choice(n_known, min(study.size(500, 250), n_known), replace=False)
-    pairs = word_pairs(words, material, CrossedResampling.draw((len(words),), study.size(200, 60), draw))
-    return EmbeddingResults(len(words), len(pairs.first), compare_over_fits(pairs, material, THRESHOLDS))
+    words = draw.choice(n_known, min(study.size(600, 250), n_known), replace=False)
+    resampling = CrossedResampling.draw((len(words),), study.size(200, 60), draw)
+    own, control = (word_pairs(words, material, encoder, resampling) for encoder in (material.encoder, material.scrambled))
+    compared = compare_over_fits(own, material, THRESHOLDS, OWN)
+    compared = compared.beside(compare_over_fits(control, material, THRESHOLDS, (SCRAMBLED,)))
+    return EmbeddingResults(len(words), len(own.first), compared)
 
 
-def word_pairs(words: Int[np.ndarray, " word"], material: Material, resampling: CrossedResampling) -> Pairs:
-    """Pair each of the words with each other one once."""
+def word_pairs(words: Int[np.ndarray, " word"], material: Material, encoder: Encoder, resampling: CrossedResampling) -> Pairs:
+    """Pair each of the words with each other one once, and compare their embeddings in this encoder."""
     first, second = np.triu_indices(len(words), k=1)
-    values = {
-        name: similarities(static_embeddings(encoder, material.fitted)[words], first, second)
-        for name, encoder in ((TRAINED, material.encoder), (SCRAMBLED, material.scrambled))
-    }
+    values = similarities(static_embeddings(encoder, material.fitted)[words], first, second)
     low, high = np.sort(material.frequency_band[[words[first], words[second]]], axis=0)
     cells = low * BANDS + high
     return Pairs(words[first], words[second], cells, cells, ((0, first), (0, second)), resampling, values)

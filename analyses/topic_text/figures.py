@@ -112,7 +112,8 @@ def _attention_effect(found: AttentionResults) -> FigureData:
         title="How much more words of one topic attend to each other",
         caption="Mean attention of same-topic over different-topic pairs, mean over all heads and fits, with 95 % intervals over "
         f"passages, words and fits; {found.n_passages:,} passages of articles that topics were not fitted on, and "
-        f"{found.n_passages_fitted:,} of those that they were. Matched by distance and by the frequencies of both words.",
+        f"{found.n_passages_fitted:,} of those that they were, {found.n_passages_scrambled:,} for scrambled weights. Matched "
+        "by distance and by the frequencies of both words.",
         alt="Ratio of mean attention against the threshold: lines for the trained encoder, matched and not and in fitted "
         "articles, and for two controls.",
         data={

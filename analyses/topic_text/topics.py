@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 from gensim.models import LdaModel
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from analyses.topic_text.corpus import NO_WORD, Passages
 
@@ -71,6 +71,9 @@ def fit_topics(passages: Passages, n_topics: int, seed: int, rng: np.random.Gene
     return TopicFit(n_topics, seed, (expected / expected.sum(axis=0)).T, expected / expected.sum(axis=1, keepdims=True))
 
 
-def share_topic(first: Bool[np.ndarray, "one topic"], second: Bool[np.ndarray, "other topic"]) -> Bool[np.ndarray, "one other"]:
-    """Return which words of one list have a topic in common with which of the other."""
-    return first.astype(np.float32) @ second.astype(np.float32).T > 0
+def share_topic(
+    topics: Bool[np.ndarray, "word topic"], first: Int[np.ndarray, "*pairs"], second: Int[np.ndarray, "*pairs"]
+) -> Bool[np.ndarray, "*pairs"]:
+    """Return which pairs of words have a topic in common."""
+    packed = np.packbits(topics, axis=-1)
+    return np.any(packed[first] & packed[second], axis=-1)
