@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mechbp.processes.chain.hmm import HiddenMarkovModel
     from mechbp.processes.chain.library import mess3, rrxor
     from mechbp.processes.check import check_process
+    from mechbp.processes.topics.topic_model import TopicModel
     from mechbp.processes.tree.filtered_tree import FilteredTree
     from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
@@ -28,6 +29,7 @@ _HOMES = {
     "ContractError": "mechbp.errors",
     "FilteredTree": "mechbp.processes.tree.filtered_tree",
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
+    "TopicModel": "mechbp.processes.topics.topic_model",
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
     "check_process": "mechbp.processes.check",
@@ -49,6 +51,7 @@ __all__ = [
     "ContractError",
     "FilteredTree",
     "HiddenMarkovModel",
+    "TopicModel",
     "TreeGrammar",
     "capture",
     "check_process",

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mechbp.models.verify import Check
 
 SEED = 0
+RECORDED = "recorded-numbers"
+"""Id of the section that says that a page was not computed anew."""
 SOURCES = ("--", ":/", ":(top,exclude)reports")
 PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 
@@ -82,6 +84,10 @@ class Page:
     """Yields (run, Check) for numbers that the page is held to, computed as its own are; "short" is a finding, no damage."""
     by_run: bool = False
     """Whether runs are studied one by one, so that each can have a job of its own: what several jobs bring alike is kept once."""
+    needs: tuple[str, ...] = ()
+    """Distributions beyond mechbp's own dependencies; where one is not installed the page keeps its recorded numbers."""
+    extra: str = ""
+    """The extra of mechbp that installs them."""
 
 
 ANY = "any"
@@ -186,6 +192,9 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
     import torch
 
     page = load_page(name)
+    if absent := missing_packages(page):
+        study.stage("recorded numbers")
+        return _recorded(name, page, absent)
     started = time.monotonic()
     utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit, dirty = _git_state()
@@ -198,11 +207,35 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
         threads=torch.get_num_threads(),
         git_commit=commit,
         git_dirty=dirty,
-        versions=_versions(),
+        versions=_versions(*page.needs),
         seeds={"study": study.seed},
         runs={run.name: _describe(run) for run in study.runs},
     )
     return _document(name, page, claims, sections, provenance, _replaced(study.runs))
+
+
+def missing_packages(page: Page) -> list[str]:
+    """Return what a page needs and is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    absent = []
+    for package in page.needs:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            absent.append(package)
+    return absent
+
+
+def _recorded(name: str, page: Page, absent: Sequence[str]) -> Document:
+    """The page as it was recorded, led by what is missing to compute it anew."""
+    install = f"pip install 'mechbp[{page.extra}]'"
+    if not record_of(name).is_file():
+        raise InputError(f"page {name} needs {', '.join(absent)}, not installed, and has no recorded numbers.\nRun {install}.")
+    document = load(record_of(name))
+    why = f"recorded numbers; `{install}` to recompute them (not installed: {', '.join(absent)})"
+    note = Section(RECORDED, "Recorded numbers", (), status="skipped", reason=why)
+    return replace(document, sections=(note, *(section for section in document.sections if section.id != RECORDED)))
 
 
 def merged(name: str, parts: Sequence[Document]) -> Document:
@@ -256,12 +289,12 @@ def _describe(run: Run) -> dict[str, object]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(*needed: str) -> dict[str, str]:
     from importlib.metadata import version
 
     from mechbp import __version__
 
-    return {"mechbp": __version__, "python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}}
+    return {"mechbp": __version__, "python": sys.version.split()[0], **{name: version(name) for name in (*PACKAGES, *needed)}}
 
 
 def _git_state() -> tuple[str, bool]:

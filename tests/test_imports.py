@@ -59,6 +59,9 @@ ONLY_IN = {
     "joblib": ("mechbp.fanout",),
     "dask": ("mechbp.fanout",),
     "distributed": ("mechbp.fanout",),
+    "gensim": ("analyses.topic_text",),
+    "transformers": ("analyses.topic_text",),
+    "tokenizers": ("analyses.topic_text",),
 }
 NEVER_IN = {
     "mechbp.processes": ("torch", "transformer_lens", "safetensors"),

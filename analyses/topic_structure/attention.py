@@ -31,20 +31,24 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
     seen = train_population([PopulationRun(THEORY, "kq", RATE)], STEPS, precision="float64")
     hidden = train_population([PopulationRun(HIDDEN, "kq", RATE, values="blocks")], STEPS, precision="float64")
     held = {run.name: documents_of(study, run) for run in runs if is_attention(run)}
-    ratios = {name: _ratio(study, name, found.by_class) for name, found in held.items()}
+    ratios = {name: same_over_different(study, name, found.by_class) for name, found in held.items()}
     frozen = next((run.name for run in runs if run.name in held and run.config.model.regime == "kq"), None)
     text = (
-        "A query that shows a word can weigh the words of its topic more than others. How much pays is known: random words in the place of "
-        "hidden ones keep the best ratio finite. Queries that show MASK know nothing of a topic, so only one selected word in five "
+        "A query that shows a word can weigh the words of its topic more than others. How much pays is known: random "
+        "words in the place of "
+        "hidden ones keep the best ratio finite. Queries that show MASK know nothing of a topic, so only one selected "
+        "word in five "
         "can teach this.",
         "High attention alone does not say that it is used; the section on use replaces patterns and looks at the loss.",
     )
     figures = (_class_figure(study, held),) if held else ()
-    return [_claim(seen, hidden, ratios.get(frozen or ""), frozen)], Section("attention", "Attention over frozen values", text, figures)
+    return [_claim(seen, hidden, ratios.get(frozen or ""), frozen)], Section(
+        "attention", "Attention over frozen values", text, figures
+    )
 
 
-def _ratio(study: Study, name: str, by_class: np.ndarray) -> Interval:
-    """Attention to another word of the same topic over that to a word of another topic, documents that have both."""
+def same_over_different(study: Study, name: str, by_class: np.ndarray) -> Interval:
+    """Return attention to another word of the same topic over that to a word of another topic, documents that have both."""
     both = ~np.isnan(by_class[:, 0, 1]) & ~np.isnan(by_class[:, 0, 2])
     return bootstrap_ratio(by_class[both, 0, 1], by_class[both, 0, 2], study.rng("ratio", name))
 
@@ -66,9 +70,14 @@ def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, f
         "attention",
         id="topics-attention",
         statement="With values at their optimum, words attend more to words of their topic, by the ratio that theory gives.",
-        reference=f"ratio {best.ratio:.3f}, MASK {best.mask_ratio:.3f}; hidden keys and plain blocks {best_hidden.ratio:.3f} (theory)",
+        reference=f"ratio {best.ratio:.3f}, MASK {best.mask_ratio:.3f}; hidden keys and plain blocks "
+        f"{best_hidden.ratio:.3f} (theory)",
         measured=f"population: {ratio:.3f}, MASK {seen.mask_over_different[0, -1]:.3f}; hidden keys {hidden_ratio:.3f}\n"
-        + (f"{frozen}: {estimate(sampled, 2)}, n = {sampled.n:,} documents" if sampled is not None else "no run over frozen values given"),
+        + (
+            f"{frozen}: {estimate(sampled, 2)}, n = {sampled.n:,} documents"
+            if sampled is not None
+            else "no run over frozen values given"
+        ),
         control="step 0: 1.000; one topic per document: best ratio 1",
         numbers=numbers,
         figure="fig-topics-attention-classes",
@@ -88,7 +97,8 @@ def _class_figure(study: Study, held: dict) -> FigureData:
         id="fig-topics-attention-classes",
         kind="dots",
         title="Attention by class of key",
-        caption="Mean attention of queries that show a word, to a key of each class, times the number of keys (1 is uniform); 95 % bootstrap "
+        caption="Mean attention of queries that show a word, to a key of each class, times the number of keys (1 is "
+        "uniform); 95 % bootstrap "
         f"intervals over {held_documents(study):,} held-out documents, masked as in training.",
         alt=f"Attention relative to uniform, one row per class of key ({', '.join(CLASSES)}), one marker per run.",
         data={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,11 @@ def held_documents(study: Study) -> int:
 
 def is_attention(run: Run) -> bool:
     """Return whether a run is a theory model that trains queries and keys on disjoint topics."""
-    return run.config.model.kind == "topic-attention" and run.config.model.regime in ("kq", "joint", "both") and not run.config.process.shared
+    return (
+        run.config.model.kind == "topic-attention"
+        and run.config.model.regime in ("kq", "joint", "both")
+        and not run.config.process.shared
+    )
 
 
 def documents_of(study: Study, run: Run) -> HeldDocuments:
@@ -47,14 +52,20 @@ def documents_of(study: Study, run: Run) -> HeldDocuments:
     rng = study.rng(run.config.process.name, run.config.objective.task, "documents")
     sample = run.task.draw(run.process, held_documents(study), rng)
     lesson = run.task.lesson(run.process, run.config.objective, sample, rng)
-    vocabulary = run.task.vocabulary(run.process)
+    task: Any = run.task
+    vocabulary = task.vocabulary(run.process)
     shown = lesson.inputs % vocabulary.n_ids
     seen = (lesson.inputs < vocabulary.n_ids) & (shown != vocabulary.pad)
     topic = run.process.topic_of_word
     pairs = TokenPairs.of(shown, topic[:, None] == topic, seen)
     pattern = capture(run.model, lesson.inputs, PATTERN, batch_size=100)[PATTERN].numpy()
     return HeldDocuments(
-        lesson.inputs, lesson.reads, lesson.targets, pairs, pattern, attention_by_class(pattern, pairs, seen & (shown < run.process.vocab_size))
+        lesson.inputs,
+        lesson.reads,
+        lesson.targets,
+        pairs,
+        pattern,
+        attention_by_class(pattern, pairs, seen & (shown < run.process.vocab_size)),
     )
 
 

@@ -42,8 +42,10 @@ def study_embeddings(study: Study) -> tuple[list[Claim], Section]:
     study.stage("embeddings alone")
     found = {loss: _train(study, loss) for loss in LOSSES}
     text = (
-        "With values the identity and the unembedding the embedding transposed, the layer's logits are the Gram matrix of the embedding "
-        "applied to the histogram. Squared loss fixes block means only: the mean over a topic less the mean over another one must be "
+        "With values the identity and the unembedding the embedding transposed, the layer's logits are the Gram matrix of "
+        "the embedding "
+        "applied to the histogram. Squared loss fixes block means only: the mean over a topic less the mean over another "
+        "one must be "
         f"{1 / (THEORY.words_per_topic * THEORY.genuine):.6f}; single entries are free.",
         "The test of labels assigns the same topic labels to words at random, 10,000 times; distinct words only.",
     )
@@ -63,7 +65,8 @@ def _train(study: Study, loss: str) -> Embeddings:
     p = {}
     for name, tables in (("dot", [w @ w.T for w in words]), ("cosine", [cosine_table(w) for w in words])):
         p[name] = tuple(
-            topic_label_test(table, topic_labels(), study.rng("embeddings", loss, name, seed)) for seed, table in enumerate(tables)
+            topic_label_test(table, topic_labels(), study.rng("embeddings", loss, name, seed))
+            for seed, table in enumerate(tables)
         )
     gaps = np.array([block_gap(w @ w.T, THEORY) for w in words])
     return Embeddings(words, runs[0].start().embed[: THEORY.n_words], gaps, p["dot"], p["cosine"])
@@ -82,10 +85,13 @@ def _claim(found: dict[str, Embeddings]) -> Claim:
     return CRITERIA.claim(
         "embeddings",
         id="topics-embeddings",
-        statement="Words of a topic have embeddings of larger inner product and cosine than words of different topics; for squared loss "
+        statement="Words of a topic have embeddings of larger inner product and cosine than words of different topics; "
+        "for squared loss "
         "the gap is the theory's.",
         reference=f"larger inner product and cosine (published); gap {theory:.6f} (theory)",
-        measured="\n".join([*lines, f"gap, squared loss {estimate(seed_mean(found['squared'].gaps), 6)}", f"{len(found['ce'].words)} seeds"]),
+        measured="\n".join(
+            [*lines, f"gap, squared loss {estimate(seed_mean(found['squared'].gaps), 6)}", f"{len(found['ce'].words)} seeds"]
+        ),
         control=f"step 0: dot {classes.difference(start @ start.T):.1e}, cosine {classes.difference(cosine_table(start)):.3f}\n"
         f"largest p of permuted labels {max(max(f.p_dot + f.p_cosine) for f in found.values()):.1e}",
         numbers={

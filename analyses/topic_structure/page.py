@@ -15,6 +15,7 @@ from analyses.topic_structure.embeddings import study_embeddings
 from analyses.topic_structure.overlap import is_overlapping, study_overlap
 from analyses.topic_structure.robustness import study_robustness
 from analyses.topic_structure.stages import study_stages
+from analyses.topic_structure.thresholds import thresholds
 from analyses.topic_structure.trained import is_hidden_values, study_trained
 from analyses.topic_structure.use import study_use
 from analyses.topic_structure.values import study_values
@@ -54,9 +55,11 @@ def study_page(study: Study) -> Findings:
 
 PAGE = Page(
     title="How one layer of attention learns topics",
-    lead="Documents mix a few topics; a single layer without residual stream, trained to fill in hidden words, has optima and gradients "
+    lead="Documents mix a few topics; a single layer without residual stream, trained to fill in hidden words, has optima "
+    "and gradients "
     "that are known in closed form.",
     runs=RUNS,
     family="topics",
     study=study_page,
+    thresholds=thresholds,
 )

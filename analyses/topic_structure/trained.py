@@ -57,8 +57,10 @@ def study_trained(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     study.stage("values trained on documents")
     held = [measure(study, run) for run in runs]
     text = (
-        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected position is no key. "
-        "The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the histogram cannot reach "
+        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected "
+        "position is no key. "
+        "The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the histogram "
+        "cannot reach "
         "that of cross-entropy, and what is left is the price of a softmax, not of training.",
     )
     claims = [_claim(study, held)] if {h.run.config.objective.loss for h in held} == set(LOSSES) else []
@@ -93,7 +95,8 @@ def _topic_counts(document: np.ndarray, topic: np.ndarray, n: int, n_topics: int
     return np.bincount(document * n_topics + topic, minlength=n * n_topics).reshape(n, n_topics)
 
 
-def _corpus(run: Run) -> LdaCorpus:
+def corpus_of(run: Run) -> LdaCorpus:
+    """Return the corpus of a run as exact floors know it."""
     recipe = run.config.process
     return LdaCorpus(recipe.n_topics, recipe.words_per_topic, recipe.alpha, recipe.length_low, recipe.length_high)
 
@@ -109,7 +112,7 @@ def contrast(run: Run) -> float:
 def _claim(study: Study, held: Sequence[Held]) -> Claim:
     first = {h.run.config.objective.loss: h for h in reversed(held)}
     by_ce, by_square = first["cross-entropy"], first["squared"]
-    corpus = _corpus(by_ce.run)
+    corpus = corpus_of(by_ce.run)
     linear = best_linear_logits(corpus)
     ce = by_ce.mean(by_ce.loss, study.rng("ce"))
     floor = by_ce.floors.mean_ce_nats
@@ -117,16 +120,19 @@ def _claim(study: Study, held: Sequence[Held]) -> Claim:
     targets = by_square.floors.n_targets
     learnable = (1 - 1 / n_words) * targets - by_square.floors.squared
     missed = bootstrap_ratio(by_square.excess, learnable, study.rng("skill"))
-    theory = squared_contrast(_corpus(by_square.run)) / by_square.run.config.process.words_per_topic
+    theory = squared_contrast(corpus_of(by_square.run)) / by_square.run.config.process.words_per_topic
     found = contrast(by_square.run)
     return CRITERIA.claim(
         "values-hidden",
         id="topics-values-hidden",
-        statement="Trained on documents, values reach what a histogram can give: cross-entropy that of the best linear logits, squared loss "
+        statement="Trained on documents, values reach what a histogram can give: cross-entropy that of the best linear "
+        "logits, squared loss "
         "its floor, at the theory's contrast.",
-        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared loss {theory:.6f}",
+        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared "
+        f"loss {theory:.6f}",
         measured=f"cross-entropy {estimate(ce, 4, 'nats')}, contrast {contrast(by_ce.run):.3f}\n"
-        f"squared loss: share of the learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], contrast {found:.6f}\n"
+        f"squared loss: share of the learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], "
+        f"contrast {found:.6f}\n"
         f"{len(by_ce.loss):,} held-out documents, one run each",
         control=f"uniform answer {np.log(n_words):.4f} nats; floor of the same documents {floor:.4f} nats",
         numbers={
@@ -151,12 +157,18 @@ def _losses_figure(study: Study, held: Sequence[Held]) -> FigureData:
         start = np.log(n_words) if h.run.config.objective.loss == "cross-entropy" else 1 - 1 / n_words
         learnable = start * floors.n_targets - (h.loss - h.excess)
         shares.append(bootstrap_ratio(h.excess, learnable, study.rng("share", h.run.name)))
-    series = {"name": "left above the floor", "x": [s.mean for s in shares], "low": [s.low for s in shares], "high": [s.high for s in shares]}
+    series = {
+        "name": "left above the floor",
+        "x": [s.mean for s in shares],
+        "low": [s.low for s in shares],
+        "high": [s.high for s in shares],
+    }
     return FigureData(
         id="fig-topics-values-losses",
         kind="dots",
         title="What is left to learn",
-        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from a uniform "
+        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from "
+        "a uniform "
         f"answer to the floor); 95 % bootstrap intervals over {len(held[0].loss):,} documents.",
         alt=f"Share of the learnable loss that is left, one row per run: {', '.join(_name(h.run) for h in held)}.",
         data={"x_title": "share left (0: the floor)", "categories": [_name(h.run) for h in held], "series": [series]},
@@ -176,7 +188,8 @@ def _matrix_figure(held: Sequence[Held]) -> FigureData:
         kind="heatmap",
         title="Value matrices, words sorted by topic",
         caption="Entry of every input word (column) for every output word (row), centred per column and divided by the largest.",
-        alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: {', '.join(_name(h.run) for h in held)}.",
+        alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
+        f"{', '.join(_name(h.run) for h in held)}.",
         data={
             "rows": labels,
             "columns": labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +39,10 @@ def study_use(study: Study, runs: list[Run]) -> tuple[list[Claim], Section | Non
     study.stage("is attention used")
     found = [_measure(study, run) for run in trained]
     text = (
-        "Each pattern is put in place of the run's own at its hook, for all queries: uniform over the keys; the run's own averaged by class "
-        "of pair (own word, same topic, another topic, MASK) over all documents; and theory's optimum for frozen values. The rise is "
+        "Each pattern is put in place of the run's own at its hook, for all queries: uniform over the keys; the run's own "
+        "averaged by class "
+        "of pair (own word, same topic, another topic, MASK) over all documents; and theory's optimum for frozen values. "
+        "The rise is "
         "that of the loss the run was trained on, on the same documents.",
     )
     return [_claim(found)], Section("use", "Is attention used?", text, (_figure(found),))
@@ -61,22 +64,28 @@ def _measure(study: Study, run: Run) -> Use:
 
 def _theory_weights(run: Run) -> np.ndarray | None:
     """Weights of the classes at the optimum for values of theory; None where documents do not have a fixed number of topics."""
-    recipe, rates = run.config.process, run.task.rates
-    if not recipe.topics_per_document or run.task.hidden_keys:
+    recipe = run.config.process
+    task: Any = run.task
+    rates = task.rates
+    if not recipe.topics_per_document or task.hidden_keys:
         return None
-    setting = TopicSetting(recipe.n_topics, recipe.words_per_topic, recipe.topics_per_document, rates.rate, rates.keep, rates.random)
+    setting = TopicSetting(
+        recipe.n_topics, recipe.words_per_topic, recipe.topics_per_document, rates.rate, rates.keep, rates.random
+    )
     best = best_attention(setting, setting_values(setting), mask_free=True)
     return np.array([[best.ratio, best.ratio, 1.0, best.mask_ratio, 1.0, 1.0]])
 
 
 def _claim(found: list[Use]) -> Claim:
     lines = [
-        f"{use.run.name}: " + ", ".join(f"{PATTERNS[name]} {estimate(rise, 4)}" for name, rise in use.rises.items()) for use in found
+        f"{use.run.name}: " + ", ".join(f"{PATTERNS[name]} {estimate(rise, 4)}" for name, rise in use.rises.items())
+        for use in found
     ]
     return CRITERIA.claim(
         "use",
         id="topics-use",
-        statement="Attention by topic is used: uniform attention costs loss in every run, and all that matters of the pattern is its average "
+        statement="Attention by topic is used: uniform attention costs loss in every run, and all that matters of the "
+        "pattern is its average "
         "by class of pair.",
         reference="no published number; high attention to the same topic is published as a finding in itself",
         measured="rise of the loss per selected word\n" + "\n".join(lines),
@@ -105,7 +114,8 @@ def _figure(found: list[Use]) -> FigureData:
         id="fig-topics-use",
         kind="bars",
         title="What replacing attention costs",
-        caption="Rise of the loss per selected word when the pattern is replaced, as a share of the rise with uniform attention; 95 % "
+        caption="Rise of the loss per selected word when the pattern is replaced, as a share of the rise with uniform "
+        "attention; 95 % "
         "bootstrap intervals over documents (of the rise, at a fixed unit).",
         alt=f"Bars of the rise of the loss relative to uniform attention, one group per run, one bar per pattern: "
         f"{', '.join(PATTERNS.values())}.",

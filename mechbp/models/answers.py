@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.models import forward
-from mechbp.models.architectures import HookedTransformer
 from mechbp.models.tasks.task import Questions, Task
 
 
@@ -18,7 +17,7 @@ def ask(task: Task, process: Any, n: int, rng: np.random.Generator) -> Questions
 
 
 def model_answers(
-    model: HookedTransformer, task: Task, process: Any, tokens: Int[np.ndarray, "n length"], batch_size: int = forward.BATCH
+    model: Any, task: Task, process: Any, tokens: Int[np.ndarray, "n length"], batch_size: int = forward.BATCH
 ) -> Float64[np.ndarray, "n query q"]:
     """Return the model's probabilities for every query about `tokens`, softmax taken in float64."""
     prompts = task.prompts(process, tokens)

@@ -87,12 +87,15 @@ class TopicAttentionConfig:
     def __post_init__(self) -> None:
         in_range("model", self, sigma=(0, 10), same=(-100, 100), different=(-100, 100), mask=(-100, 100))
         if self.regime != "kq" and (self.same or self.different or self.mask):
-            raise InputError(f"model: same, different and mask fix the values of regime 'kq'; regime {self.regime!r} trains them.")
+            raise InputError(
+                f"model: same, different and mask fix the values of regime 'kq'; regime {self.regime!r} trains them."
+            )
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or no decay to zero."""
+    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or
+    no decay to zero."""
 
     steps: int
     batch_size: int
@@ -169,7 +172,8 @@ class RunConfig:
 
     process: Any
     """A ProcessRecipe of one of the registered families."""
-    model: ModelConfig | TopicAttentionConfig
+    model: Any
+    """A ModelConfig or a TopicAttentionConfig."""
     objective: ObjectiveConfig
     training: TrainingConfig
     requirement: RequirementConfig = RequirementConfig()

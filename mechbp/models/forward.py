@@ -80,7 +80,7 @@ def answers(
 def probabilities(model: Any, output: Float[Tensor, "... q"]) -> Float64[Tensor, "... q"]:
     """Return what a model's output says in float64: the softmax of logits.
 
-    A model that gives probabilities itself (`cfg.outputs`) may overshoot: what is below LEAST is raised to it, and the sum made 1.
+    A model that gives probabilities itself (`cfg.outputs`) may overshoot: what is below LEAST is raised to it, the sum made 1.
     """
     if getattr(model.cfg, "outputs", "logits") == "logits":
         return output.double().softmax(dim=-1)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import CheckpointError, InputError
-from mechbp.models.architectures import HookedTransformer
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.families import family_of
@@ -52,7 +51,7 @@ class Run:
         return tuple(sorted(found))
 
     @cached_property
-    def model(self) -> HookedTransformer:
+    def model(self) -> Any:
         """The model at the last stored step, in eval mode."""
         return self.at(self._last_step)
 
@@ -72,7 +71,7 @@ class Run:
         training = self.config.training
         return bool(self.steps) and has_ended(training, self.steps[-1], self.metrics if training.early_stopping else ())
 
-    def at(self, step: int) -> HookedTransformer:
+    def at(self, step: int) -> Any:
         """Return the model at a stored `step`, in eval mode. Raises CheckpointError where it is absent, damaged or foreign."""
         if step not in self.steps:
             held = ", ".join(map(str, self.steps)) or "none"
@@ -87,7 +86,7 @@ class Run:
         load_parameters(model, checkpoint, path)
         return model
 
-    def untrained(self, seed: int | None = None) -> HookedTransformer:
+    def untrained(self, seed: int | None = None) -> Any:
         """Return the architecture with random weights: the control beside every trained number. None means the run's own seed."""
         return untrained_model(self.config, self.process, seed)
 

@@ -1,7 +1,7 @@
 """The one-layer topic model of theory as a hooked model: softmax attention between embedding and unembedding, and nothing else.
 
-No residual stream, layer norm, MLP, positions, output matrix or attention biases (Li, Li and Risteski 2023, section 3). Hook names
-and the shapes of weights are TransformerLens's, rows being vectors:
+No residual stream, layer norm, MLP, positions, output matrix or attention biases (Li, Li and Risteski 2023, section 3). Hook
+names and the shapes of weights are TransformerLens's, rows being vectors:
 
     h = W_E[id]      scores = (h W_Q)(h W_K)' / sqrt(d_head)      z = softmax(scores) h W_V      output = z W_U + b_U
 
@@ -35,10 +35,18 @@ TRAINED = {
 class TopicAttention(HookedRootModule):
     """One head of bidirectional attention over tokens without positions; see the module for what it computes."""
 
-    def __init__(self, weights: dict[str, Tensor], trained: tuple[str, ...], *, n_ids: int, pad: int, d_vocab: int, n_ctx: int) -> None:
+    # torch types every submodule as Tensor | Module.
+    cfg: Any
+    embed: Any
+    blocks: Any
+    unembed: Any
+
+    def __init__(
+        self, weights: dict[str, Tensor], trained: tuple[str, ...], *, n_ids: int, pad: int, d_vocab: int, n_ctx: int
+    ) -> None:
         """Take the weights W_E, W_Q, W_K, W_V, b_U and, unless the unembedding is the embedding transposed, W_U."""
         super().__init__()
-        d_model, d_values = weights["W_V"].shape[1:]
+        d_model, _ = weights["W_V"].shape[1:]
         self.cfg = HookedTransformerConfig(
             n_layers=1,
             n_heads=1,
@@ -81,7 +89,7 @@ class TopicAttention(HookedRootModule):
         Raises InputError where a document has no position that can be seen.
         """
         ids, seen = self._seen(tokens, key_mask)
-        attention: Any = self.blocks[0].attn
+        attention = self.blocks[0].attn
         embedded = self.hook_embed(self.embed.W_E[ids])
         query = attention.hook_q(_by_head(embedded, attention.W_Q))
         key = attention.hook_k(_by_head(embedded, attention.W_K))

@@ -23,7 +23,6 @@ from mechbp.divergence import kl_nats
 from mechbp.errors import CheckpointError, MechbpError
 from mechbp.models import forward
 from mechbp.models.answers import ask, model_answers
-from mechbp.models.architectures import HookedTransformer
 from mechbp.models.building import BUILDERS
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
@@ -67,7 +66,7 @@ def step_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:07d}.safetensors"
 
 
-def measure(model: HookedTransformer, process: Any, task: Task) -> dict[str, float]:
+def measure(model: Any, process: Any, task: Task) -> dict[str, float]:
     """Return accuracy, cross-entropy and the KL to every oracle, both ways (means, nats), on held-out sequences."""
     asked = ask(task, process, EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
     found = model_answers(model, task, process, asked.tokens)
@@ -139,7 +138,7 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
     return training.learning_rate * warm * shape
 
 
-def untrained_model(config: RunConfig, process: Any, seed: int | None = None) -> HookedTransformer:
+def untrained_model(config: RunConfig, process: Any, seed: int | None = None) -> Any:
     """Return the recipe's model at step 0, or its random twin of another `seed`."""
     seed = int(rng(config.training.seed if seed is None else seed, "weights").integers(2**63))
     return BUILDERS[type(config.model)](config.model, config.task, process, seed)

@@ -11,7 +11,7 @@ import mechbp
 from mechbp.processes.chain.library import even, golden_mean, z1r
 from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.laws.sampler import N_FIRST, _g_statistic
-from mechbp.processes.process import Process, Sample
+from mechbp.processes.process import ABSENT, Process, Sample
 from mechbp.processes.tree.belief_propagation import TreeBeliefs
 
 PAPER = mechbp.TreeGrammar.random(4)
@@ -104,6 +104,15 @@ class MovedTree(mechbp.FilteredTree):
         rules[0, 0, 0] += 0.01
         rules[0, 1, 1] -= 0.01
         return mechbp.FilteredTree(mechbp.TreeGrammar(rules), self.depth, self.filter_level).sample(n, rng)
+
+
+class EndingCoin(BiasedCoin):
+    """Some of its sequences end early, of which it says nothing."""
+
+    def sample(self, n, rng):
+        tokens = super().sample(n, rng).tokens
+        tokens[::2, -1] = ABSENT
+        return Flips(tokens)
 
 
 class GlobalCoin(BiasedCoin):
@@ -217,6 +226,7 @@ FAULTS = {
     "3 % of the tokens, chain": (chain(NoisyChain, mechbp.rrxor(0.4, 0.4)), "sampler: "),
     "one probability moved by .01, chain": (chain(MovedChain, mechbp.mess3(0.05, 0.85)), "sampler: G = "),
     "one probability moved by .01, tree": (MovedTree(SOFT, 2), "sampler: G = "),
+    "sequences that end unannounced": (EndingCoin(), "protocol: .*expected symbols"),
     "global generator": (GlobalCoin(), "randomness: sample moved a global generator"),
     "randomness of its own": (EntropyCoin(), "randomness: the same state of rng gave"),
     "generator ignored": (DeafCoin(), "randomness: rng moved on"),

@@ -77,10 +77,15 @@ class Lesson:
 class Task(Protocol):
     """One question about the sequences of a family; a member is stateless and is registered in its Family."""
 
-    attention: Attention
-    """What the model's attention must be."""
-    verified_sequences: int
-    """Sequences on which `mechbp verify` holds a model against its requirement."""
+    @property
+    def attention(self) -> Attention:
+        """What the model's attention must be."""
+        ...
+
+    @property
+    def verified_sequences(self) -> int:
+        """Sequences on which `mechbp verify` holds a model against its requirement."""
+        ...
 
     def n_positions(self, process: Any) -> int:
         """Return the model's input length."""

@@ -54,7 +54,9 @@ class TopicsRecipe:
         if self.n_topics * self.words_per_topic > MAX_WORDS:
             raise InputError(f"process: {self.n_topics * self.words_per_topic:,} words; at most {MAX_WORDS:,}.")
         if bool(self.shared) != bool(self.share):
-            raise InputError(f"process: shared words and their share go together, got shared {self.shared}, share {self.share:g}.")
+            raise InputError(
+                f"process: shared words and their share go together, got shared {self.shared}, share {self.share:g}."
+            )
         if self.shared and self.topics_per_document:
             raise InputError("process: topics_per_document has disjoint topics only; leave shared and share out.")
 
@@ -138,11 +140,12 @@ class MaskedWords:
     """Hidden words, given the other words of a document.
 
     rates: how many are asked for, and how many of those show themselves, a random id, or MASK. hidden_keys: whether what stands
-    in the place of an asked word is seen by its own query only (MASK-B), or by all queries (MASK-A). markers: START and END, which
+    in the place of an asked word is seen by its own query only (MASK-B), or by all queries (MASK-A). markers: START and
+    END, which
     are keys. any_id: whether the random id may be any, or a word only.
     """
 
-    rates: MaskRates = MaskRates()
+    rates: MaskRates
     hidden_keys: bool = False
     markers: bool = False
     any_id: bool = False
@@ -245,15 +248,15 @@ def longest(process: Any) -> int:
 def unigram(process: TopicModel | SupportMixture) -> TopicModel:
     """Return the topic model whose documents all draw their words from the mean word distribution."""
     mean = process.beliefs(np.full((1, 1), ABSENT)).predictive
-    return TopicModel(mean, 1.0, length=process.length)
+    return TopicModel(mean, np.ones(1), length=process.length)
 
 
 TOPICS = Family(
     "topics",
     (TopicsRecipe,),
     {
-        "mask-a": MaskedWords(),
-        "mask-b": MaskedWords(hidden_keys=True, markers=True, any_id=True),
-        "masked": MaskedWords(rates=MaskRates(keep=0.0, random=0.0)),
+        "mask-a": MaskedWords(MaskRates()),
+        "mask-b": MaskedWords(MaskRates(), hidden_keys=True, markers=True, any_id=True),
+        "masked": MaskedWords(MaskRates(keep=0.0, random=0.0)),
     },
 )

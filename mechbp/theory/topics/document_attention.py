@@ -1,4 +1,5 @@
-"""Attention between the tokens of documents, by what their words share: patterns averaged by class, and made from class weights."""
+"""Attention between the tokens of documents, by what their words share: patterns averaged by class, and made from class
+weights."""
 
 from __future__ import annotations
 
@@ -24,9 +25,13 @@ class TokenPairs:
 
     @classmethod
     def of(
-        cls, shown: Int[np.ndarray, "n position"], shares_topic: Bool[np.ndarray, "word word"], seen: Bool[np.ndarray, "n position"]
+        cls,
+        shown: Int[np.ndarray, "n position"],
+        shares_topic: Bool[np.ndarray, "word word"],
+        seen: Bool[np.ndarray, "n position"],
     ) -> TokenPairs:
-        """Return the classes for what stands at each position: a word 0..V-1, or anything else. shares_topic holds for a word itself."""
+        """Return the classes for what stands at each position: a word 0..V-1, or anything else. shares_topic holds for a
+        word itself."""
         n_words = len(shares_topic)
         is_word = (shown >= 0) & (shown < n_words)
         word = np.where(is_word, shown, 0)
@@ -41,7 +46,8 @@ class TokenPairs:
 def attention_by_class(
     pattern: Float[np.ndarray, "n head query key"], pairs: TokenPairs, queries: Bool[np.ndarray, "n query"] | None = None
 ) -> Float64[np.ndarray, "n head class"]:
-    """Return the mean attention to a key of each class times the number of keys: 1 is uniform; NaN where a document has no such pair.
+    """Return the mean attention to a key of each class times the number of keys: 1 is uniform; NaN where a document has
+    no such pair.
 
     queries: which positions ask; None means all that are keys.
     """
@@ -52,7 +58,10 @@ def attention_by_class(
     flat = code[counted]
     number = np.bincount(flat, minlength=n * N_CLASSES).reshape(n, N_CLASSES)
     total = np.stack(
-        [np.bincount(flat, weights=pattern[:, head][counted], minlength=n * N_CLASSES).reshape(n, N_CLASSES) for head in range(heads)],
+        [
+            np.bincount(flat, weights=pattern[:, head][counted], minlength=n * N_CLASSES).reshape(n, N_CLASSES)
+            for head in range(heads)
+        ],
         axis=1,
     )
     with np.errstate(invalid="ignore"):

@@ -9,7 +9,7 @@ from small_runs import recipe, toml
 
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ObjectiveConfig, read_recipe
-from mechbp.models.objectives import Batch, training_loss, training_batch
+from mechbp.models.objectives import Batch, training_batch, training_loss
 from mechbp.models.tasks.tree import hidden_leaves
 from mechbp.processes.tree.enumeration import enumerate_tree
 from mechbp.randomness import rng
