@@ -157,7 +157,8 @@ def _across(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     """Return how many panels stand side by side: as asked, or as many as leave every cell about 24 pixels."""
     most = max(len(_of(panel, "columns", data)) for panel in panels)
     if narrow:
-        return 2 if most <= 4 and len(panels) > 1 else 1
+        own_rows = any("rows" in panel for panel in panels)  # each then needs room for its labels
+        return 2 if most <= 4 and len(panels) > 1 and not own_rows else 1
     asked = data.get("panel_columns") or max(1, min(4, style.NOMINAL_WIDTH[False] // (24 * most + 40)))
     return max(1, min(asked, len(panels)))
 

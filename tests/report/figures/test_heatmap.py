@@ -40,3 +40,16 @@ def test_frames_need_the_same_panels():
     frames = [{"name": name, "panels": [{"title": name, "values": [[1]]}]} for name in ("a", "b")]
     with pytest.raises(InputError, match="every frame needs the same panel titles, rows and columns"):
         check_data("heatmap", {"rows": ["r"], "columns": ["c"], "value_title": "v", "frames": frames}, "here")
+
+
+def test_panels_with_rows_of_their_own_stand_below_each_other_on_narrow_pages():
+    panel = {"title": "one", "values": [[0.1, 0.2], [0.3, 0.4]]}
+    shared = {
+        "rows": ["first", "second"],
+        "columns": ["a", "b"],
+        "value_title": "share",
+        "panels": [panel, panel | {"title": "two"}],
+    }
+    apart = shared | {"panels": [part | {"rows": ["block 1 output", "block 2 output"]} for part in shared["panels"]]}
+    across = [draw("heatmap", data, narrow=True).layout.xaxis.domain for data in (shared, apart)]
+    assert [high - low < 0.5 for low, high in across] == [True, False]
