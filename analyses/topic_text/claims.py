@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from analyses.topic_text.attention import ATTENTION_THRESHOLDS, DISTANCES, AttentionResults
 from analyses.topic_text.checks import PLANTED, CheckResults
-from analyses.topic_text.comparison import RIVALS, TRAINED, UNMATCHED, Comparison
+from analyses.topic_text.comparison import RIVALS, SHUFFLED, TRAINED, UNMATCHED, Comparison
 from analyses.topic_text.criteria import CRITERIA
 from analyses.topic_text.edits import LEAST, MEASURES, RANDOM, TOPICAL, WITHIN, WITHIN_SHUFFLED, EditResults
 from analyses.topic_text.embeddings import EmbeddingResults
@@ -176,6 +176,7 @@ def _attention(found: AttentionResults) -> Claim:
     own = each_fit(ratio(found.unseen, TRAINED), n)
     rival = np.max([each_fit(ratio(found.unseen, case), n).high for case in RIVALS], axis=0)
     means = {case: mean_over_fits(ratio(found.unseen, case), n) for case in (TRAINED, UNMATCHED, *RIVALS)}
+    less = mean_over_fits(ratio(found.unseen, TRAINED) - ratio(found.unseen, SHUFFLED), n)  # resampled together
     fitted = mean_over_fits(ratio(found.fitted, TRAINED), found.n_passages_fitted)
     return CRITERIA.claim(
         "attention",
@@ -185,6 +186,7 @@ def _attention(found: AttentionResults) -> Claim:
         reference="the paper: more average attention between words of the same topic",
         measured="same over different topic, mean over fits, by the least P(topic | word)\n"
         + _by_threshold(ATTENTION_THRESHOLDS, means[TRAINED])
+        + f"\nless the ratio of shuffled topics, at {ATTENTION_THRESHOLDS[2]:g}: {_told(less[2])}"
         + f"\nabove 1 and every rival in {_clear(own.low, np.fmax(rival, 1))} fits and thresholds\nn = {n:,} passages, "
         f"{found.n_pairs:,} pairs",
         control=f"at {ATTENTION_THRESHOLDS[2]:g}\n"

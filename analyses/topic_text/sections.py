@@ -50,7 +50,8 @@ def _text(results: Results) -> Section:
             "the other pages.",
             "Intervals: a resample draws words anew, passages anew where there are any, and fits; a pair counts as often as "
             "all that it is made of. Of three starts an interval says little more than their range, so claims ask every fit by "
-            "itself.",
+            "itself: the lower end of its interval has to lie above the upper end of every rival's, which two intervals as "
+            "wide as these do only where an effect is large beside both.",
             "Samples were enlarged once after a first look at the numbers, from 500 words and 120 passages to as many as a "
             "minute allows. What decides the claims had been committed before that look, and did not move.",
         ),
