@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from analyses.topic_text.attention import ATTENTION_THRESHOLDS, DISTANCES, AttentionResults
 from analyses.topic_text.checks import PLANTED, CheckResults
-from analyses.topic_text.comparison import RIVALS, TRAINED, UNMATCHED, Comparison
+from analyses.topic_text.comparison import RIVALS, SHUFFLED, TRAINED, UNMATCHED, Comparison
 from analyses.topic_text.criteria import CRITERIA
 from analyses.topic_text.edits import LEAST, MEASURES, RANDOM, TOPICAL, WITHIN, WITHIN_SHUFFLED, EditResults
 from analyses.topic_text.embeddings import EmbeddingResults
@@ -94,11 +94,21 @@ def cost(edits: EditResults, name: str, other: str = "") -> Interval:
 
 def _spread(values: np.ndarray, digits: int = 3) -> str:
     """The smallest and largest of some numbers."""
-    return f"{np.nanmin(values):.{digits}f} to {np.nanmax(values):.{digits}f}"
+    known = values[np.isfinite(values)]
+    return f"{known.min():.{digits}f} to {known.max():.{digits}f}" if len(known) else "too few pairs"
+
+
+def _highest(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    return f"{known.max():.3f}" if len(known) else "too few pairs"
 
 
 def _by_threshold(thresholds: tuple[float, ...], interval: Interval, digits: int = 3) -> str:
     return "\n".join(f"from {at:g}: {_told(interval[i], digits)}" for i, at in enumerate(thresholds))
+
+
+def _clear(low: np.ndarray, rival: np.ndarray) -> str:
+    return f"{int((low > rival).sum())} of {low.size}"
 
 
 def _told(interval: Interval, digits: int = 3) -> str:
@@ -120,10 +130,11 @@ def _embeddings(found: EmbeddingResults) -> Claim:
         + _by_threshold(THRESHOLDS, means[TRAINED][:, 0])
         + "\ndot product\n"
         + _by_threshold(THRESHOLDS, means[TRAINED][:, 1])
-        + f"\nn = {n:,} words, {found.n_pairs:,} pairs",
+        + f"\nabove every rival: cosine in {_clear(own.low[..., 0], rival[..., 0])}, dot product in "
+        f"{_clear(own.low[..., 1], rival[..., 1])} fits and thresholds\nn = {n:,} words, {found.n_pairs:,} pairs",
         control=f"cosine, at {THRESHOLDS[2]:g}\n"
         + "\n".join(f"{case}: {_told(means[case][2, 0])}" for case in (UNMATCHED, *RIVALS))
-        + f"\nhighest upper end of a rival at any threshold and fit: {np.nanmax(rival[..., 0]):.3f}",
+        + f"\nhighest upper end of a rival at any threshold and fit: {_highest(rival[..., 0])}",
         numbers={
             "words": n,
             "cosine_low": own.low[..., 0].ravel(),
@@ -165,6 +176,7 @@ def _attention(found: AttentionResults) -> Claim:
     own = each_fit(ratio(found.unseen, TRAINED), n)
     rival = np.max([each_fit(ratio(found.unseen, case), n).high for case in RIVALS], axis=0)
     means = {case: mean_over_fits(ratio(found.unseen, case), n) for case in (TRAINED, UNMATCHED, *RIVALS)}
+    less = mean_over_fits(ratio(found.unseen, TRAINED) - ratio(found.unseen, SHUFFLED), n)  # resampled together
     fitted = mean_over_fits(ratio(found.fitted, TRAINED), found.n_passages_fitted)
     return CRITERIA.claim(
         "attention",
@@ -174,7 +186,9 @@ def _attention(found: AttentionResults) -> Claim:
         reference="the paper: more average attention between words of the same topic",
         measured="same over different topic, mean over fits, by the least P(topic | word)\n"
         + _by_threshold(ATTENTION_THRESHOLDS, means[TRAINED])
-        + f"\nn = {n:,} passages, {found.n_pairs:,} pairs",
+        + f"\nless the ratio of shuffled topics, at {ATTENTION_THRESHOLDS[2]:g}: {_told(less[2])}"
+        + f"\nabove 1 and every rival in {_clear(own.low, np.fmax(rival, 1))} fits and thresholds\nn = {n:,} passages, "
+        f"{found.n_pairs:,} pairs",
         control=f"at {ATTENTION_THRESHOLDS[2]:g}\n"
         + "\n".join(f"{case}: {_told(means[case][2])}" for case in (UNMATCHED, *RIVALS))
         + f"\narticles that topics were fitted on: {_told(fitted[2])}, n = {found.n_passages_fitted:,} passages",
@@ -252,7 +266,7 @@ def _distance(found: AttentionResults) -> Claim:
         measured="same over different topic, mean over heads and fits\n"
         + "\n".join(f"{name} away: {_told(bands[TRAINED][i])}" for i, name in enumerate(band_names()))
         + f"\nn = {n:,} passages",
-        control="highest upper end of any band\n" + "\n".join(f"{case}: {np.nanmax(bands[case].high):.3f}" for case in RIVALS),
+        control="highest upper end of any band\n" + "\n".join(f"{case}: {_highest(bands[case].high)}" for case in RIVALS),
         numbers={"passages": n, "low": bands[TRAINED].low, "rival": rival},
         figure="fig-attention-distance",
     )
@@ -319,6 +333,7 @@ def _planted(found: CheckResults) -> Claim:
         measured=f"by fit: {_spread(found.found)} where {PLANTED:g} was planted, {_spread(found.empty)} where none was",
         control=f"nothing matched, none planted: {_spread(found.unmatched)}",
         numbers={"passages": found.n_passages, "planted": PLANTED, "found": found.found, "empty": found.empty},
+        figure="fig-planted",
     )
 
 

@@ -61,7 +61,10 @@ def scrambled(encoder: Encoder, seed: int) -> Encoder:
     Every matrix keeps its entries' distribution, so that attention is about as uneven as the encoder's; vectors stay as they are.
     """
     generator = torch.Generator().manual_seed(seed)
-    weights = {name: _scrambled(weight, generator) if weight.ndim == 2 else weight for name, weight in encoder.weights.items()}
+    weights = {
+        name: _scrambled(weight, generator) if weight.ndim == 2 and weight.is_floating_point() else weight
+        for name, weight in encoder.weights.items()
+    }
     return Encoder(_hooked(weights, encoder.recipe), encoder.tokenizer, weights, encoder.recipe)
 
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 import numpy as np
 
 from analyses.topic_text.attention import ATTENTION_THRESHOLDS, DISTANCES, MAIN, AttentionResults
+from analyses.topic_text.checks import PLANTED, CheckResults
 from analyses.topic_text.claims import CHANGE, band_names, cost, difference, mean_over_fits, ratio
-from analyses.topic_text.comparison import CASES, RIVALS, SCRAMBLED, SHUFFLED, TRAINED, UNMATCHED
+from analyses.topic_text.comparison import CASES, SCRAMBLED, SHUFFLED, TRAINED, UNMATCHED
 from analyses.topic_text.edits import EDITS, MEASURES, EditResults
 from analyses.topic_text.embeddings import MEASURES as SIMILARITIES
 from analyses.topic_text.embeddings import EmbeddingResults
@@ -19,7 +20,12 @@ from mechbp.report.document import FigureData
 from mechbp.report.parts import panel, points
 
 AMBIGUITY = "least P(topic | word) of a word's topics"
-COLORS = {TRAINED: 0, UNMATCHED: 1, SHUFFLED: 2, SCRAMBLED: 3}
+LOOKS: dict[str, dict] = {
+    TRAINED: {"color": 0},
+    UNMATCHED: {"color": 1},
+    SHUFFLED: {"control": True},
+    SCRAMBLED: {"control": True},
+}
 
 
 def embedding_figures(found: EmbeddingResults) -> tuple[FigureData, ...]:
@@ -32,21 +38,21 @@ def attention_figures(found: AttentionResults) -> tuple[FigureData, ...]:
     return _attention_effect(found), _heads(found), _distance(found)
 
 
-def _line(name: str, x: Sequence[float], interval: Interval, color: int, *, control: bool = False) -> dict:
-    line = {"name": name, "x": list(x), **points([interval[i] for i in range(len(x))], "y"), "markers": True, "color": color}
-    return line | {"control": True} if control else line
+def _line(name: str, x: Sequence[float], interval: Interval, look: dict) -> dict:
+    return {"name": name, "x": list(x), **points([interval[i] for i in range(len(x))], "y"), "markers": True, **look}
 
 
 def _similarity(found: EmbeddingResults) -> FigureData:
     frames = []
     for at, measure in reversed(list(enumerate(SIMILARITIES))):
         ends = {
-            "same topic": (found.compared.same[TRAINED], 0),
-            "different topics, as frequent": (found.compared.different[TRAINED], 1),
+            "same topic": found.compared.same[TRAINED],
+            "different topics, as frequent": found.compared.different[TRAINED],
+            "different topics, any frequency": found.compared.different[UNMATCHED],
         }
-        ends["different topics, any frequency"] = (found.compared.different[UNMATCHED], 2)
         series = [
-            _line(name, THRESHOLDS, mean_over_fits(draws[..., at], found.n_words), color) for name, (draws, color) in ends.items()
+            _line(name, THRESHOLDS, mean_over_fits(draws[..., at], found.n_words), {"color": color})
+            for color, (name, draws) in enumerate(ends.items())
         ]
         frames.append({"name": measure, "series": series})
     return FigureData(
@@ -65,13 +71,7 @@ def _embedding_effect(found: EmbeddingResults) -> FigureData:
     frames = []
     for at, measure in reversed(list(enumerate(SIMILARITIES))):
         lines = [
-            _line(
-                case,
-                THRESHOLDS,
-                mean_over_fits(difference(found.compared, case)[..., at], found.n_words),
-                COLORS[case],
-                control=case in RIVALS,
-            )
+            _line(case, THRESHOLDS, mean_over_fits(difference(found.compared, case)[..., at], found.n_words), LOOKS[case])
             for case in CASES
         ]
         frames.append({"name": measure, "series": lines})
@@ -95,17 +95,11 @@ def _embedding_effect(found: EmbeddingResults) -> FigureData:
 
 def _attention_effect(found: AttentionResults) -> FigureData:
     lines = [
-        _line(
-            case,
-            ATTENTION_THRESHOLDS,
-            mean_over_fits(ratio(found.unseen, case), found.n_passages),
-            COLORS[case],
-            control=case in RIVALS,
-        )
+        _line(case, ATTENTION_THRESHOLDS, mean_over_fits(ratio(found.unseen, case), found.n_passages), LOOKS[case])
         for case in CASES
     ]
     seen = mean_over_fits(ratio(found.fitted, TRAINED), found.n_passages_fitted)
-    lines.insert(2, _line("trained, articles fitted", ATTENTION_THRESHOLDS, seen, 4))
+    lines.insert(2, _line("trained, articles fitted", ATTENTION_THRESHOLDS, seen, {"color": 2}))
     return FigureData(
         id="fig-attention-effect",
         kind="lines",
@@ -133,20 +127,19 @@ def _heads(found: AttentionResults) -> FigureData:
         SCRAMBLED: "weights scrambled, matched",
     }
     logs = {case: mean_over_fits(np.log2(ratios), found.n_passages) for case, ratios in found.heads.items()}
-    widest = float(np.ceil(2 * max(np.nanmax(np.abs(one.mean)) for one in logs.values())) / 2)
+    widest = max(float(np.ceil(2 * np.nan_to_num(np.abs(one.mean)).max()) / 2) for one in logs.values())
     layers, heads = found.topical.shape
     return FigureData(
         id="fig-attention-heads",
         kind="heatmap",
         title="Head by head",
-        caption=f"log2 of mean attention of same-topic over different-topic pairs at threshold {MAIN:g}, mean over fits: 1 is "
-        "twice as much, 0 no difference. 95 % intervals stand in hover and table.",
+        caption=f"log2 of mean attention of same-topic over different-topic pairs at threshold {MAIN:g}, heads in columns, "
+        "mean over fits: 1 is twice as much, 0 no difference. 95 % intervals stand in hover and table.",
         alt="Four heat maps of the logarithm of the ratio, blocks in rows and heads in columns: without matching, matched, with "
         "shuffled topics, and with scrambled weights.",
         data={
             "rows": [f"block {layer + 1}" for layer in range(layers)],
             "columns": [str(head) for head in range(heads)],
-            "column_title": "head",
             "value_title": "log2 ratio",
             "scale": "diverging",
             "range": [-widest, widest],
@@ -158,10 +151,7 @@ def _heads(found: AttentionResults) -> FigureData:
 
 def _distance(found: AttentionResults) -> FigureData:
     middles = [float(np.sqrt(low * (high - 1))) for low, high in pairwise(DISTANCES)]
-    lines = [
-        _line(case, middles, mean_over_fits(found.by_distance[case], found.n_passages), COLORS[case], control=case in RIVALS)
-        for case in CASES
-    ]
+    lines = [_line(case, middles, mean_over_fits(found.by_distance[case], found.n_passages), LOOKS[case]) for case in CASES]
     return FigureData(
         id="fig-attention-distance",
         kind="lines",
@@ -195,5 +185,29 @@ def edit_figure(found: EditResults) -> FigureData:
             "series": [
                 {"name": measure, **points([costs[name][at] for name in EDITS], "y")} for at, measure in enumerate(MEASURES)
             ],
+        },
+    )
+
+
+def planted_figure(found: CheckResults, fits: Sequence[str]) -> FigureData:
+    """Return the ratios found where they are known."""
+    rows = {"planted": found.found, "none planted": found.empty, "none planted, not matched": found.unmatched}
+    return FigureData(
+        id="fig-planted",
+        kind="dots",
+        title="Ratios where they are known",
+        caption=f"Attention is 1 over one plus the distance and over the root of the key's frequency, {PLANTED:g} times that "
+        f"for words that share a topic where planted; positions and words are those of {found.n_passages:,} passages, "
+        f"threshold {MAIN:g}. Nothing is random, so there are no intervals.",
+        alt="Ratios found in planted attention, one row per fit: where a ratio was planted, where none was, and where none was "
+        "and nothing is matched; vertical lines at the truths.",
+        data={
+            "x_title": "attention, same over different topic",
+            "categories": list(fits),
+            "series": [
+                {"name": name, "x": list(values), **({"control": True} if name == "none planted, not matched" else {})}
+                for name, values in rows.items()
+            ],
+            "references": [{"name": "none", "x": 1}, {"name": "planted", "x": PLANTED}],
         },
     )

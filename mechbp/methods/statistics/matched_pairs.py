@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from mechbp.errors import InputError
 from mechbp.methods.statistics.intervals import Interval
 
-CHUNK = 8192
+CHUNK = 4096
 """Pairs resampled at a time: the counts of all of them would not fit."""
 Members = Sequence[tuple[int, Int[np.ndarray, " pair"]]]
 """(factor, level of each pair) of all that a pair is made of."""
@@ -69,7 +69,7 @@ def plain_weights(same: Bool[np.ndarray, " pair"], different: Bool[np.ndarray, "
 class CrossedResampling:
     """How often every word and every passage, or whatever else pairs are made of, occurs in each resample."""
 
-    counts: tuple[Float32[np.ndarray, "level draw"], ...]
+    counts: tuple[Float32[np.ndarray, "_ draw"], ...]
     """One entry per factor; the first draw is the sample itself, every level once."""
 
     @classmethod
@@ -81,7 +81,7 @@ class CrossedResampling:
             found.append(np.concatenate([np.ones((n, 1)), drawn], axis=1).astype(np.float32))
         return cls(tuple(found))
 
-    def occurrences(self, members: Members, part: Int[np.ndarray, " pair"]) -> Float32[np.ndarray, "pair draw"]:
+    def occurrences(self, members: Members, part: Int[np.ndarray, " some"]) -> Float32[np.ndarray, "some draw"]:
         """Return how often each of these pairs occurs in each draw: the product over all that it is made of."""
         factor, level = members[0]
         found = self.counts[factor][level[part]]
@@ -110,7 +110,7 @@ class Contrast:
 
 
 def contrasts(
-    cases: Sequence[tuple[Float[np.ndarray, "pair cell"], MatchedWeights]], resampling: CrossedResampling, members: Members
+    cases: Sequence[tuple[Float[np.ndarray, "pair _"], MatchedWeights]], resampling: CrossedResampling, members: Members
 ) -> list[Contrast]:
     """Compare, in each case, values of pairs that share with those of pairs that do not; all cases share the resamples.
 
@@ -123,9 +123,11 @@ def contrasts(
     for start in range(0, len(used), CHUNK):  # what a chunk is made of serves all cases
         part = used[start : start + CHUNK]
         columns = [_weighted(values[part], weight[part]) for values, weight in ends]
+        stacked = np.concatenate(columns, axis=1)
         occurs = torch.from_numpy(resampling.occurrences(members, part))
         # torch's product is several times as fast as NumPy's where their libraries differ, and here it is what takes the time.
-        totals += (occurs.T @ torch.from_numpy(np.concatenate(columns, axis=1))).numpy()
+        totals[1:] += (occurs[:, 1:].T @ torch.from_numpy(stacked)).numpy()
+        totals[0] += stacked.sum(axis=0, dtype=np.float64)  # the sample to more digits than its resamples, which float32 serves
     widths = np.cumsum([1 + values.shape[1] for values, _ in ends])[:-1]
     means = []
     for sums in np.split(totals, widths, axis=1):
