@@ -46,7 +46,7 @@ class SortingRecipe:
     @property
     def n_tokens(self) -> int:
         """Tokens per sequence."""
-        return self.build().n_tokens
+        return 2 * self.length + 1
 
     @property
     def name(self) -> str:
