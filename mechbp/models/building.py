@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mechbp.models.architectures import HookedTransformer, build_model
 from mechbp.models.answers import ask
+from mechbp.models.architectures import HookedTransformer, build_model
 from mechbp.models.config import ModelConfig, TopicAttentionConfig
 from mechbp.models.tasks.task import Task
 from mechbp.models.topic_attention import build_topic_attention
@@ -14,7 +14,7 @@ from mechbp.randomness import rng
 
 
 def n_outputs(task: Task, process: Any) -> int:
-    """Return how many symbols an exact answer is a distribution over: those of the process, and any that a sequence adds to them."""
+    """Return how many symbols an exact answer ranges over: those of the process, and any that its sequences add to them."""
     asked = ask(task, process, 1, rng(0, "outputs"))
     return task.exact(process, asked.tokens).shape[-1]
 

@@ -92,7 +92,7 @@ class TopicAttentionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or no decay."""
+    """AdamW or plain gradient descent on fresh sequences or a fixed set: linear warm-up, then linear, cosine or no decay."""
 
     steps: int
     batch_size: int

@@ -1,7 +1,7 @@
 """The wing of sorting: lists, and models asked for the sorted list value by value.
 
-A model reads a_1..a_n, SEP, b_1..b_n and is asked at SEP, b_1, .. b_{n-1} for what follows; nothing else enters the loss. Training
-sees lists of one split only, and everything that judges a model asks about lists of another, in whatever order they stand.
+A model reads a_1..a_n, SEP, b_1..b_n and is asked at SEP, b_1, .. b_{n-1} for what follows; nothing else enters the loss.
+Training sees lists of one split only, and everything that judges a model asks about lists of another, whatever their order.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class Sort:
         """Return the lists that training has not seen, and their values in ascending order."""
         return Questions(sample.tokens, sample.tokens[:, process.length + 1 :])
 
-    def lesson(
-        self, process: SortedLists, objective: ObjectiveConfig, sample: SplitLists, rng: np.random.Generator
-    ) -> Lesson:
+    def lesson(self, process: SortedLists, objective: ObjectiveConfig, sample: SplitLists, rng: np.random.Generator) -> Lesson:
         """Show the lists for training and ask for each value that follows; the last, which nobody asks beyond, is not shown."""
         inputs = sample.training[:, :-1]
         reads = np.broadcast_to(np.arange(inputs.shape[1]) >= process.length, inputs.shape)

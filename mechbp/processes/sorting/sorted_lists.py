@@ -22,7 +22,7 @@ from mechbp.randomness import checked_generator
 
 MAX_VALUES = 1024
 MAX_LENGTH = 512
-MAX_REFUSED = 1_000_000
+MAX_REFUSED = 200_000
 """Lists in a row that may miss a split before it counts as empty."""
 
 
