@@ -94,8 +94,7 @@ class TopicAttentionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """AdamW or plain gradient descent on fresh sequences or a fixed set of them: linear warm-up, then linear, cosine or
-    no decay to zero."""
+    """AdamW or plain gradient descent on fresh sequences or a fixed set: linear warm-up, then linear, cosine or no decay."""
 
     steps: int
     batch_size: int
@@ -103,12 +102,14 @@ class TrainingConfig:
     seed: int = 0
     warmup_steps: int = 500
     decay: Literal["linear", "cosine", "none"] = "linear"
+    final_rate: float = 0.0
+    """Where linear and cosine decay end, as a share of learning_rate."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent without momentum."""
     weight_decay: float = 0.01
     """Decay of AdamW, apart from the loss."""
     l2: float = 0.0
-    """Weight of the sum of squared weights in the loss."""
+    """Weight of the sum of squared weights in the loss. With AdamW and no weight_decay, half the decay of Adam's coupled kind."""
     beta2: float = 0.99
     gradient_clip: float = 1.0
     stored_steps: int = 16
@@ -126,7 +127,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         in_range(
             "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 1000), seed=(0, 2**63 - 1),
-            warmup_steps=(0, 10**8),
+            warmup_steps=(0, 10**8), final_rate=(0, 1),
             weight_decay=(0, 10), l2=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
             measured_steps=(1, 10_000), resume_every=(1, 10**8), training_set=(0, 2**22), early_stopping=(0, 1000),
         )  # fmt: skip

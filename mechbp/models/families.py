@@ -10,11 +10,12 @@ from typing import Any
 from mechbp.errors import InputError
 from mechbp.models.recipe_tables import kinds_of
 from mechbp.models.tasks.chain import CHAIN
+from mechbp.models.tasks.sorting import SORTING
 from mechbp.models.tasks.task import Family, Task
 from mechbp.models.tasks.topics import TOPICS
 from mechbp.models.tasks.tree import TREE
 
-FAMILIES: tuple[Family, ...] = (TREE, CHAIN, TOPICS)
+FAMILIES: tuple[Family, ...] = (TREE, CHAIN, TOPICS, SORTING)
 
 _registered: list[Family] = []
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.models.architectures import HookedTransformer
+from mechbp.models.one_block import applies, logits_at, normed
 from mechbp.models.reader import Reader
 
 ACTIVATIONS = {"relu": torch.relu, "gelu": F.gelu, "relu2": lambda x: torch.relu(x).square()}
@@ -97,7 +98,9 @@ def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor,
 
 def read(model: Any, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch position"]) -> Float[Tensor, "read q"]:
     """Return the output where `reads` says, with gradients to the model's parameters; a model may have a `read` of its own."""
-    return model.read(tokens, reads) if hasattr(model, "read") else logits(model, tokens)[reads]
+    if hasattr(model, "read"):
+        return model.read(tokens, reads)
+    return logits_at(model, tokens, reads) if applies(model, reads) else logits(model, tokens)[reads]
 
 
 def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position q"]:
@@ -110,19 +113,12 @@ def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> F
     if model.cfg.attention_dir == "causal":
         future = torch.full((length, length), -torch.inf).triu(1)
     for block in parts.blocks:
-        residual = residual + _attention(block.attn, _norm(residual, block, "ln1"), batch, future)
+        residual = residual + _attention(block.attn, normed(residual, block, "ln1"), batch, future)
         if activation is not None:
-            hidden = activation(torch.addmm(block.mlp.b_in, _norm(residual, block, "ln2"), block.mlp.W_in))
+            hidden = activation(torch.addmm(block.mlp.b_in, normed(residual, block, "ln2"), block.mlp.W_in))
             residual = residual + torch.addmm(block.mlp.b_out, hidden, block.mlp.W_out)
-    flat = torch.addmm(parts.unembed.b_U, _norm(residual, parts, "ln_final"), parts.unembed.W_U)
+    flat = torch.addmm(parts.unembed.b_U, normed(residual, parts, "ln_final"), parts.unembed.W_U)
     return rearrange(flat, "(batch position) q -> batch position q", batch=batch)
-
-
-def _norm(residual: Tensor, owner: Any, name: str) -> Tensor:
-    norm = getattr(owner, name, None)
-    if norm is None or not hasattr(norm, "w"):
-        return residual
-    return F.layer_norm(residual, norm.w.shape, norm.w, norm.b, norm.eps)
 
 
 def _attention(attention: Any, x: Float[Tensor, "row d"], batch: int, future: Tensor | None) -> Float[Tensor, "row d"]:

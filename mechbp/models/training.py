@@ -135,7 +135,7 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(training.warmup_steps, 1))
     left = max(0.0, (training.steps - step) / max(training.steps - training.warmup_steps, 1))
     shape = {"none": 1.0, "linear": min(left, 1.0), "cosine": 0.5 - 0.5 * math.cos(math.pi * min(left, 1.0))}[training.decay]
-    return training.learning_rate * warm * shape
+    return training.learning_rate * warm * (training.final_rate + (1 - training.final_rate) * shape)
 
 
 def untrained_model(config: RunConfig, process: Any, seed: int | None = None) -> Any:

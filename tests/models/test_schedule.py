@@ -30,6 +30,13 @@ def test_quarter_points_tell_the_decays_apart():
     assert rates(decay="cosine")[77] == pytest.approx(0.305, abs=0.001)  # 1 - cos(pi * 23 / 90)
 
 
+@pytest.mark.parametrize(("decay", "middle"), [("linear", 1.1), ("cosine", 1.1), ("none", 2.0)])
+def test_decay_to_a_share_of_the_rate(decay, middle):
+    found = rates(decay=decay, final_rate=0.1)
+    assert found[100] == pytest.approx(2.0 if decay == "none" else 0.2) and found[55] == pytest.approx(middle)
+    assert found[:10] == rates(decay=decay)[:10]
+
+
 def test_no_warm_up_and_warm_up_beyond_the_end():
     assert rates(warmup_steps=0, decay="none")[0] == 2.0
     assert rates(warmup_steps=1000)[99] == pytest.approx(0.2)
