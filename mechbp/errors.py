@@ -39,3 +39,12 @@ class HookError(MechbpError, LookupError):
 
 class LimitExceeded(MechbpError):
     """The request would need more states or memory than allowed; refused before allocating."""
+
+
+class ChainDiverged(MechbpError, ArithmeticError):
+    """A sampled loss is not finite or out of hand; `chain` and `draw` say where, a negative draw counts back from the burn-in's end."""
+
+    def __init__(self, message: str, chain: int, draw: int) -> None:
+        super().__init__(message)
+        self.chain = chain
+        self.draw = draw
