@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mechbp import hooks as hooks
     from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
+    from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
     from mechbp.models.runs import load
@@ -34,6 +35,7 @@ _HOMES = {
     "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
+    "llc": "mechbp.methods.llc.estimate",
     "load": "mechbp.models.runs",
     "mess3": "mechbp.processes.chain.library",
     "patch": "mechbp.methods.patching.patch",
@@ -55,6 +57,7 @@ __all__ = [
     "compare_attention",
     "edit",
     "hook_table",
+    "llc",
     "load",
     "mess3",
     "patch",

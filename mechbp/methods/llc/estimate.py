@@ -20,6 +20,7 @@ from mechbp.methods.llc.objective import Loss, Objective
 from mechbp.methods.llc.result import LLCEstimate
 from mechbp.methods.llc.sgld import Sampler, Settings, run_chains
 from mechbp.randomness import checked_generator
+from mechbp.randomness import rng as named_rng
 
 CURVATURE_BATCHES = 2
 """Batches whose mean loss is asked for its curvature where none is given."""
@@ -59,13 +60,12 @@ def llc(
     and draw, for a loss that is not finite or out of hand (see `Settings.loss_limit`).
     """
     checked_generator(rng, "llc")
-    settings = Settings(
-        n_beta, localization, step_size, chains, burn_in, draws, sampler, centre_gradients, loss_limit
-    )
+    settings = Settings(n_beta, localization, step_size, chains, burn_in, draws, sampler, centre_gradients, loss_limit)
     _check(settings, batches)
     objective = Objective.of(loss, parameters, batches[0], vectorise)
+    seed = int(rng.integers(2**63))
     if curvature is None:
-        curvature = top_curvature(objective, batches[:CURVATURE_BATCHES], rng)
+        curvature = top_curvature(objective, batches[:CURVATURE_BATCHES], named_rng(seed, "llc", "curvature"))
     elif not np.isfinite(curvature):
         raise InputError(f"llc: curvature must be finite, got {curvature}. Leave it out to have it measured.")
     calibration = Calibration(float(curvature), n_beta, localization)
@@ -75,7 +75,7 @@ def llc(
             f"chain diverges from {UNSTABLE:g} on: the largest curvature h_max is {curvature:.4g}.\n"
             f"Take step_size <= {calibration.step_size:.2g}."
         )
-    found = run_chains(objective, batches, settings, rng)
+    found = run_chains(objective, batches, settings, seed)
     return LLCEstimate(
         settings=settings,
         calibration=calibration,

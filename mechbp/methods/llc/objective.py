@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import vmap
 
 from mechbp.errors import InputError
 
@@ -67,7 +67,9 @@ class Objective:
                 return vectorised
             except (RuntimeError, NotImplementedError) as refusal:  # data-dependent control flow, or an operation without a rule
                 if vectorise:
-                    raise InputError(f"llc: the loss cannot be vectorised over chains, {refusal!s:.80}. Leave vectorise out.") from None
+                    raise InputError(
+                        f"llc: the loss cannot be vectorised over chains, {refusal!s:.80}. Leave vectorise out."
+                    ) from None
         return looped
 
     def at(self, point: Float[Tensor, " parameter"], batch: Any) -> Float[Tensor, ""]:
@@ -85,8 +87,11 @@ class Objective:
     ) -> tuple[Float[Tensor, " chain"], Float[Tensor, "chain parameter"]]:
         """Return the losses of all chains on one batch, and their gradients."""
         if self.vectorised:
-            gradients, values = vmap(grad_and_value(lambda point: self.at(point, batch)))(points)
-            return values.detach(), gradients.detach()
+            leaves = points.detach().requires_grad_()
+            with torch.enable_grad():  # one backward pass of the sum: half the time of torch.func.grad_and_value under vmap
+                values = vmap(lambda point: self.at(point, batch))(leaves)
+                (gradients,) = torch.autograd.grad(values.sum(), leaves)
+            return values.detach(), gradients
         values = points.new_empty(len(points))
         gradients = torch.empty_like(points)
         for chain, point in enumerate(points):

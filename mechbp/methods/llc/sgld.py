@@ -28,6 +28,8 @@ ACCEPTANCE_CHECKS = 16
 """Steps at which a batch is differentiated once more, after the step, to say how often MALA would have accepted it."""
 DIVERGED = 10.0
 """A loss is out of hand beyond this multiple of the loss at w*, where that is more than the posterior could ever explain."""
+LEAST_SLACK = 10.0
+"""With few parameters the energy n beta L has the tail of an exponential: ten times 10 is passed with probability e^-100."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Settings:
     noise that does not depend on w, and with it what that noise adds to the estimate."""
     loss_limit: float | None = None
     """A batch loss above this ends the run; None for ten times the loss at w*, or, where that is more, ten times the
-    d / (2 n beta) that equipartition allows d parameters above it."""
+    max(d / 2, 10) / (n beta) above it: equipartition allows d parameters d / (2 n beta) on average."""
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
@@ -82,19 +84,18 @@ def batch_order(n_batches: int, steps: int, rng: np.random.Generator) -> Int64[n
     return np.concatenate([rng.permutation(n_batches) for _ in range(epochs)])[:steps].astype(np.int64)
 
 
-def run_chains(objective: Objective, batches: Sequence[Any], settings: Settings, rng: np.random.Generator) -> Trajectories:
+def run_chains(objective: Objective, batches: Sequence[Any], settings: Settings, seed: int) -> Trajectories:
     """Run all chains from w* on the same sequence of batches, each with noise of its own.
 
-    `rng` names one stream for the order of the batches and one for the noise, drawn step by step for all chains, so that two
-    runs of one shape from the same rng see the same batches and the same noise. Raises ChainDiverged for a loss that is not finite or beyond the limit.
+    `seed` names one stream for the order of the batches and one for the noise, drawn step by step for all chains, so that two
+    runs of one shape and seed see the same batches and the same noise. Raises ChainDiverged for a loss that is not finite or beyond the limit.
     """
     steps = settings.burn_in + settings.draws
-    seed = int(rng.integers(2**63))
     order = batch_order(len(batches), steps, named_rng(seed, "llc", "batches"))
     centre = _Centre.measure(objective, batches, order, settings)
     limit = settings.loss_limit
     if limit is None:
-        slack = len(objective.minimum) / (2 * settings.n_beta)
+        slack = max(len(objective.minimum) / 2, LEAST_SLACK) / settings.n_beta
         limit = max(DIVERGED * abs(centre.mean_loss), centre.mean_loss + DIVERGED * slack)
     checked = np.unique(np.linspace(settings.burn_in, steps - 1, ACCEPTANCE_CHECKS).astype(int))
     stepper = _Stepper(objective, settings, centre)
@@ -126,9 +127,7 @@ def run_chains(objective: Objective, batches: Sequence[Any], settings: Settings,
         else:
             if step in checked:
                 proposal = stepper.move(points, forces, fresh)
-                acceptance.append(
-                    stepper.acceptance(points, values, forces, proposal, *stepper.forces(proposal, batch, index))
-                )
+                acceptance.append(stepper.acceptance(points, values, forces, proposal, *stepper.forces(proposal, batch, index)))
             points = stepper.move(points, forces, mixed)
     at_minimum = np.array([centre.losses[index] for index in order.tolist()])
     return Trajectories(losses, at_minimum, distances, np.stack(acceptance), order, centre.mean_loss)
