@@ -42,7 +42,7 @@ class LimitExceeded(MechbpError):
 
 
 class ChainDiverged(MechbpError, ArithmeticError):
-    """A sampled loss is not finite or out of hand; `chain` and `draw` say where, a negative draw counts back from the burn-in's end."""
+    """A sampled loss is not finite or out of hand; `chain` and `draw` say where, draws before 0 are burn-in."""
 
     def __init__(self, message: str, chain: int, draw: int) -> None:
         super().__init__(message)

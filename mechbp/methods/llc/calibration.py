@@ -1,8 +1,8 @@
 """Step size and burn-in from the curvature at the minimum.
 
 Where the loss has curvature h, the target has precision A = n beta h + gamma, and SGLD of step eps multiplies a deviation by
-1 - eps A / 2 each step. So it diverges unless eps A < 4; its stationary variance is 1 / (A (1 - eps A / 4)), too large by 2.6 % at
-eps A = 0.1; and it forgets its start in 2 / (eps A) steps, which is 2 / (eps gamma) where the loss is flat.
+1 - eps A / 2 each step. So it diverges unless eps A < 4; its stationary variance is 1 / (A (1 - eps A / 4)), too large by 2.6 %
+at eps A = 0.1; and it forgets its start in 2 / (eps A) steps, which is 2 / (eps gamma) where the loss is flat.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How far draws of several chains may be trusted: effective sample size, and whether chains agree.
 
 Draws of one chain are correlated, so that n of them tell as much of the mean as n / tau independent ones, with tau one plus twice
-the sum of the autocorrelations. The sum is cut where the estimated autocorrelations turn to noise: sums of neighbouring pairs of a
-reversible chain are positive and decrease (Geyer 1992).
+the sum of the autocorrelations. The sum is cut where the estimated autocorrelations turn to noise: sums of neighbouring pairs of
+a reversible chain are positive and decrease (Geyer 1992).
 """
 
 from __future__ import annotations

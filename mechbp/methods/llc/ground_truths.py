@@ -34,9 +34,8 @@ def quadratic_llc(
     that var w = (1 + eps n beta^2 s^2 / 4) / (A (1 - eps A / 4)). Raises InputError where eps A >= 4, or A <= 0.
     """
     precision = _precision(curvatures, n_beta, localization, step_size)
-    variance = (1 + step_size * np.square(n_beta * np.asarray(gradient_noise)) / 4) / (
-        precision * (1 - step_size * precision / 4)
-    )
+    inflation = 1 + step_size * np.square(n_beta * np.asarray(gradient_noise)) / 4
+    variance = inflation / (precision * (1 - step_size * precision / 4))
     return float(n_beta / 2 * (curvatures * variance).sum())
 
 

@@ -61,7 +61,7 @@ def linear_regression(
 
 
 def deep_linear(widths: Sequence[int], rank: int, rng: np.random.Generator) -> Problem:
-    """Return 1/2 |W_L ... W_1 - W|^2, the squared loss of a linear network for inputs of unit covariance, at a product of that rank.
+    """Return 1/2 |W_L ... W_1 - W|^2 at a product W of that rank: a linear network's squared loss, inputs of unit covariance.
 
     Every factor is [H_s, H_{s-1}], has exactly that rank and singular values between 0.7 and 1.4 on one chain of random
     subspaces, so that the product is far from rank - 1. Raises InputError unless 0 <= rank <= the smallest width.

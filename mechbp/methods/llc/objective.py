@@ -120,7 +120,9 @@ class Objective:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"llc: loss must return one number, the mean over the batch, got {got}.")
         if not bool(torch.isfinite(value)):
-            raise InputError(f"llc: the loss of the first batch is {float(value)} at the parameters given, before any step.")
+            raise InputError(
+                f"llc: the loss of the first batch is {float(value.detach())} at the parameters given, before any step."
+            )
         if not value.requires_grad:
             raise InputError("llc: the loss does not depend on the parameters it is given. Use torch.func.functional_call.")
         if self.value(self.minimum, batch) != float(value.detach()):

@@ -81,7 +81,7 @@ class LLCEstimate:
 
     @property
     def variance_ratio(self) -> float:
-        """Variance of the terms over draws, mean over chains, relative to that of the plain terms; 1 where all batches are one."""
+        """Variance of the terms over draws, mean over chains, relative to that of the plain terms; 1 if there is one batch."""
         plain = self.plain_terms.var(axis=0, ddof=1).mean()
         return float(self.terms.var(axis=0, ddof=1).mean() / plain) if plain > 0 else float("nan")
 

@@ -88,7 +88,8 @@ def run_chains(objective: Objective, batches: Sequence[Any], settings: Settings,
     """Run all chains from w* on the same sequence of batches, each with noise of its own.
 
     `seed` names one stream for the order of the batches and one for the noise, drawn step by step for all chains, so that two
-    runs of one shape and seed see the same batches and the same noise. Raises ChainDiverged for a loss that is not finite or beyond the limit.
+    runs of one shape and seed see the same batches and the same noise. Raises ChainDiverged for a loss that is not finite or
+    beyond the limit.
     """
     steps = settings.burn_in + settings.draws
     order = batch_order(len(batches), steps, named_rng(seed, "llc", "batches"))
