@@ -4,7 +4,8 @@ Cost is the number of gradients of a batch. Both sides are given the same loss, 
 and curvature. devinterp takes the step at which its bias is 2.6 % (eps A = 0.1) on quadratics and regressions; we take that step
 with the same sampler, and then averaged noise: on quadratics at the step that the same calibration proposes for it (eps A = 1),
 on regressions at the same step, since the noise of batches grows with it, with centred gradients. Normal crossings stiffen away
-from w*: the step is that of devinterp's own test of them, and for averaged noise ten times that, or eps A = 1 where the crossing is a quadratic.
+from w*: the step is that of devinterp's own test of them, and for averaged noise ten times that, or eps A = 1 where the crossing
+is a quadratic.
 
 devinterp's number averages every step, burn-in included, and is the peer as it comes. Its trace allows dropping the burn-in by
 hand, which is printed beside. An error is relative to the true value; root mean squares are over problems and seeds.

