@@ -16,7 +16,7 @@ SETTINGS = {"n_beta": 60.0, "localization": 4.0}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step_size", [1e-3, 4e-3])
-def test_plain_estimates_are_those_of_devinterp(step_size, capfd, monkeypatch):
+def test_plain_estimates_are_those_of_devinterp(step_size, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("TQDM_DISABLE", "1")
     with warnings.catch_warnings():
@@ -43,7 +43,6 @@ def test_plain_estimates_are_those_of_devinterp(step_size, capfd, monkeypatch):
     batches = list(zip(x.split(SIZE), y.split(SIZE), strict=True))
     found = llc(loss, parameters, batches, step_size=step_size, chains=32, burn_in=burn_in, draws=draws, rng=rng(0), **SETTINGS)
     both = np.hypot(found.standard_error, expected.std(ddof=1) / np.sqrt(chains))
-    assert both < 0.03 * found.estimate
+    assert both < 0.06 * found.estimate
     assert abs(found.plain_estimate - expected.mean()) < 3 * both
     assert abs(found.estimate - expected.mean()) < 3 * both
-    capfd.readouterr()  # its progress bars
