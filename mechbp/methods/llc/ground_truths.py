@@ -69,7 +69,7 @@ def normal_crossing_llc(powers: tuple[int, int], *, energy: float, localization:
     weight = logs - pull
     energies = energy * np.exp(2 * first * logs[:, None] + 2 * second * logs[None, :])
     log_density = weight[:, None] + weight[None, :] - energies
-    return float(np.exp(logsumexp(log_density, b=energies) - logsumexp(log_density)))
+    return float(np.exp(float(logsumexp(log_density, b=energies)) - float(logsumexp(log_density))))
 
 
 def reduced_rank_llc(inputs: int, hidden: int, outputs: int, rank: int) -> float:
