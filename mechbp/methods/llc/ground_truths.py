@@ -11,7 +11,6 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.special import logsumexp
 
 from mechbp.errors import InputError
 
@@ -69,7 +68,8 @@ def normal_crossing_llc(powers: tuple[int, int], *, energy: float, localization:
     weight = logs - pull
     energies = energy * np.exp(2 * first * logs[:, None] + 2 * second * logs[None, :])
     log_density = weight[:, None] + weight[None, :] - energies
-    return float(np.exp(float(logsumexp(log_density, b=energies)) - float(logsumexp(log_density))))
+    density = np.exp(log_density - log_density.max())
+    return float((energies * density).sum() / density.sum())
 
 
 def reduced_rank_llc(inputs: int, hidden: int, outputs: int, rank: int) -> float:

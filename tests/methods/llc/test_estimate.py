@@ -61,9 +61,9 @@ def test_the_way_from_the_minimum_is_the_one_computed():
 
 
 def test_batch_noise_inflates_and_centred_gradients_do_not():
-    noise = 0.3 * rng(0, "noise").standard_normal((2700, 1))
+    noise = 0.3 * rng(0, "noise").standard_normal((1600, 1))
     batches = list(torch.from_numpy(noise - noise.mean()))
-    common = {"n_beta": 50.0, "localization": 1.0, "step_size": 2e-3, "chains": 64, "burn_in": 100, "draws": 2600}
+    common = {"n_beta": 50.0, "localization": 1.0, "step_size": 2e-3, "chains": 64, "burn_in": 50, "draws": 1550}
     loss, parameters = quadratic(np.array([2.0]))
     quiet = {"n_beta": 50.0, "localization": 1.0, "step_size": 2e-3}
     found = llc(loss, parameters, batches, rng=rng(1), curvature=2.0, **common)
@@ -117,19 +117,27 @@ def test_normal_crossings(case):
     assert abs(found.estimate - truth) < max(3 * found.standard_error, 0.05 * truth), (found, truth)
 
 
-CROSSINGS = ((0, 1), (1, 1), (0, 2), (2, 2), (0, 3), (1, 3))
+SIMULATED = {
+    (0, 1): (0.5152, 0.0008),
+    (1, 1): (0.390, 0.003),
+    (0, 2): (0.248, 0.001),
+    (2, 2): (0.163, 0.002),
+    (0, 3): (0.161, 0.002),
+    (1, 3): (0.151, 0.002),
+}
+"""Powers -> estimate and standard error over 400 chains of another implementation, at the settings below."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("powers", CROSSINGS)
+@pytest.mark.parametrize("powers", SIMULATED)
 def test_normal_crossings_with_weak_localisation_and_small_steps(powers):
     n_beta = 1000 / np.log(1000)
     settings = {"n_beta": n_beta, "localization": 1.0, "step_size": 1e-4, "chains": 200, "burn_in": 20_000, "draws": 20_000}
     found = llc(*normal_crossing(powers, 4.0), [None], rng=rng(0, *powers), **settings)
     truth = normal_crossing_llc(powers, energy=4 * n_beta, localization=1.0)
     assert abs(found.estimate - truth) < max(3 * found.standard_error, 0.05 * truth), (found, truth)
-    simulated = {(0, 1): 0.5152, (1, 1): 0.390, (0, 2): 0.248, (2, 2): 0.163, (0, 3): 0.161, (1, 3): 0.151}
-    assert found.estimate == pytest.approx(simulated[powers], rel=0.03), "400 chains of another implementation"
+    simulated, error = SIMULATED[powers]
+    assert abs(found.estimate - simulated) < 3 * np.hypot(found.standard_error, error) and found.standard_error < 0.03 * truth
 
 
 @pytest.mark.parametrize(("widths", "rank"), [((4, 3, 4), 3), ((4, 3, 4), 1), ((3, 2, 2, 3), 2)])
