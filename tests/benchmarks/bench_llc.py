@@ -168,9 +168,8 @@ def theirs(problem: Problem, seed: int) -> tuple[float, np.ndarray]:
 def main() -> int:
     """Print errors and speed of both; return 1 if parity, the error or the speed misses its bound."""
     print(f"devinterp {version('devinterp')}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
-    print(
-        f"{CHAINS} chains x ({BURN_IN} + {DRAWS}) gradients; {SEEDS} seeds for devinterp, {OUR_SEEDS * GROUPS} estimates for mechbp"
-    )
+    print(f"{CHAINS} chains x ({BURN_IN} + {DRAWS}) gradients each")
+    print(f"{SEEDS} estimates by devinterp, {OUR_SEEDS * GROUPS} by mechbp")
     print("relative error: mean ± standard deviation over seeds")
     headings = ("true value", "devinterp", "burn-in dropped", "mechbp, same step", "mechbp, own step", "parity")
     print(f"{'':38s}" + "".join(f"{heading:>20s}" for heading in headings))
