@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from mechbp import hooks as hooks
     from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
+    from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
     from mechbp.models.runs import load
     from mechbp.processes.chain.hmm import HiddenMarkovModel
     from mechbp.processes.chain.library import mess3, rrxor
     from mechbp.processes.check import check_process
+    from mechbp.processes.sorting.sorted_lists import SortedLists
     from mechbp.processes.topics.topic_model import TopicModel
     from mechbp.processes.tree.filtered_tree import FilteredTree
     from mechbp.processes.tree.grammar import TreeGrammar
@@ -29,6 +31,7 @@ _HOMES = {
     "ContractError": "mechbp.errors",
     "FilteredTree": "mechbp.processes.tree.filtered_tree",
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
+    "SortedLists": "mechbp.processes.sorting.sorted_lists",
     "TopicModel": "mechbp.processes.topics.topic_model",
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
@@ -36,6 +39,7 @@ _HOMES = {
     "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
+    "llc": "mechbp.methods.llc.estimate",
     "load": "mechbp.models.runs",
     "mess3": "mechbp.processes.chain.library",
     "patch": "mechbp.methods.patching.patch",
@@ -51,6 +55,7 @@ __all__ = [
     "ContractError",
     "FilteredTree",
     "HiddenMarkovModel",
+    "SortedLists",
     "TopicModel",
     "TreeGrammar",
     "capture",
@@ -58,6 +63,7 @@ __all__ = [
     "compare_attention",
     "edit",
     "hook_table",
+    "llc",
     "load",
     "mess3",
     "patch",

@@ -39,3 +39,12 @@ class HookError(MechbpError, LookupError):
 
 class LimitExceeded(MechbpError):
     """The request would need more states or memory than allowed; refused before allocating."""
+
+
+class ChainDiverged(MechbpError, ArithmeticError):
+    """A sampled loss is not finite or out of hand; `chain` and `draw` say where, draws before 0 are burn-in."""
+
+    def __init__(self, message: str, chain: int, draw: int) -> None:
+        super().__init__(message)
+        self.chain = chain
+        self.draw = draw

@@ -51,7 +51,7 @@ FOR_ANALYSES = ("mechbp.study",)
 """What a page needs of the layer above it: the Study that it is given, and the Page that it registers."""
 ONLY_IN = {
     "transformer_lens": ("mechbp.models.architectures",),
-    "plotly": ("mechbp.report",),
+    "plotly": ("mechbp.report", "mechbp.methods.llc.plot"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),
