@@ -185,7 +185,7 @@ def _curves_figure(found: Stages) -> FigureData:
     return FigureData(
         id="fig-topics-stages",
         kind="lines",
-        title="Values, then attention, then the own word",
+        title="Values, attention and the own word along training",
         caption=f"Joint training on the population, squared loss, Adam 3e-3, sigma {SIGMAS[0]:g}; mean over "
         f"{len(long.loss)} seeds with "
         "95 % t intervals. 1 is the optimum of each stage given the one before it.",
