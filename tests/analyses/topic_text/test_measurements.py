@@ -107,6 +107,19 @@ def test_distances_are_matched_one_by_one_before_and_after():
     assert names == [0, 1, 1, 2, 2, 3, 5, 6, 6]
 
 
+def test_a_cell_is_one_distance_and_the_frequencies_of_both_words(passages, positions, known):
+    pairs = pairs_of(passages, positions, known, np.empty((len(positions.query), 0)))
+    band = known.frequency_band
+    signed = attention.distance_cells(positions.key - positions.query)
+    told = np.stack([signed, band[pairs.first], band[pairs.second]], axis=1)
+    assert (pairs.first == passages.words[positions.passage, positions.query]).all()
+    assert (
+        len(np.unique(told, axis=0))
+        == len(np.unique(np.column_stack([told, pairs.cells]), axis=0))
+        == len(np.unique(pairs.cells))
+    )
+
+
 def test_attention_of_position_alone_has_ratio_1_when_matched(passages, positions, known):
     """Attention that only neighbours get is far from even in pairs that share, for words of a topic stand together."""
     signed = positions.key - positions.query
