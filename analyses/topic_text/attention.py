@@ -90,8 +90,8 @@ def study_attention(study: Study, material: Material) -> AttentionResults:
     draw = study.rng("attention")
     resamples = study.size(200, 60)
     chosen = sample(material.unseen, study.size(200, 16), draw)
-    seen = sample(material.fitted, study.size(48, 8), draw)
-    some = chosen[np.arange(min(study.size(60, 16), len(chosen)))]
+    seen = sample(material.fitted, study.size(48, 4), draw)
+    some = chosen[np.arange(min(study.size(60, 8), len(chosen)))]
     study.stage("attention")
     own = measure(material.encoder, chosen, material, OWN, draw, resamples)
     study.stage("attention with scrambled weights")
@@ -220,10 +220,11 @@ def main_ratios(
 
 
 def topical_heads(pairs: Pairs, material: Material, counted: NDArray[np.bool_]) -> Float64[np.ndarray, " head"]:
-    """Return the ratio of every head at MAIN among some pairs, mean over fits."""
+    """Return the ratio of every head at MAIN among some pairs, mean over fits; 1 where they are too few for any fit."""
     found = []
     for fit in material.fits:
         ((same, different),) = sharing(fit, pairs, [MAIN])
         weights = matched_weights(same & counted, different & counted, pairs.cells)
-        found.append((weights.same @ pairs.values) / (weights.different @ pairs.values))
-    return np.mean(found, axis=0)
+        if weights.kept:
+            found.append((weights.same @ pairs.values) / (weights.different @ pairs.values))
+    return np.mean(found, axis=0) if found else np.ones(pairs.values.shape[1])

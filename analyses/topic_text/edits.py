@@ -58,7 +58,7 @@ def study_edits(study: Study, material: Material, attention: AttentionResults) -
     """Edit heads chosen on the even passages in the odd ones."""
     study.stage("edits")
     passages = attention.chosen[np.arange(1, len(attention.chosen), 2)]
-    passages = passages[np.arange(min(study.size(24, 4), len(passages)))]
+    passages = passages[np.arange(min(study.size(24, 3), len(passages)))]
     draw = study.rng("edits")
     most, least, random_sets = head_sets(attention.topical, draw)
     fit, control = material.fits[0], material.shuffled[0]

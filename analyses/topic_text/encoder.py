@@ -63,7 +63,7 @@ def scrambled(encoder: Encoder, seed: int) -> Encoder:
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: _scrambled(weight, generator) if weight.ndim == 2 and weight.is_floating_point() else weight
-        for name, weight in encoder.weights.items()
+        for name, weight in sorted(encoder.weights.items())  # safetensors lists them in another order each time
     }
     return Encoder(_hooked(weights, encoder.recipe), encoder.tokenizer, weights, encoder.recipe)
 

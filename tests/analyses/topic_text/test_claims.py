@@ -60,6 +60,7 @@ def attention(found, heads=(1.5, 1.0), bands=1.2, band_rival=1.0):
     [
         (effects(0.1), ("holds", "holds")),
         (effects(0.1, rival=0.2), ("partly", "holds")),
+        (effects(0.1, rival=0.095), ("partly", "holds")),  # above the rival, not above the upper end of its interval
         (effects(0.1, steps=-0.5), ("holds", "fails")),
         (effects(-0.1), ("fails", "fails")),
         (effects(0.1) | {SCRAMBLED: np.array([0, 0, 0, 0, 0.3])}, ("partly", "partly")),
@@ -75,6 +76,7 @@ def test_embeddings_are_held_against_every_rival(found, verdicts):
     [
         (effects(0.1, n=4), ("holds", "holds")),
         (effects(0.1, rival=0.2, n=4), ("partly", "holds")),
+        (effects(0.1, rival=0.095, n=4), ("partly", "holds")),
         (effects(-0.1, n=4), ("fails", "fails")),
         (effects(0.1, n=4) | {SHUFFLED: np.array([0, 0, 0, 0.3])}, ("partly", "partly")),
     ],

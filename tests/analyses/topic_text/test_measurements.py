@@ -107,6 +107,19 @@ def test_distances_are_matched_one_by_one_before_and_after():
     assert names == [0, 1, 1, 2, 2, 3, 5, 6, 6]
 
 
+def test_a_cell_is_one_distance_and_the_frequencies_of_both_words(passages, positions, known):
+    pairs = pairs_of(passages, positions, known, np.empty((len(positions.query), 0)))
+    band = known.frequency_band
+    signed = attention.distance_cells(positions.key - positions.query)
+    told = np.stack([signed, band[pairs.first], band[pairs.second]], axis=1)
+    assert (pairs.first == passages.words[positions.passage, positions.query]).all()
+    assert (
+        len(np.unique(told, axis=0))
+        == len(np.unique(np.column_stack([told, pairs.cells]), axis=0))
+        == len(np.unique(pairs.cells))
+    )
+
+
 def test_attention_of_position_alone_has_ratio_1_when_matched(passages, positions, known):
     """Attention that only neighbours get is far from even in pairs that share, for words of a topic stand together."""
     signed = positions.key - positions.query
@@ -169,6 +182,8 @@ def test_the_topical_head_is_found(passages, positions, known, fit):
     even = positions.passage % 2 == 0
     values = np.stack([np.ones(len(same)), np.where(same & even, 2.0, 1.0), np.where(same & ~even, 9.0, 1.0)], axis=1)
     np.testing.assert_allclose(attention.topical_heads(replace(pairs, values=values), known, even), [1, 2, 1], rtol=1e-6)
+    nobody = np.zeros(len(same), dtype=bool)
+    assert attention.topical_heads(replace(pairs, values=values), known, nobody).tolist() == [1, 1, 1]
 
 
 def test_similarities_are_those_of_each_pair(known, monkeypatch):
@@ -330,7 +345,7 @@ def test_heads_are_chosen_on_other_passages_than_they_are_edited_in(encoder, pas
     results = edits.study_edits(
         Study((), True, lambda text: None), replace(known, encoder=encoder), SimpleNamespace(chosen=chosen, topical=topical)
     )  # fmt: skip
-    assert all((article % 2 == 1).all() for article, _ in seen) and results.n_passages == 4
+    assert all((article % 2 == 1).all() for article, _ in seen) and results.n_passages == 3
     assert [heads for _, heads in seen[1:5]] == [[[4, 5]] * 2] * 3 + [[[0, 3]] * 2] and len(seen) == 5 + edits.RANDOM_SETS
 
 
