@@ -7,6 +7,7 @@ import numpy as np
 from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.documents import documents_of, held_documents, is_attention
 from analyses.topic_structure.setting import THEORY
+from analyses.topic_structure.training_maps import is_joint, training_maps
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -42,6 +43,7 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
         "High attention alone does not say that it is used; the section on use replaces patterns and looks at the loss.",
     )
     figures = (_class_figure(study, held),) if held else ()
+    figures += tuple(training_maps(run) for run in runs if is_joint(run))
     return [_claim(seen, hidden, ratios.get(frozen or ""), frozen)], Section(
         "attention", "Attention over frozen values", text, figures
     )

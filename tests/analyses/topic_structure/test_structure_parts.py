@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import toml
 
-from analyses.topic_structure import documents, overlap, robustness, setting, stages, trained, values
+from analyses.topic_structure import documents, overlap, robustness, setting, stages, trained, training_maps, values
 from analyses.topic_structure.attention import same_over_different
 from mechbp.models.runs import load
 from mechbp.models.training import train
@@ -151,3 +151,13 @@ def test_a_grid_counts_converged_runs_only(study, monkeypatch):
     assert np.isfinite(grid.signs["values"][fast]).any()
     assert np.isnan(grid.signs["values"][[not one for one in fast]]).all()
     assert "sgd 0.0001" in robustness._failures(grid)
+
+
+def test_maps_along_training_are_those_of_the_stored_steps(runs):
+    figure = training_maps.training_maps(runs["joint"])
+    frames = figure.data["frames"]
+    assert [frame["name"] for frame in frames] == [f"{step:,}" for step in runs["joint"].steps]
+    values = runs["joint"].model.values().detach().double().numpy()[:6, :6]
+    values = values - values.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(frames[-1]["panels"][0]["values"], values / np.abs(values).max(), atol=0.006)
+    assert not training_maps.is_joint(runs["squared"])
