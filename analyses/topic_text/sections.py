@@ -52,9 +52,9 @@ def _text(results: Results) -> Section:
             "all that it is made of. Of three starts an interval says little more than their range, so claims ask every fit by "
             "itself: the lower end of its interval has to lie above the upper end of every rival's, which two intervals as "
             "wide as these do only where an effect is large beside both.",
-            "Samples were enlarged once after a first look at the numbers, from 500 words and 120 passages to as many as a minute "
-            "allows. What decides the claims had been committed before and did not move, but for one clause after a quick run: "
-            "planted ratios are not judged on fewer than 100 passages.",
+            "Samples were enlarged once after a first look at the numbers, from 500 words and 120 passages to as many as a "
+            "minute allows. What decides the claims had been committed before and did not move, but for one clause after a "
+            "quick run: planted ratios are not judged on fewer than 100 passages.",
         ),
     )
 
