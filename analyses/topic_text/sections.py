@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.topic_text.attention import ATTENTION_THRESHOLDS, EXACT, MAIN, STEP
-from analyses.topic_text.claims import Results, mean_over_fits, ratio
+from analyses.topic_text.claims import Results
 from analyses.topic_text.comparison import TRAINED, UNMATCHED
 from analyses.topic_text.corpus import PASSAGE
 from analyses.topic_text.edits import LEAST, PER_BLOCK, RANDOM_SETS, THRESHOLD, TOPICAL
 from analyses.topic_text.encoder import WEIGHTS_SHA256
+from analyses.topic_text.estimates import mean_over_fits, ratio
 from analyses.topic_text.figures import attention_figures, edit_figure, embedding_figures, planted_figure
 from analyses.topic_text.material import BANDS, FEWEST, SEEDS, TOPIC_COUNTS
 from mechbp.report.document import Section
