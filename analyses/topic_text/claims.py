@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float64
 
-from analyses.topic_text.attention import ATTENTION_THRESHOLDS, DISTANCES, AttentionResults
+from analyses.topic_text.attention import ATTENTION_THRESHOLDS, AttentionResults
 from analyses.topic_text.checks import PLANTED, CheckResults
-from analyses.topic_text.comparison import RIVALS, SHUFFLED, TRAINED, UNMATCHED, Comparison
+from analyses.topic_text.comparison import RIVALS, SHUFFLED, TRAINED, UNMATCHED
 from analyses.topic_text.criteria import CRITERIA
 from analyses.topic_text.edits import LEAST, MEASURES, RANDOM, TOPICAL, WITHIN, WITHIN_SHUFFLED, EditResults
 from analyses.topic_text.embeddings import EmbeddingResults
+from analyses.topic_text.estimates import (
+    CHANGE,
+    band_names,
+    both,
+    by_threshold,
+    cost,
+    count_clear,
+    difference,
+    each_fit,
+    gain,
+    highest,
+    mean_over_fits,
+    ratio,
+    spread,
+    steady_effect,
+    told,
+)
 from analyses.topic_text.material import THRESHOLDS, Material
-from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.statistics.matched_pairs import draws_interval, over_repetitions
-from mechbp.randomness import rng
 from mechbp.report.claim import Claim
-from mechbp.report.parts import estimate, listed
-
-SCALE = 1e4
-"""Of changes by edits, which are small: two heads of twelve, and words alone."""
-CHANGE = "1 - cosine to the unedited output, times 10,000"
+from mechbp.report.parts import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,66 +63,6 @@ def claims_of(results: Results) -> list[Claim]:
     ]
 
 
-def mean_over_fits(draws: Float64[np.ndarray, "fit draw *cells"], n: int) -> Interval:
-    """Return the mean over fits; its interval covers what was resampled, and the fits."""
-    return draws_interval(over_repetitions(draws, rng(0, "fits")), n)
-
-
-def each_fit(draws: Float64[np.ndarray, "fit draw *cells"], n: int) -> Interval:
-    """Return one interval per fit and cell."""
-    return draws_interval(np.moveaxis(draws, 1, 0), n)
-
-
-def difference(compared: Comparison, case: str) -> Float64[np.ndarray, "fit draw threshold value"]:
-    """Return same minus different."""
-    return compared.same[case] - compared.different[case]
-
-
-def ratio(compared: Comparison, case: str) -> Float64[np.ndarray, "fit draw threshold"]:
-    """Return same over different of what has one value."""
-    return compared.same[case][..., 0] / compared.different[case][..., 0]
-
-
-def steady_effect(compared: Comparison, case: str, *, ratios: bool) -> Float64[np.ndarray, "fit draw threshold"]:
-    """Return the effect on the first value where every threshold weighs cells alike."""
-    same, different = compared.steady_same[case][..., 0], compared.steady_different[case][..., 0]
-    return same / different if ratios else same - different
-
-
-def gain(effect: Float64[np.ndarray, "fit draw threshold"], n: int) -> Interval:
-    """Return what the effect gains from the first threshold to the last, mean over fits."""
-    return mean_over_fits(effect[..., -1] - effect[..., 0], n)
-
-
-def cost(edits: EditResults, name: str, other: str = "") -> Interval:
-    """Return the mean change that an edit makes, less that of another where one is named, of each measure, times SCALE."""
-    changes = edits.changes[name] - (edits.changes[other] if other else 0)
-    return bootstrap_mean(SCALE * changes, rng(0, "edits"))
-
-
-def _spread(values: np.ndarray, digits: int = 3) -> str:
-    """The smallest and largest of some numbers."""
-    known = values[np.isfinite(values)]
-    return f"{known.min():.{digits}f} to {known.max():.{digits}f}" if len(known) else "too few pairs"
-
-
-def _highest(values: np.ndarray) -> str:
-    known = values[np.isfinite(values)]
-    return f"{known.max():.3f}" if len(known) else "too few pairs"
-
-
-def _by_threshold(thresholds: tuple[float, ...], interval: Interval, digits: int = 3) -> str:
-    return "\n".join(f"from {at:g}: {_told(interval[i], digits)}" for i, at in enumerate(thresholds))
-
-
-def _clear(low: np.ndarray, rival: np.ndarray) -> str:
-    return f"{int((low > rival).sum())} of {low.size}"
-
-
-def _told(interval: Interval, digits: int = 3) -> str:
-    return estimate(interval, digits) if np.isfinite(interval.low).all() else "too few pairs"
-
-
 def _embeddings(found: EmbeddingResults) -> Claim:
     n = found.n_words
     own = each_fit(difference(found.compared, TRAINED), n)
@@ -127,14 +75,14 @@ def _embeddings(found: EmbeddingResults) -> Claim:
         "as frequent that do not: at every threshold, in every fit of topics.",
         reference="the paper: larger for words of the same topic, on text too",
         measured="same minus different topic, mean over fits, by the least P(topic | word)\ncosine\n"
-        + _by_threshold(THRESHOLDS, means[TRAINED][:, 0])
+        + by_threshold(THRESHOLDS, means[TRAINED][:, 0])
         + "\ndot product\n"
-        + _by_threshold(THRESHOLDS, means[TRAINED][:, 1])
-        + f"\nabove every rival: cosine in {_clear(own.low[..., 0], rival[..., 0])}, dot product in "
-        f"{_clear(own.low[..., 1], rival[..., 1])} fits and thresholds\nn = {n:,} words, {found.n_pairs:,} pairs",
+        + by_threshold(THRESHOLDS, means[TRAINED][:, 1])
+        + f"\nabove every rival: cosine in {count_clear(own.low[..., 0], rival[..., 0])}, dot product in "
+        f"{count_clear(own.low[..., 1], rival[..., 1])} fits and thresholds\nn = {n:,} words, {found.n_pairs:,} pairs",
         control=f"cosine, at {THRESHOLDS[2]:g}\n"
-        + "\n".join(f"{case}: {_told(means[case][2, 0])}" for case in (UNMATCHED, *RIVALS))
-        + f"\nhighest upper end of a rival at any threshold and fit: {_highest(rival[..., 0])}",
+        + "\n".join(f"{case}: {told(means[case][2, 0])}" for case in (UNMATCHED, *RIVALS))
+        + f"\nhighest upper end of a rival at any threshold and fit: {highest(rival[..., 0])}",
         numbers={
             "words": n,
             "cosine_low": own.low[..., 0].ravel(),
@@ -158,9 +106,9 @@ def _embeddings_ambiguity(found: EmbeddingResults) -> Claim:
         "frequencies of the words being weighed alike at all of them.",
         reference="the paper: the advantage is larger for unambiguous words (as recalled; its table is not at hand)",
         measured="cosine, same minus different topic\n"
-        + _by_threshold(THRESHOLDS, mean_over_fits(effect, n))
-        + f"\nfrom first to last: {_told(gained)}\nn = {n:,} words",
-        control="from first to last\n" + "\n".join(f"{case}: {_told(one)}" for case, one in rivals.items()),
+        + by_threshold(THRESHOLDS, mean_over_fits(effect, n))
+        + f"\nfrom first to last: {told(gained)}\nn = {n:,} words",
+        control="from first to last\n" + "\n".join(f"{case}: {told(one)}" for case, one in rivals.items()),
         numbers={
             "words": n,
             "by_threshold": mean_over_fits(effect, n).mean,
@@ -185,13 +133,13 @@ def _attention(found: AttentionResults) -> Claim:
         "frequent that do not: at every threshold, in every fit, in articles that topics were not fitted on.",
         reference="the paper: more average attention between words of the same topic",
         measured="same over different topic, mean over fits, by the least P(topic | word)\n"
-        + _by_threshold(ATTENTION_THRESHOLDS, means[TRAINED])
-        + f"\nless the ratio of shuffled topics, at {ATTENTION_THRESHOLDS[2]:g}: {_told(less[2])}"
-        + f"\nabove 1 and every rival in {_clear(own.low, np.fmax(rival, 1))} fits and thresholds\nn = {n:,} passages, "
+        + by_threshold(ATTENTION_THRESHOLDS, means[TRAINED])
+        + f"\nless the ratio of shuffled topics, at {ATTENTION_THRESHOLDS[2]:g}: {told(less[2])}"
+        + f"\nabove 1 and every rival in {count_clear(own.low, np.fmax(rival, 1))} fits and thresholds\nn = {n:,} passages, "
         f"{found.n_pairs:,} pairs",
         control=f"at {ATTENTION_THRESHOLDS[2]:g}\n"
-        + "\n".join(f"{case}: {_told(means[case][2])}" for case in (UNMATCHED, *RIVALS))
-        + f"\narticles that topics were fitted on: {_told(fitted[2])}, n = {found.n_passages_fitted:,} passages",
+        + "\n".join(f"{case}: {told(means[case][2])}" for case in (UNMATCHED, *RIVALS))
+        + f"\narticles that topics were fitted on: {told(fitted[2])}, n = {found.n_passages_fitted:,} passages",
         numbers={"passages": n, "low": own.low.ravel(), "rival": rival.ravel()},
         figure="fig-attention-effect",
     )
@@ -208,10 +156,10 @@ def _heads(found: AttentionResults) -> Claim:
         id="attention-heads",
         statement=f"It is so in more than {most:.0%} of the heads, each by itself, in every fit.",
         reference="no published reference for this encoder",
-        measured=f"share of heads whose interval lies above 1: {_spread(clear[TRAINED], 2)} by fit\n"
-        f"share whose ratio does: {_spread(above[TRAINED], 2)}\nn = {n:,} passages, {found.topical.size} heads",
+        measured=f"share of heads whose interval lies above 1: {spread(clear[TRAINED], 2)} by fit\n"
+        f"share whose ratio does: {spread(above[TRAINED], 2)}\nn = {n:,} passages, {found.topical.size} heads",
         control="share whose interval lies above 1\n"
-        + "\n".join(f"{case}: {_spread(clear[case], 2)}" for case in (UNMATCHED, *RIVALS)),
+        + "\n".join(f"{case}: {spread(clear[case], 2)}" for case in (UNMATCHED, *RIVALS)),
         numbers={
             "passages": n,
             "clear": clear[TRAINED],
@@ -235,9 +183,9 @@ def _attention_ambiguity(found: AttentionResults) -> Claim:
         "frequencies being weighed alike at all of them.",
         reference="the paper: the advantage is larger for unambiguous words (as recalled; its table is not at hand)",
         measured="same over different topic, mean over heads\n"
-        + _by_threshold(ATTENTION_THRESHOLDS, mean_over_fits(effect, n))
-        + f"\nfrom first to last: {_told(gained)}\nn = {n:,} passages",
-        control="from first to last\n" + "\n".join(f"{case}: {_told(one)}" for case, one in rivals.items()),
+        + by_threshold(ATTENTION_THRESHOLDS, mean_over_fits(effect, n))
+        + f"\nfrom first to last: {told(gained)}\nn = {n:,} passages",
+        control="from first to last\n" + "\n".join(f"{case}: {told(one)}" for case, one in rivals.items()),
         numbers={
             "passages": n,
             "by_threshold": mean_over_fits(effect, n).mean,
@@ -246,12 +194,6 @@ def _attention_ambiguity(found: AttentionResults) -> Claim:
         },
         figure="fig-attention-effect",
     )
-
-
-def band_names() -> list[str]:
-    """Return the bands of distance in words."""
-    ends = pairwise(DISTANCES)
-    return [f"{low}" if high == low + 1 else f"{low} to {high - 1}" for low, high in ends]
 
 
 def _distance(found: AttentionResults) -> Claim:
@@ -264,9 +206,9 @@ def _distance(found: AttentionResults) -> Claim:
         statement="It is so at every distance, from neighbours to words at the other end of the passage.",
         reference="no published reference",
         measured="same over different topic, mean over heads and fits\n"
-        + "\n".join(f"{name} away: {_told(bands[TRAINED][i])}" for i, name in enumerate(band_names()))
+        + "\n".join(f"{name} away: {told(bands[TRAINED][i])}" for i, name in enumerate(band_names()))
         + f"\nn = {n:,} passages",
-        control="highest upper end of any band\n" + "\n".join(f"{case}: {_highest(bands[case].high)}" for case in RIVALS),
+        control="highest upper end of any band\n" + "\n".join(f"{case}: {highest(bands[case].high)}" for case in RIVALS),
         numbers={"passages": n, "low": bands[TRAINED].low, "rival": rival},
         figure="fig-attention-distance",
     )
@@ -281,10 +223,10 @@ def _edited_heads(found: EditResults) -> Claim:
         statement="Which words the most topical heads attend to matters more to the encoder's output than which words other "
         "heads of the same blocks attend to.",
         reference="no published reference: the paper shows attention, not what it is needed for",
-        measured=f"{CHANGE}, {listed(MEASURES)}\nmost topical heads: {_both(costs[TOPICAL])}\n"
-        f"more than heads at random: {_both(above_random)}\nmore than the least topical: {_both(above_least)}\n"
+        measured=f"{CHANGE}, {listed(MEASURES)}\nmost topical heads: {both(costs[TOPICAL])}\n"
+        f"more than heads at random: {both(above_random)}\nmore than the least topical: {both(above_least)}\n"
         f"n = {found.n_passages:,} passages",
-        control=f"heads at random: {_both(costs[RANDOM])}\nleast topical heads: {_both(costs[LEAST])}",
+        control=f"heads at random: {both(costs[RANDOM])}\nleast topical heads: {both(costs[LEAST])}",
         numbers={"passages": found.n_passages, "above_random_low": above_random.low, "above_least_low": above_least.low},
         figure="fig-edits",
     )
@@ -298,16 +240,12 @@ def _edited_classes(found: EditResults) -> Claim:
         statement="It matters that these words share a topic: averages that keep topics apart change the output less than "
         "averages that keep shuffled topics apart.",
         reference="no published reference",
-        measured=f"{CHANGE}, {listed(MEASURES)}\nwithin topics: {_both(cost(found, WITHIN))}\n"
-        f"spared against shuffled topics: {_both(spared)}\nn = {found.n_passages:,} passages",
-        control=f"within shuffled topics: {_both(cost(found, WITHIN_SHUFFLED))}\nover all words: {_both(cost(found, TOPICAL))}",
+        measured=f"{CHANGE}, {listed(MEASURES)}\nwithin topics: {both(cost(found, WITHIN))}\n"
+        f"spared against shuffled topics: {both(spared)}\nn = {found.n_passages:,} passages",
+        control=f"within shuffled topics: {both(cost(found, WITHIN_SHUFFLED))}\nover all words: {both(cost(found, TOPICAL))}",
         numbers={"passages": found.n_passages, "spared_low": spared.low},
         figure="fig-edits",
     )
-
-
-def _both(interval: Interval) -> str:
-    return " and ".join(_told(interval[i], 2) for i in range(len(MEASURES)))
 
 
 def _encoder(found: CheckResults) -> Claim:
@@ -330,8 +268,8 @@ def _planted(found: CheckResults) -> Claim:
         statement="The comparison finds the ratio that is planted in attention, and none where attention falls with distance and "
         "the key's frequency alone.",
         reference=f"planted: {PLANTED:g}, and 1",
-        measured=f"by fit: {_spread(found.found)} where {PLANTED:g} was planted, {_spread(found.empty)} where none was",
-        control=f"nothing matched, none planted: {_spread(found.unmatched)}",
+        measured=f"by fit: {spread(found.found)} where {PLANTED:g} was planted, {spread(found.empty)} where none was",
+        control=f"nothing matched, none planted: {spread(found.unmatched)}",
         numbers={"passages": found.n_passages, "planted": PLANTED, "found": found.found, "empty": found.empty},
         figure="fig-planted",
     )

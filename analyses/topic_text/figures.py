@@ -9,11 +9,11 @@ import numpy as np
 
 from analyses.topic_text.attention import ATTENTION_THRESHOLDS, DISTANCES, MAIN, AttentionResults
 from analyses.topic_text.checks import PLANTED, CheckResults
-from analyses.topic_text.claims import CHANGE, band_names, cost, difference, mean_over_fits, ratio
 from analyses.topic_text.comparison import CASES, SCRAMBLED, SHUFFLED, TRAINED, UNMATCHED
 from analyses.topic_text.edits import EDITS, MEASURES, EditResults
 from analyses.topic_text.embeddings import MEASURES as SIMILARITIES
 from analyses.topic_text.embeddings import EmbeddingResults
+from analyses.topic_text.estimates import CHANGE, band_names, cost, difference, mean_over_fits, ratio
 from analyses.topic_text.material import THRESHOLDS
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData
