@@ -105,7 +105,7 @@ def call(capsys, monkeypatch, *arguments):
 
 
 def listing(folder):
-    return sorted(str(path) for path in folder.rglob("*"))
+    return sorted(str(path) for path in folder.rglob("*") if "__pycache__" not in path.parts)  # Python may write its own there
 
 
 def argument_lists(count):
