@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.topic_structure.criteria import CRITERIA
-from analyses.topic_structure.setting import RATE, THEORY
+from analyses.topic_structure.setting import MAPPED, RATE, THEORY
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -106,12 +106,12 @@ def _claim(found: dict[str, Embeddings]) -> Claim:
 def _gram_figure(found: dict[str, Embeddings]) -> FigureData:
     first = {name: found[loss].words[0] for loss, name in LOSSES.items()}
     tables = {"step 0": cosine_table(found["squared"].start), **{name: cosine_table(words) for name, words in first.items()}}
-    labels = [f"{word}" for word in range(THEORY.n_words)]
+    labels = [f"{word}" for word in range(MAPPED)]
     return FigureData(
         id="fig-topics-gram",
         kind="heatmap",
         title="Cosine of embeddings, words sorted by topic",
-        caption="Cosine between embeddings of all pairs of words, first seed; ten words to a topic, topics in order.",
+        caption="Cosine between embeddings of pairs of words, first seed; ten words to a topic, the first four topics.",
         alt="Three heatmaps of cosine between word embeddings, words sorted by topic in rows and columns: before training, after "
         "training on squared loss, after training on cross-entropy.",
         data={
@@ -121,6 +121,6 @@ def _gram_figure(found: dict[str, Embeddings]) -> FigureData:
             "scale": "diverging",
             "range": [-1, 1],
             "panel_columns": 3,
-            "panels": [{"title": name, "values": np.round(table, 2)} for name, table in tables.items()],
+            "panels": [{"title": name, "values": np.round(table[:MAPPED, :MAPPED], 2)} for name, table in tables.items()],
         },
     )

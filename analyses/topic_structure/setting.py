@@ -19,6 +19,8 @@ LONG_SEEDS, QUICK_LONG_SEEDS = 5, 1
 STEPS, LONG_STEPS = 250, 700
 """Updates: the first covers both stages, the second what comes after them."""
 CE_STEPS = 600
+MAPPED = 40
+"""Words in a heat map, the first topics of the corpus: all pairs of all words would make a page too heavy to open."""
 
 
 @lru_cache(maxsize=8)

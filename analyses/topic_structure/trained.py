@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from analyses.topic_structure.criteria import CRITERIA
+from analyses.topic_structure.setting import MAPPED
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -181,13 +182,13 @@ def _matrix_figure(held: Sequence[Held]) -> FigureData:
         n_words = h.run.process.vocab_size
         values = h.run.model.values().detach().double().numpy()[:, :n_words]
         values = values - values.mean(axis=0)
-        panels.append({"title": _name(h.run), "values": np.round(values / np.abs(values).max(), 2)})
-    labels = [str(word) for word in range(held[0].run.process.vocab_size)]
+        panels.append({"title": _name(h.run), "values": np.round((values / np.abs(values).max())[:MAPPED, :MAPPED], 2)})
+    labels = [str(word) for word in range(min(MAPPED, held[0].run.process.vocab_size))]
     return FigureData(
         id="fig-topics-values-matrix",
         kind="heatmap",
         title="Value matrices, words sorted by topic",
-        caption="Entry of every input word (column) for every output word (row), centred per column and divided by the largest.",
+        caption="Entry of every input word (column) for every output word (row), centred per column and divided by the largest; the first topics.",
         alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
         f"{', '.join(_name(h.run) for h in held)}.",
         data={
