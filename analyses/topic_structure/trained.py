@@ -188,7 +188,8 @@ def _matrix_figure(held: Sequence[Held]) -> FigureData:
         id="fig-topics-values-matrix",
         kind="heatmap",
         title="Value matrices, words sorted by topic",
-        caption="Entry of every input word (column) for every output word (row), centred per column and divided by the largest; the first topics.",
+        caption="Entry of every input word (column) for every output word (row), centred per column and divided by the "
+        "largest; the first topics.",
         alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
         f"{', '.join(_name(h.run) for h in held)}.",
         data={

@@ -36,7 +36,8 @@ def training_maps(run: Run) -> FigureData:
         id=f"fig-{run.name}-maps",
         kind="heatmap",
         title=f"{run.name}: values and scores along training",
-        caption="Words of the first topics, sorted by topic; every row centred, every map divided by its largest entry, so that maps of early "
+        caption="Words of the first topics, sorted by topic; every row centred, every map divided by its largest entry, "
+        "so that maps of early "
         "steps show "
         "their noise at full scale.",
         alt="Two heatmaps, of the value matrix and of the attention scores between words sorted by topic, one frame per "
