@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechbp.errors import InputError
+from mechbp.extras import missing_packages, recorded_page
 from mechbp.randomness import rng
 from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria, lead_counts
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from mechbp.models.verify import Check
 
 SEED = 0
-RECORDED = "recorded-numbers"
-"""Id of the section that says that a page was not computed anew."""
 SOURCES = ("--", ":/", ":(top,exclude)reports")
 PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 
@@ -192,9 +191,9 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
     import torch
 
     page = load_page(name)
-    if absent := missing_packages(page):
+    if absent := missing_packages(page.needs):
         study.stage("recorded numbers")
-        return _recorded(name, page, absent)
+        return recorded_page(name, record_of(name), page.extra, absent)
     started = time.monotonic()
     utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     commit, dirty = _git_state()
@@ -212,30 +211,6 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
         runs={run.name: _describe(run) for run in study.runs},
     )
     return _document(name, page, claims, sections, provenance, _replaced(study.runs))
-
-
-def missing_packages(page: Page) -> list[str]:
-    """Return what a page needs and is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    absent = []
-    for package in page.needs:
-        try:
-            version(package)
-        except PackageNotFoundError:
-            absent.append(package)
-    return absent
-
-
-def _recorded(name: str, page: Page, absent: Sequence[str]) -> Document:
-    """The page as it was recorded, led by what is missing to compute it anew."""
-    install = f"pip install 'mechbp[{page.extra}]'"
-    if not record_of(name).is_file():
-        raise InputError(f"page {name} needs {', '.join(absent)}, not installed, and has no recorded numbers.\nRun {install}.")
-    document = load(record_of(name))
-    why = f"recorded numbers; `{install}` to recompute them (not installed: {', '.join(absent)})"
-    note = Section(RECORDED, "Recorded numbers", (), status="skipped", reason=why)
-    return replace(document, sections=(note, *(section for section in document.sections if section.id != RECORDED)))
 
 
 def merged(name: str, parts: Sequence[Document]) -> Document:

@@ -25,6 +25,7 @@ LAYERS = {
     "mechbp.fanout": 8,
     "mechbp.study": 8,
     "mechbp.promises": 8,
+    "mechbp.extras": 8,
     "mechbp.jobs": 8,
     "mechbp.cli": 8,
 }

@@ -15,13 +15,13 @@ from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, points
 from mechbp.study import Study
 from mechbp.theory.topics.attention import best_attention, hidden_key_ratio
-from mechbp.theory.topics.document_attention import CLASSES
 from mechbp.theory.topics.dynamics import Trajectories, train_population
+from mechbp.theory.topics.key_classes import CLASSES, DIFF, HIDDEN, SAME
 from mechbp.theory.topics.population_run import PopulationRun
 from mechbp.theory.topics.setting import TopicSetting
 from mechbp.theory.topics.values import setting_values
 
-HIDDEN = TopicSetting(THEORY.n_topics, THEORY.words_per_topic, THEORY.topics_per_document, keys="unselected")
+HIDDEN_KEYS = TopicSetting(THEORY.n_topics, THEORY.words_per_topic, THEORY.topics_per_document, keys="unselected")
 RATE = 1e-2
 STEPS = 500
 
@@ -30,16 +30,14 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
     """Train queries and keys over frozen values and compare the ratio with its optimum; then look at runs on documents."""
     study.stage("attention over frozen values")
     seen = train_population([PopulationRun(THEORY, "kq", RATE)], STEPS, precision="float64")
-    hidden = train_population([PopulationRun(HIDDEN, "kq", RATE, values="blocks")], STEPS, precision="float64")
+    hidden = train_population([PopulationRun(HIDDEN_KEYS, "kq", RATE, values="blocks")], STEPS, precision="float64")
     held = {run.name: documents_of(study, run) for run in runs if is_attention(run)}
     ratios = {name: same_over_different(study, name, found.by_class) for name, found in held.items()}
     frozen = next((run.name for run in runs if run.name in held and run.config.model.regime == "kq"), None)
     text = (
-        "A query that shows a word can weigh the words of its topic more than others. How much pays is known: random "
-        "words in the place of "
-        "hidden ones keep the best ratio finite. Queries that show MASK know nothing of a topic, so only one selected "
-        "word in five "
-        "can teach this.",
+        "A query that shows a word can weigh the words of its topic more than others. How much pays is known: random words in "
+        "the place of hidden ones keep the best ratio finite. Queries that show MASK know nothing of a topic, so only one "
+        "selected word in five can teach this.",
         "High attention alone does not say that it is used; the section on use replaces patterns and looks at the loss.",
     )
     figures = (_class_figure(study, held),) if held else ()
@@ -51,8 +49,8 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
 
 def same_over_different(study: Study, name: str, by_class: np.ndarray) -> Interval:
     """Return attention to another word of the same topic over that to a word of another topic, documents that have both."""
-    both = ~np.isnan(by_class[:, 0, 1]) & ~np.isnan(by_class[:, 0, 2])
-    return bootstrap_ratio(by_class[both, 0, 1], by_class[both, 0, 2], study.rng("ratio", name))
+    both = ~np.isnan(by_class[:, SAME]) & ~np.isnan(by_class[:, DIFF])
+    return bootstrap_ratio(by_class[both, SAME], by_class[both, DIFF], study.rng("ratio", name))
 
 
 def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, frozen: str | None) -> Claim:
@@ -72,8 +70,8 @@ def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, f
         "attention",
         id="topics-attention",
         statement="With values at their optimum, words attend more to words of their topic, by the ratio that theory gives.",
-        reference=f"ratio {best.ratio:.3f}, MASK {best.mask_ratio:.3f}; hidden keys and plain blocks "
-        f"{best_hidden.ratio:.3f} (theory)",
+        reference=f"ratio {best.ratio:.3f}, MASK {best.mask_ratio:.3f}; hidden keys and plain blocks {best_hidden.ratio:.3f} "
+        "(theory)",
         measured=f"population: {ratio:.3f}, MASK {seen.mask_over_different[0, -1]:.3f}; hidden keys {hidden_ratio:.3f}\n"
         + (
             f"{frozen}: {estimate(sampled, 2)}, n = {sampled.n:,} documents"
@@ -90,8 +88,8 @@ def _class_figure(study: Study, held: dict) -> FigureData:
     series = []
     for index, (name, found) in enumerate(held.items()):
         intervals = []
-        for place in range(len(CLASSES)):
-            values = found.by_class[:, 0, place]
+        for place in range(HIDDEN + 1):
+            values = found.by_class[:, place]
             there = ~np.isnan(values)
             intervals.append(bootstrap_ratio(values[there], np.ones(there.sum()), study.rng("classes", name, place)))
         series.append({"name": name, **points(intervals, "x"), "color": index})
@@ -99,14 +97,13 @@ def _class_figure(study: Study, held: dict) -> FigureData:
         id="fig-topics-attention-classes",
         kind="dots",
         title="Attention by class of key",
-        caption="Mean attention of queries that show a word, to a key of each class, times the number of keys (1 is "
-        "uniform); 95 % bootstrap "
-        f"intervals over {held_documents(study):,} held-out documents, masked as in training.",
-        alt=f"Attention relative to uniform, one row per class of key ({', '.join(CLASSES)}), one marker per run.",
+        caption="Mean attention of queries that show a word, to a key of each class, times the number of keys (1 is uniform); "
+        f"95 % bootstrap intervals over {held_documents(study):,} held-out documents, masked as in training.",
+        alt=f"Attention relative to uniform, one row per class of key ({', '.join(CLASSES[: HIDDEN + 1])}), one marker per run.",
         data={
             "x_title": "attention x number of keys",
             "x_log": True,
-            "categories": list(CLASSES),
+            "categories": list(CLASSES[: HIDDEN + 1]),
             "series": series,
             "references": [{"name": "uniform", "x": 1.0}],
         },

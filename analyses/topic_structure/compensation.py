@@ -52,11 +52,9 @@ def study_compensation(study: Study) -> tuple[list[Claim], Section]:
     ]
     text = (
         "Squared loss on the population, ten topics of ten words, two to a document. Frozen embeddings are the identity, "
-        "frozen attention is "
-        "uniform with the identity as values. Where both are frozen nothing is learnt: the share is 0.",
-        "A part holds the topics if its table of pairs (Gram matrix of the embedding, value matrix, scores before "
-        "softmax) is larger for "
-        "distinct words of one topic than for words of two, against 10,000 permutations of the labels.",
+        "frozen attention is uniform with the identity as values. Where both are frozen nothing is learnt: the share is 0.",
+        "A part holds the topics if its table of pairs (Gram matrix of the embedding, value matrix, scores before softmax) is "
+        "larger for distinct words of one topic than for words of two, against 10,000 permutations of the labels.",
     )
     return [_claim(cells)], Section("compensation", "Embedding or attention", text, (_figure(cells),))
 
@@ -108,8 +106,8 @@ def _claim(cells: list[Cell]) -> Claim:
     return CRITERIA.claim(
         "compensation",
         id="topics-compensation",
-        statement="Whichever of embedding and attention is trained takes up the topics, so that each makes up for the "
-        "other when that is frozen.",
+        statement="Whichever of embedding and attention is trained takes up the topics, so that each makes up for the other "
+        "when that is frozen.",
         reference="embedding and attention compensate (recalled from the publication)",
         measured="same less different topic, distinct words\n" + "\n".join(lines),
         control=f"largest p of permuted labels {max(p):.1e}; nothing trained: 0 of the learnable",
@@ -124,9 +122,8 @@ def _figure(cells: list[Cell]) -> FigureData:
         id="fig-topics-compensation",
         kind="dots",
         title="What each corner of the square learns",
-        caption="Share of the learnable squared loss: 0 is a uniform answer, 1 the exact posterior, which also reads the "
-        "word shown. "
-        f"95 % t intervals over {len(cells[0].trajectories.loss)} to {len(cells[1].trajectories.loss)} seeds.",
+        caption="Share of the learnable squared loss: 0 is a uniform answer, 1 the exact posterior, which also reads the word "
+        f"shown. 95 % t intervals over {len(cells[0].trajectories.loss)} to {len(cells[1].trajectories.loss)} seeds.",
         alt=f"Share of the learnable loss, one row per combination: {'; '.join(cell.name for cell in cells)}.",
         data={
             "x_title": "share of the learnable loss",

@@ -33,13 +33,11 @@ def study_controls(study: Study) -> list[Claim]:
         CRITERIA.claim(
             "controls",
             id="topics-controls",
-            statement="The tests of this page find nothing where nothing is: in untrained weights, under labels at "
-            "random, and in the ratio "
-            "that pays where a document has one topic.",
+            statement="The tests of this page find nothing where nothing is: in untrained weights, under labels at random, "
+            "and in the ratio that pays where a document has one topic.",
             reference="no effect by construction",
-            measured=f"smallest p untrained {min(untrained):.3f} of {len(untrained)}, labels at random "
-            f"{min(shuffled):.3f} of {len(shuffled)}\n"
-            f"best ratio for one topic per document {ratio:.6f}",
+            measured=f"smallest p untrained {min(untrained):.3f} of {len(untrained)}, labels at random {min(shuffled):.3f} of "
+            f"{len(shuffled)}\nbest ratio for one topic per document {ratio:.6f}",
             control="trained weights under their own labels: p below 1e-3, above",
             numbers={"untrained_p": untrained, "shuffled_p": shuffled, "one_topic_ratio": float(np.round(ratio, 9))},
         )

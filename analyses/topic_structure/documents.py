@@ -1,19 +1,20 @@
-"""Held-out documents of a run that trains attention: its pattern by class of pair, and its loss with other patterns in place."""
+"""Held-out documents of a run that trains attention: its attention by class of key, and its loss with other patterns in place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from mechbp.hooks import capture, edit
+from mechbp.hooks import edit, forward
 from mechbp.models.runs import Run
 from mechbp.study import Study
-from mechbp.theory.topics.document_attention import TokenPairs, attention_by_class
+from mechbp.theory.topics.key_classes import CLASSES, ClassAttention, KeyClasses, class_attention, pattern_of_weights
+from mechbp.theory.topics.pairs import PairClasses
 
 PATTERN = "blocks.0.attn.hook_pattern"
 DOCUMENTS, QUICK_DOCUMENTS = 400, 60
@@ -26,11 +27,16 @@ class HeldDocuments:
     inputs: np.ndarray
     reads: np.ndarray
     targets: np.ndarray
-    pairs: TokenPairs
-    pattern: np.ndarray
-    """[n, head, query, key]"""
-    by_class: np.ndarray
-    """[n, head, class]: attention times the number of keys."""
+    unseen: np.ndarray
+    """[n, position]: what is no key."""
+    classes: np.ndarray
+    """[n, query, key]: indices into mechbp.theory.topics.key_classes.CLASSES."""
+    attention: ClassAttention
+
+    @property
+    def by_class(self) -> np.ndarray:
+        """[n, class]: mean attention of each document, times its number of keys; NaN where it has no such pair."""
+        return np.stack([self.attention.of_documents((member,))[:, 0, 0] for member in range(len(CLASSES))], axis=1)
 
 
 def held_documents(study: Study) -> int:
@@ -39,51 +45,48 @@ def held_documents(study: Study) -> int:
 
 
 def is_attention(run: Run) -> bool:
-    """Return whether a run is a theory model that trains queries and keys on disjoint topics."""
-    return (
-        run.config.model.kind == "topic-attention"
-        and run.config.model.regime in ("kq", "joint", "both")
-        and not run.config.process.shared
-    )
+    """Return whether a run is a theory model that trains queries and keys on disjoint topics, and sees what it is asked for."""
+    recipe = run.config
+    theory = recipe.model.kind == "topic-attention" and recipe.model.regime in ("kq", "joint", "both")
+    return theory and recipe.objective.task == "mask-a" and not recipe.process.shared
 
 
 def documents_of(study: Study, run: Run) -> HeldDocuments:
-    """Draw documents and capture the pattern of the run."""
+    """Draw documents and read the attention of the run."""
     rng = study.rng(run.config.process.name, run.config.objective.task, "documents")
     sample = run.task.draw(run.process, held_documents(study), rng)
     lesson = run.task.lesson(run.process, run.config.objective, sample, rng)
     task: Any = run.task
-    vocabulary = task.vocabulary(run.process)
-    shown = lesson.inputs % vocabulary.n_ids
-    seen = (lesson.inputs < vocabulary.n_ids) & (shown != vocabulary.pad)
-    topic = run.process.topic_of_word
-    pairs = TokenPairs.of(shown, topic[:, None] == topic, seen)
-    pattern = capture(run.model, lesson.inputs, PATTERN, batch_size=100)[PATTERN].numpy()
-    return HeldDocuments(
-        lesson.inputs,
-        lesson.reads,
-        lesson.targets,
-        pairs,
-        pattern,
-        attention_by_class(pattern, pairs, seen & (shown < run.process.vocab_size)),
-    )
+    unseen = lesson.inputs == task.vocabulary(run.process).pad
+    keys = KeyClasses.of(PairClasses.of(run.process.topic_of_word))
+    attention = class_attention(run.model, lesson.inputs, keys, unseen)
+    return HeldDocuments(lesson.inputs, lesson.reads, lesson.targets, unseen, keys.matrix(lesson.inputs), attention)
 
 
-def loss_with(run: Run, held: HeldDocuments, pattern: np.ndarray | None) -> np.ndarray:
-    """Return the sum of the run's own loss over the selected words of each document, with `pattern` in place of its own."""
+def loss_with(run: Run, held: HeldDocuments, weights: np.ndarray | None) -> np.ndarray:
+    """Return the sum of the run's own loss over the selected words of each document.
+
+    weights: of the classes of keys, [head, class], whose pattern takes the place of the run's own; None leaves that.
+    """
     tokens = torch.from_numpy(held.inputs)
     with torch.no_grad():
-        if pattern is None:
-            output = run.model(tokens)
+        if weights is None:
+            output = forward(run.model, tokens)
         else:
-            given = torch.from_numpy(pattern).float()
-            replace: Callable[[torch.Tensor], torch.Tensor] = lambda own: given.to(own.dtype)  # noqa: E731
-            with edit(run.model, {PATTERN: replace}):
-                output = run.model.run_with_hooks(tokens)
-    read = output[torch.from_numpy(held.reads)].double()
-    targets = torch.from_numpy(held.targets)
-    if run.config.objective.loss == "cross-entropy":
-        each = F.cross_entropy(read, targets, reduction="none")
+            pattern = pattern_of_weights(torch.from_numpy(held.classes), weights, held.unseen)
+            with edit(run.model, {PATTERN: lambda own: pattern.to(own.dtype)}):
+                output = forward(run.model, tokens)
+    asked = np.nonzero(held.reads)[0]
+    return document_losses(run.config.objective.loss, output[torch.from_numpy(held.reads)], held.targets, asked, len(tokens))
+
+
+def document_losses(
+    loss: Literal["cross-entropy", "squared"], outputs: Tensor, targets: np.ndarray, document: np.ndarray, n: int
+) -> np.ndarray:
+    """Return the sum of a loss over the words asked for in each of n documents; outputs and targets are one row per word."""
+    wanted = torch.from_numpy(targets)
+    if loss == "cross-entropy":
+        each = F.cross_entropy(outputs.double(), wanted, reduction="none")
     else:
-        each = (read - F.one_hot(targets, read.shape[1])).square().sum(dim=1)
-    return np.bincount(np.nonzero(held.reads)[0], weights=each.numpy(), minlength=len(held.inputs))
+        each = (outputs.double() - F.one_hot(wanted, outputs.shape[1])).square().sum(dim=1)
+    return np.bincount(document, weights=each.numpy(), minlength=n)

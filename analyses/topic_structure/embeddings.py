@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analyses.topic_structure.criteria import CRITERIA
-from analyses.topic_structure.setting import MAPPED, RATE, THEORY
+from analyses.topic_structure.setting import RATE, THEORY, mapped_words
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -42,11 +42,9 @@ def study_embeddings(study: Study) -> tuple[list[Claim], Section]:
     study.stage("embeddings alone")
     found = {loss: _train(study, loss) for loss in LOSSES}
     text = (
-        "With values the identity and the unembedding the embedding transposed, the layer's logits are the Gram matrix of "
-        "the embedding "
-        "applied to the histogram. Squared loss fixes block means only: the mean over a topic less the mean over another "
-        "one must be "
-        f"{1 / (THEORY.words_per_topic * THEORY.genuine):.6f}; single entries are free.",
+        "With values the identity and the unembedding the embedding transposed, the layer's logits are the Gram matrix of the "
+        "embedding applied to the histogram. Squared loss fixes block means only: the mean over a topic less the mean over "
+        f"another one must be {1 / (THEORY.words_per_topic * THEORY.genuine):.6f}; single entries are free.",
         "The test of labels assigns the same topic labels to words at random, 10,000 times; distinct words only.",
     )
     return [_claim(found)], Section("embeddings", "Embeddings alone", text, (_gram_figure(found),))
@@ -85,9 +83,8 @@ def _claim(found: dict[str, Embeddings]) -> Claim:
     return CRITERIA.claim(
         "embeddings",
         id="topics-embeddings",
-        statement="Words of a topic have embeddings of larger inner product and cosine than words of different topics; "
-        "for squared loss "
-        "the gap is the theory's.",
+        statement="Words of a topic have embeddings of larger inner product and cosine than words of different topics; for "
+        "squared loss the gap is the theory's.",
         reference=f"larger inner product and cosine (published); gap {theory:.6f} (theory)",
         measured="\n".join(
             [*lines, f"gap, squared loss {estimate(seed_mean(found['squared'].gaps), 6)}", f"{len(found['ce'].words)} seeds"]
@@ -106,14 +103,15 @@ def _claim(found: dict[str, Embeddings]) -> Claim:
 def _gram_figure(found: dict[str, Embeddings]) -> FigureData:
     first = {name: found[loss].words[0] for loss, name in LOSSES.items()}
     tables = {"step 0": cosine_table(found["squared"].start), **{name: cosine_table(words) for name, words in first.items()}}
-    labels = [f"{word}" for word in range(MAPPED)]
+    words = mapped_words(topic_labels())
+    labels = [str(word) for word in words]
     return FigureData(
         id="fig-topics-gram",
         kind="heatmap",
         title="Cosine of embeddings, words sorted by topic",
-        caption="Cosine between embeddings of pairs of words, first seed; ten words to a topic, the first four topics.",
-        alt="Three heatmaps of cosine between word embeddings, words sorted by topic in rows and columns: before training, after "
-        "training on squared loss, after training on cross-entropy.",
+        caption="Cosine between embeddings of pairs of words, first seed: the first two words of each of ten topics.",
+        alt="Three heatmaps of cosine between word embeddings, words sorted by topic in rows and columns: before training, "
+        "after training on squared loss, after training on cross-entropy.",
         data={
             "rows": labels,
             "columns": labels,
@@ -121,6 +119,6 @@ def _gram_figure(found: dict[str, Embeddings]) -> FigureData:
             "scale": "diverging",
             "range": [-1, 1],
             "panel_columns": 3,
-            "panels": [{"title": name, "values": np.round(table[:MAPPED, :MAPPED], 2)} for name, table in tables.items()],
+            "panels": [{"title": name, "values": np.round(table[np.ix_(words, words)], 2)} for name, table in tables.items()],
         },
     )

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from analyses.topic_structure.criteria import CRITERIA
+from analyses.topic_structure.documents import document_losses
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio, seed_mean
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, points
 from mechbp.study import Study
+from mechbp.theory.topics.hidden_words import unigram
 from mechbp.theory.topics.pairs import PairClasses
 
 DOCUMENTS, QUICK_DOCUMENTS = 8000, 800
@@ -59,12 +60,10 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     losses["unigram"] = _unigram(runs[0], held)
     values = [run for run in runs if run.config.model.regime == "wv"]
     text = (
-        "Topics share words here, so a word may have several topics, and the exact posterior comes from a sum over counts "
-        "of topics; no "
-        "linear map of the histogram gives it. A layer of uniform attention is such a map. The rival is the best one, "
-        "fitted by least "
-        f"squares to {FITTED * len(held.inputs):,} other documents. Exact answers see the words that are keys, not what "
-        "the query shows.",
+        "Topics share words here, so a word may have several topics, and the exact posterior comes from a sum over counts of "
+        "topics; no linear map of the histogram gives it. A layer of uniform attention is such a map. The rival is the best "
+        f"one, fitted by least squares to {FITTED * len(held.inputs):,} other documents. Exact answers see the words that are "
+        "keys, not what the query shows.",
     )
     others = [run for run in runs if run.config.model.regime == "joint"]
     claims = [_overlap_claim(study, held, losses, values, others), _ambiguity_claim(study, values)] if values else []
@@ -115,7 +114,7 @@ def _outputs(run: Run, held: Documents) -> np.ndarray:
 
 
 def _unigram(run: Run, held: Documents) -> np.ndarray:
-    prior = run.process.beliefs(np.full((1, 1), -1)).predictive[0]
+    prior = unigram(run.process)
     return _loss(held, np.broadcast_to(prior, (len(held.targets), len(prior))))
 
 
@@ -127,9 +126,9 @@ def _rivals(held: Documents) -> dict[str, np.ndarray]:
 
 def _loss(held: Documents, answers: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
     """Sum of squared distances to the words asked for, per document; `where` picks some of those words."""
-    wanted = F.one_hot(torch.from_numpy(held.targets), answers.shape[1]).numpy()
-    each = np.square(answers - wanted).sum(axis=1)
-    return np.bincount(held.document, weights=each if where is None else each * where, minlength=len(held.inputs))
+    chosen = np.ones(len(answers), bool) if where is None else where
+    outputs = torch.from_numpy(np.ascontiguousarray(answers[chosen]))
+    return document_losses("squared", outputs, held.targets[chosen], held.document[chosen], len(held.inputs))
 
 
 def _overlap_claim(
@@ -183,8 +182,8 @@ def _ambiguity_claim(study: Study, runs: Sequence[Run]) -> Claim:
         id="topics-ambiguity",
         statement="Words of several topics are separated less than words of one.",
         reference="the advantage of the same topic is larger for unambiguous words (published, on text)",
-        measured=f"same less different topic: ambiguous words {estimate(ambiguous, 4)}, others "
-        f"{estimate(plain, 4)}\n{len(runs)} seeds",
+        measured=f"same less different topic: ambiguous words {estimate(ambiguous, 4)}, others {estimate(plain, 4)}\n"
+        f"{len(runs)} seeds",
         control=f"{int(shared.sum())} of {len(shared)} words are ambiguous; differences per seed "
         + ", ".join(f"{value:.4f}" for value in differences),
         numbers={"difference": differences},
@@ -211,9 +210,9 @@ def _figure(study: Study, held: Documents, losses: dict[str, np.ndarray]) -> Fig
         id="fig-topics-overlap",
         kind="dots",
         title="What is left to the exact posterior",
-        caption="Squared loss above that of the exact posterior given the visible words, as a share of what they tell; "
-        "below 0 is possible "
-        f"for a layer that also reads the word its query shows. 95 % bootstrap intervals over {len(held.inputs):,} documents.",
+        caption="Squared loss above that of the exact posterior given the visible words, as a share of what they tell; below "
+        "0 is possible for a layer that also reads the word its query shows. 95 % bootstrap intervals over "
+        f"{len(held.inputs):,} documents.",
         alt=f"Share of the learnable loss that is left, one row per answerer: {', '.join(shown)}.",
         data={
             "x_title": "share left (0: exact posterior)",

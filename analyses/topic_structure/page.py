@@ -55,9 +55,8 @@ def study_page(study: Study) -> Findings:
 
 PAGE = Page(
     title="How one layer of attention learns topics",
-    lead="Documents mix a few topics; a single layer without residual stream, trained to fill in hidden words, has optima "
-    "and gradients "
-    "that are known in closed form.",
+    lead="Documents mix a few topics; a single layer without residual stream, trained to fill in hidden words, has optima and "
+    "gradients that are known in closed form.",
     runs=RUNS,
     family="topics",
     study=study_page,

@@ -47,14 +47,13 @@ def study_robustness(study: Study) -> tuple[list[Claim], Section]:
     study.stage("robustness grid")
     grid = measure(study)
     text = (
-        f"{len(grid.runs)} runs a regime on the population of {CORPUS.n_topics} topics of {CORPUS.words_per_topic} words: "
-        "Adam at 1e-3, "
-        "3e-3, 1e-2; gradient descent at 0.1, 1, 10; both losses; a penalty of 0, 1e-4, 1e-3 times the sum of squares; "
-        "starts of spread 1e-3 "
-        f"and 1e-2; {SEEDS} seeds. A run that did not fall by half of the largest fall on its loss is left out and listed.",
-        "Convergence is judged by the loss alone, most of which the values earn: a run whose attention has not moved in "
-        "time counts, and "
-        "its ratio is then 1 to rounding, on either side. That is where the sign of attention is lost, beside strong penalties.",
+        f"{len(grid.runs)} runs a regime on the population of {CORPUS.n_topics} topics of {CORPUS.words_per_topic} words: Adam "
+        "at 1e-3, 3e-3, 1e-2; gradient descent at 0.1, 1, 10; both losses; a penalty of 0, 1e-4, 1e-3 times the sum of "
+        f"squares; starts of spread 1e-3 and 1e-2; {SEEDS} seeds. A run that did not fall by half of the largest fall on its "
+        "loss is left out and listed.",
+        "Convergence is judged by the loss alone, most of which the values earn: a run whose attention has not moved in time "
+        "counts, and its ratio is then 1 to rounding, on either side. That is where the sign of attention is lost, beside "
+        "strong penalties.",
         _failures(grid),
     )
     return [_claim(grid)], Section("robustness", "Robustness", text, (_figure(grid),))
@@ -146,10 +145,9 @@ def _figure(grid: Grid) -> FigureData:
         id="fig-topics-robustness",
         kind="heatmap",
         title="Share of converged runs whose sign is the claimed one",
-        caption=f"Penalties, starts and seeds together: {len(grid.runs) // len(rows)} runs a cell at most; empty where "
-        "none converged in "
-        "time, or where attention never moved.",
-        alt=f"Heatmap of shares between 0 and 1: optimisers, rates and losses in rows, claims in columns "
+        caption=f"Penalties, starts and seeds together: {len(grid.runs) // len(rows)} runs a cell at most; empty where none "
+        "converged in time, or where attention never moved.",
+        alt="Heatmap of shares between 0 and 1: optimisers, rates and losses in rows, claims in columns "
         f"({'; '.join(CLAIMS.values())}).",
         data={
             "rows": rows,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+
 from mechbp.theory.topics.dynamics import Trajectories, train_population
 from mechbp.theory.topics.population_run import PopulationRun
 from mechbp.theory.topics.setting import TopicSetting
@@ -19,8 +21,13 @@ LONG_SEEDS, QUICK_LONG_SEEDS = 5, 1
 STEPS, LONG_STEPS = 250, 700
 """Updates: the first covers both stages, the second what comes after them."""
 CE_STEPS = 600
-MAPPED = 40
-"""Words in a heat map, the first topics of the corpus: all pairs of all words would make a page too heavy to open."""
+MAPPED = 2
+"""Words of every topic in a heat map: all pairs of all words would make a page too heavy to open."""
+
+
+def mapped_words(topic: np.ndarray) -> np.ndarray:
+    """Return the first words of every topic, in the order of topics."""
+    return np.concatenate([np.flatnonzero(topic == one)[:MAPPED] for one in np.unique(topic)])
 
 
 @lru_cache(maxsize=8)

@@ -54,13 +54,10 @@ def study_stages(study: Study) -> tuple[list[Claim], Section]:
     study.stage("two stages")
     found = measure(study)
     text = (
-        "Loss and gradients here are those of the population: infinite documents, every set of two topics, so a curve has "
-        "no noise but that "
-        "of its start. Values count as moved at the first step whose contrast is half of the optimum, attention at the "
-        "first step whose "
-        "ratio of same to different topics reaches the square root of its optimum. Norms would not do: late growth of "
-        "attention to "
-        "the own word moves the final norm.",
+        "Loss and gradients here are those of the population: infinite documents, every set of two topics, so a curve has no "
+        "noise but that of its start. Values count as moved at the first step whose contrast is half of the optimum, "
+        "attention at the first step whose ratio of same to different topics reaches the square root of its optimum. Norms "
+        "would not do: late growth of attention to the own word moves the final norm.",
         f"Squared loss: ten topics of ten words. Cross-entropy: {SMALLER.n_topics} topics of {SMALLER.words_per_topic} words.",
     )
     claims = [_stages_claim(found), _power_claim(found), _descent_claim(study, found), _own_word_claim(found)]
@@ -149,8 +146,7 @@ def _own_word_claim(found: Stages) -> Claim:
         "own-word",
         id="topics-own-word",
         statement="Joint training goes on below what blocks of topics allow: attention to the query's own word grows, and "
-        "values leave their "
-        "blocks.",
+        "values leave their blocks.",
         reference=f"least loss with values of blocks {blocks:.6f}; of any predictor {bound:.6f} (theory)",
         measured=f"step {found.long.steps[-1]:,}: loss {estimate(seed_mean(loss), 4)}, own word over others of its topic "
         f"{estimate(seed_mean(own), 2)}\n{len(loss)} seeds",
@@ -186,12 +182,10 @@ def _curves_figure(found: Stages) -> FigureData:
         id="fig-topics-stages",
         kind="lines",
         title="Values, attention and the own word along training",
-        caption=f"Joint training on the population, squared loss, Adam 3e-3, sigma {SIGMAS[0]:g}; mean over "
-        f"{len(long.loss)} seeds with "
-        "95 % t intervals. 1 is the optimum of each stage given the one before it.",
+        caption=f"Joint training on the population, squared loss, Adam 3e-3, sigma {SIGMAS[0]:g}; mean over {len(long.loss)} "
+        "seeds with 95 % t intervals. 1 is the optimum of each stage given the one before it.",
         alt="Three curves against training steps on a logarithmic axis: contrast of values over its optimum, log ratio of "
-        "attention "
-        "over its optimum, and log ratio of attention to the own word.",
+        "attention over its optimum, and log ratio of attention to the own word.",
         data={
             "x_title": "training steps",
             "x_log": True,
@@ -216,9 +210,8 @@ def _norms_figure(found: Stages) -> FigureData:
         kind="lines",
         title="Norms of weights and of their gradients",
         caption=f"Frobenius norms along the same runs, mean over {len(long.loss)} seeds.",
-        alt="Frobenius norms of values, keys and queries against training steps, both axes logarithmic; a slider changes "
-        "from weights "
-        "to gradients.",
+        alt="Frobenius norms of values, keys and queries against training steps, both axes logarithmic; a slider changes from "
+        "weights to gradients.",
         data={
             "x_title": "training steps",
             "x_log": True,
@@ -248,8 +241,8 @@ def _gaps_figure(found: Stages) -> FigureData:
         id="fig-topics-stage-steps",
         kind="dots",
         title="When each stage is reached",
-        caption=f"Median step over {len(next(iter(found.joint.values())).loss)} seeds, bars from the earliest to the "
-        "latest seed.",
+        caption=f"Median step over {len(next(iter(found.joint.values())).loss)} seeds, bars from the earliest to the latest "
+        "seed.",
         alt="Steps at which values and attention count as moved, one row per loss and spread of the start; bars span all seeds.",
         data={"x_title": "training steps", "x_log": True, "categories": labels, "series": series},
     )

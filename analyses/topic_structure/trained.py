@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from analyses.topic_structure.criteria import CRITERIA
-from analyses.topic_structure.setting import MAPPED
+from analyses.topic_structure.documents import document_losses
+from analyses.topic_structure.setting import mapped_words
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
@@ -58,11 +58,9 @@ def study_trained(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     study.stage("values trained on documents")
     held = [measure(study, run) for run in runs]
     text = (
-        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected "
-        "position is no key. "
-        "The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the histogram "
-        "cannot reach "
-        "that of cross-entropy, and what is left is the price of a softmax, not of training.",
+        "These runs see fresh documents at every step, START and END among the keys, while what stands in a selected position "
+        "is no key. The Bayes answer is linear in the histogram, so squared loss can reach its floor; logits linear in the "
+        "histogram cannot reach that of cross-entropy, and what is left is the price of a softmax, not of training.",
     )
     claims = [_claim(study, held)] if {h.run.config.objective.loss for h in held} == set(LOSSES) else []
     return claims, Section("trained", "Values trained on documents", text, (_losses_figure(study, held), _matrix_figure(held)))
@@ -75,14 +73,9 @@ def measure(study: Study, run: Run) -> Held:
     lesson = run.task.lesson(run.process, run.config.objective, sample, rng)
     reads = torch.from_numpy(lesson.reads)
     with torch.no_grad():
-        output = run.model.read(torch.from_numpy(lesson.inputs), reads).double()
-    targets = torch.from_numpy(lesson.targets)
-    if run.config.objective.loss == "cross-entropy":
-        each = F.cross_entropy(output, targets, reduction="none").numpy()
-    else:
-        each = (output - F.one_hot(targets, output.shape[1])).square().sum(dim=1).numpy()
+        output = run.model.read(torch.from_numpy(lesson.inputs), reads)
     document = np.nonzero(lesson.reads)[0]
-    loss = np.bincount(document, weights=each, minlength=len(sample.tokens))
+    loss = document_losses(run.config.objective.loss, output, lesson.targets, document, len(sample.tokens))
     topic = run.process.topic_of_word
     n_topics = run.process.n_topics
     asked = _topic_counts(document, topic[lesson.targets], len(sample.tokens), n_topics)
@@ -127,13 +120,11 @@ def _claim(study: Study, held: Sequence[Held]) -> Claim:
         "values-hidden",
         id="topics-values-hidden",
         statement="Trained on documents, values reach what a histogram can give: cross-entropy that of the best linear "
-        "logits, squared loss "
-        "its floor, at the theory's contrast.",
-        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared "
-        f"loss {theory:.6f}",
-        measured=f"cross-entropy {estimate(ce, 4, 'nats')}, contrast {contrast(by_ce.run):.3f}\n"
-        f"squared loss: share of the learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], "
-        f"contrast {found:.6f}\n"
+        "logits, squared loss its floor, at the theory's contrast.",
+        reference=f"best linear logits {linear.ce_nats:.4f} nats at contrast {linear.contrast:.3f}; contrast for squared loss "
+        f"{theory:.6f}",
+        measured=f"cross-entropy {estimate(ce, 4, 'nats')}, contrast {contrast(by_ce.run):.3f}\nsquared loss: share of the "
+        f"learnable {1 - missed.mean:.4f} [{1 - missed.high:.4f}, {1 - missed.low:.4f}], contrast {found:.6f}\n"
         f"{len(by_ce.loss):,} held-out documents, one run each",
         control=f"uniform answer {np.log(n_words):.4f} nats; floor of the same documents {floor:.4f} nats",
         numbers={
@@ -168,29 +159,29 @@ def _losses_figure(study: Study, held: Sequence[Held]) -> FigureData:
         id="fig-topics-values-losses",
         kind="dots",
         title="What is left to learn",
-        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from "
-        "a uniform "
-        f"answer to the floor); 95 % bootstrap intervals over {len(held[0].loss):,} documents.",
+        caption="Loss above the exact floor of the same held-out documents, as a share of what the words seen tell (from a "
+        f"uniform answer to the floor); 95 % bootstrap intervals over {len(held[0].loss):,} documents.",
         alt=f"Share of the learnable loss that is left, one row per run: {', '.join(_name(h.run) for h in held)}.",
         data={"x_title": "share left (0: the floor)", "categories": [_name(h.run) for h in held], "series": [series]},
     )
 
 
 def _matrix_figure(held: Sequence[Held]) -> FigureData:
+    words = mapped_words(held[0].run.process.topic_of_word)
     panels = []
     for h in held:
         n_words = h.run.process.vocab_size
         values = h.run.model.values().detach().double().numpy()[:, :n_words]
         values = values - values.mean(axis=0)
-        panels.append({"title": _name(h.run), "values": np.round((values / np.abs(values).max())[:MAPPED, :MAPPED], 2)})
-    labels = [str(word) for word in range(min(MAPPED, held[0].run.process.vocab_size))]
+        panels.append({"title": _name(h.run), "values": np.round((values / np.abs(values).max())[np.ix_(words, words)], 2)})
+    labels = [str(word) for word in words]
     return FigureData(
         id="fig-topics-values-matrix",
         kind="heatmap",
         title="Value matrices, words sorted by topic",
         caption="Entry of every input word (column) for every output word (row), centred per column and divided by the "
-        "largest; the first topics.",
-        alt=f"Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
+        "largest; the first two words of each topic.",
+        alt="Heatmaps of value matrices, words sorted by topic in rows and columns, one per run: "
         f"{', '.join(_name(h.run) for h in held)}.",
         data={
             "rows": labels,

@@ -16,7 +16,7 @@ from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.attention import best_attention
-from mechbp.theory.topics.document_attention import N_CLASSES, pattern_of_classes
+from mechbp.theory.topics.key_classes import CLASSES, HIDDEN, SAME, SELF, class_weights
 from mechbp.theory.topics.setting import TopicSetting
 from mechbp.theory.topics.values import setting_values
 
@@ -40,24 +40,22 @@ def study_use(study: Study, runs: list[Run]) -> tuple[list[Claim], Section | Non
     found = [_measure(study, run) for run in trained]
     text = (
         "Each pattern is put in place of the run's own at its hook, for all queries: uniform over the keys; the run's own "
-        "averaged by class "
-        "of pair (own word, same topic, another topic, MASK) over all documents; and theory's optimum for frozen values. "
-        "The rise is "
-        "that of the loss the run was trained on, on the same documents.",
+        "averaged by class of pair (own word, same topic, another topic, MASK) over all documents; and theory's optimum for "
+        "frozen values. The rise is that of the loss the run was trained on, on the same documents.",
     )
     return [_claim(found)], Section("use", "Is attention used?", text, (_figure(found),))
 
 
 def _measure(study: Study, run: Run) -> Use:
     held = documents_of(study, run)
-    mean = np.nanmean(held.by_class, axis=0)
-    weights = {"uniform": np.ones((1, N_CLASSES)), "by class": mean, "theory": _theory_weights(run)}
+    uniform = np.ones((1, len(CLASSES)))
+    weights = {"uniform": uniform, "by class": class_weights(held.attention)[0], "theory": _theory_weights(run)}
     own = loss_with(run, held, None)
     n_targets = held.reads.sum(axis=1).astype(float)
     rises = {}
     for name, given in weights.items():
         if given is not None:
-            changed = loss_with(run, held, pattern_of_classes(given, held.pairs))
+            changed = loss_with(run, held, given)
             rises[name] = bootstrap_ratio(changed - own, n_targets, study.rng("use", run.name, name))
     return Use(run, rises)
 
@@ -67,13 +65,16 @@ def _theory_weights(run: Run) -> np.ndarray | None:
     recipe = run.config.process
     task: Any = run.task
     rates = task.rates
-    if not recipe.topics_per_document or task.hidden_keys:
+    if not recipe.topics_per_document:
         return None
     setting = TopicSetting(
         recipe.n_topics, recipe.words_per_topic, recipe.topics_per_document, rates.rate, rates.keep, rates.random
     )
     best = best_attention(setting, setting_values(setting), mask_free=True)
-    return np.array([[best.ratio, best.ratio, 1.0, best.mask_ratio, 1.0, 1.0]])
+    weights = np.ones((1, len(CLASSES)))
+    weights[:, [SELF, SAME]] = best.ratio
+    weights[:, HIDDEN] = best.mask_ratio
+    return weights
 
 
 def _claim(found: list[Use]) -> Claim:
@@ -84,9 +85,8 @@ def _claim(found: list[Use]) -> Claim:
     return CRITERIA.claim(
         "use",
         id="topics-use",
-        statement="Attention by topic is used: uniform attention costs loss in every run, and all that matters of the "
-        "pattern is its average "
-        "by class of pair.",
+        statement="Attention by topic is used: uniform attention costs loss in every run, and all that matters of the pattern "
+        "is its average by class of pair.",
         reference="no published number; high attention to the same topic is published as a finding in itself",
         measured="rise of the loss per selected word\n" + "\n".join(lines),
         control="the run's own pattern: 0 by definition",
@@ -115,9 +115,8 @@ def _figure(found: list[Use]) -> FigureData:
         kind="bars",
         title="What replacing attention costs",
         caption="Rise of the loss per selected word when the pattern is replaced, as a share of the rise with uniform "
-        "attention; 95 % "
-        "bootstrap intervals over documents (of the rise, at a fixed unit).",
-        alt=f"Bars of the rise of the loss relative to uniform attention, one group per run, one bar per pattern: "
+        "attention; 95 % bootstrap intervals over documents (of the rise, at a fixed unit).",
+        alt="Bars of the rise of the loss relative to uniform attention, one group per run, one bar per pattern: "
         f"{', '.join(PATTERNS.values())}.",
         data={"y_title": "rise / rise with uniform attention", "categories": [use.run.name for use in found], "series": series},
     )

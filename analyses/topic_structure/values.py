@@ -34,16 +34,12 @@ def study_values(study: Study) -> tuple[list[Claim], Section]:
     gaps = {tau: np.array([_block_gap(fit) for fit in found]) for tau, found in fits.items()}
     claims = [_exact_claim(errors), _sampled_claim(gaps, theory.contrast, n, length)]
     text = (
-        "Attention that cannot be trained is uniform, so the layer reads the histogram of a document through one matrix. "
-        "For squared "
-        f"loss its best values are known: {theory.same:.6f} for a word of the same topic, {theory.different:.6f} for "
-        "another one, "
-        f"{theory.mask:.6f} for MASK, whatever the number of topics per document.",
+        "Attention that cannot be trained is uniform, so the layer reads the histogram of a document through one matrix. For "
+        f"squared loss its best values are known: {theory.same:.6f} for a word of the same topic, {theory.different:.6f} for "
+        f"another one, {theory.mask:.6f} for MASK, whatever the number of topics per document.",
         "That limit takes documents to be infinitely long before the penalty on the weights goes to 0. In a document of "
-        "finite length "
-        "the query's own word is a share of the histogram, and least squares reads it there: the diagonal stands out, and "
-        "only the "
-        "difference between blocks, diagonal included, stays where the theory puts it.",
+        "finite length the query's own word is a share of the histogram, and least squares reads it there: the diagonal "
+        "stands out, and only the difference between blocks, diagonal included, stays where the theory puts it.",
     )
     return claims, Section("values", "Values under uniform attention", text, (_entries_figure(fits, length, n),))
 
@@ -93,8 +89,8 @@ def _exact_claim(errors: dict[int, float]) -> Claim:
     return CRITERIA.claim(
         "values",
         id="topics-values",
-        statement="Minimising the squared loss over the values gives the closed form, entry by entry, for two and four "
-        "topics per document.",
+        statement="Minimising the squared loss over the values gives the closed form, entry by entry, for two and four topics "
+        "per document.",
         reference="optimal value matrix under uniform attention (theory; constants derived here)",
         measured="largest difference of an entry\n" + "\n".join(f"{tau} topics: {error:.1e}" for tau, error in errors.items()),
         control="by construction the closed form does not depend on the number of topics; the minimiser is found for each",
@@ -110,8 +106,8 @@ def _sampled_claim(gaps: dict[int, np.ndarray], theory: float, n: int, length: i
         statement="On sampled documents the best values separate topics by what the theory says, however many topics a "
         "document has.",
         reference=f"difference of blocks {theory:.4f}",
-        measured=f"2 topics {estimate(seed_mean(gaps[2]), 4)}\n4 topics {estimate(seed_mean(gaps[4]), 4)}\n"
-        f"{len(over)} seeds of {n:,} documents of {length:,} words; interval over seeds",
+        measured=f"2 topics {estimate(seed_mean(gaps[2]), 4)}\n4 topics {estimate(seed_mean(gaps[4]), 4)}\n{len(over)} seeds "
+        f"of {n:,} documents of {length:,} words; interval over seeds",
         control=f"labels at random: 0; over the theory {', '.join(f'{value:.3f}' for value in over)}",
         numbers={"gap_over_theory": over.tolist(), "four_over_two": float(gaps[4].mean() / gaps[2].mean())},
         figure="fig-topics-values-entries",
@@ -137,9 +133,8 @@ def _entries_figure(fits: dict[int, list[np.ndarray]], length: int, n: int) -> F
         id="fig-topics-values-entries",
         kind="dots",
         title="The order of limits",
-        caption=f"Mean entries of the best value matrix for two topics per document. Sampled: least squares on {n:,} "
-        "documents of "
-        f"{length:,} words, {len(fits[2])} seeds, 95 % t intervals over seeds.",
+        caption=f"Mean entries of the best value matrix for two topics per document. Sampled: least squares on {n:,} documents "
+        f"of {length:,} words, {len(fits[2])} seeds, 95 % t intervals over seeds.",
         alt=f"Mean entries by class ({', '.join(names)}), one marker each for sampled documents, the exact minimiser at their "
         "length, and the limit of infinite documents.",
         data={"x_title": "entry of the value matrix", "categories": names, "series": rows},

@@ -5,8 +5,6 @@ Filtering: a batch of sequences, against one sequence at a time. Regression: bel
 scikit-learn's least squares on one row per word and position.
 """
 
-import time
-
 import numpy as np
 from sklearn.linear_model import LinearRegression
 from threadpoolctl import threadpool_limits
@@ -16,23 +14,13 @@ from mechbp.processes.chain.filters import naive_bayes_beliefs
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.processes.chain.words import enumerate_words
 from mechbp.theory.chain.prefix_probe import word_probe
+from tests.benchmarks.cpu_time import seconds
 
 LENGTH = 10
 ENUMERATION_S = 0.3
 """All beliefs of the 3^10 words of Mess3."""
 BATCHES = ((128, 10), (4096, 10), (1024, 64), (256, 512))
 LEAST_RATIO = {"enumeration": 5, "filtering": 10, "regression": 3}
-REPEATS = 7
-
-
-def seconds(work, repeats: int = REPEATS) -> tuple[float, object]:
-    """Median CPU seconds, and the last result."""
-    times, result = [], None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = work()
-        times.append(time.process_time() - start)
-    return float(np.median(times)), result
 
 
 def walk(hmm: HiddenMarkovModel, length: int) -> tuple[np.ndarray, np.ndarray]:

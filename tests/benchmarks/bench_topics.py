@@ -6,7 +6,6 @@ the dynamic programme over topic counts one document at a time. Then what variat
 """
 
 import math
-import time
 
 import numpy as np
 import tomotopy
@@ -18,26 +17,16 @@ from mechbp.processes.topics.enumeration import enumerate_counts
 from mechbp.processes.topics.masking import MaskRates
 from mechbp.processes.topics.noisy import noisy_beliefs
 from mechbp.processes.topics.topic_model import TopicModel
+from tests.benchmarks.cpu_time import seconds
 
 N_DOCUMENTS = 1000
 LEAST_RATIO = {"disjoint, with assignments": 50, "overlapping": 30}
 """Without assignments the loop is as short as a line per word, and the ratio is shown without a bound."""
-REPEATS = 7
 GIBBS_RUNS = (1, 20)
 """Runs of the sampler averaged."""
 GIBBS_SWEEPS = 100
 PSEUDO_COUNT = 1e7
 """Words that the sampler is told to have seen of every topic, so that its own documents hardly move P(word | topic)."""
-
-
-def seconds(work, repeats: int = REPEATS) -> tuple[float, object]:
-    """Median CPU seconds, and the last result."""
-    times, result = [], None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = work()
-        times.append(time.process_time() - start)
-    return float(np.median(times)), result
 
 
 def closed_form(alpha: list[float], phi: list[list[float]], topic_of_word: list[int], words: list[int], every: bool) -> tuple:

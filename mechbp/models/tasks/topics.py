@@ -224,7 +224,7 @@ class MaskedWords:
 
     def oracles(self, process: Any) -> Mapping[str, Any]:
         """Return {"exact": the process itself, "unigram": one whose documents all have the mean proportions of topics}."""
-        return {"exact": process, "unigram": unigram(process)}
+        return {"exact": process, "unigram": without_topics(process)}
 
     def _n_random_ids(self, process: Any) -> int:
         return self.vocabulary(process).n_ids if self.any_id else process.vocab_size
@@ -245,7 +245,7 @@ def longest(process: Any) -> int:
     return process.length if isinstance(process.length, int) else process.length[1]
 
 
-def unigram(process: TopicModel | SupportMixture) -> TopicModel:
+def without_topics(process: TopicModel | SupportMixture) -> TopicModel:
     """Return the topic model whose documents all draw their words from the mean word distribution."""
     mean = process.beliefs(np.full((1, 1), ABSENT)).predictive
     return TopicModel(mean, np.ones(1), length=process.length)

@@ -19,8 +19,9 @@ from torch import Tensor
 from mechbp.errors import InputError
 from mechbp.theory.topics.attention import best_attention
 from mechbp.theory.topics.batched import Population
-from mechbp.theory.topics.measures import Pairs, measured
+from mechbp.theory.topics.measures import measured
 from mechbp.theory.topics.optimisers import Adam, Sgd
+from mechbp.theory.topics.pairs import PairClasses
 from mechbp.theory.topics.parameters import TopicParameters
 from mechbp.theory.topics.population_run import PopulationRun
 from mechbp.theory.topics.setting import TopicSetting
@@ -151,7 +152,7 @@ def _train(runs: Sequence[PopulationRun], places: list[int], steps: int, result:
     """Train runs of one shape and write their rows."""
     run = runs[0]
     population = Population.of(run.setting, run.loss, dtype)
-    pairs = Pairs.of(run.setting)
+    pairs = PairClasses.of(np.repeat(np.arange(run.setting.n_topics), run.setting.words_per_topic))
     thresholds = stage_thresholds(run.setting)
     starts = [one.start() for one in runs]
     weights = {

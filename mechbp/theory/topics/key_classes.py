@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from einops import rearrange
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.hooks import HookedModel, capture
@@ -88,24 +89,30 @@ class ClassAttention:
         return np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
 
 
-def class_attention(model: HookedModel, shown: Shown, classes: KeyClasses) -> ClassAttention:
-    """Return the model's attention by class on documents that are its inputs as they are."""
+def class_attention(
+    model: HookedModel, shown: Shown, classes: KeyClasses, unseen: Bool[np.ndarray, "n key"] | None = None
+) -> ClassAttention:
+    """Return the model's attention by class on documents that are its inputs as they are.
+
+    unseen: positions that are no keys, whose pairs are left out; uniform attention is over the others.
+    """
+    hidden = np.zeros(shown.shape, bool) if unseen is None else unseen
     n_words = classes.n_words
     sums = []
     counts = []
     word_sums = torch.zeros(n_words**2, dtype=torch.float64)
     word_counts = torch.zeros(n_words**2, dtype=torch.float64)
-    for batch, of_pair, patterns in _batches(model, shown, classes):
-        n, layers, heads, queries, keys = patterns.shape
+    for batch, keys, of_pair, patterns in _batches(model, shown, classes, ~hidden):
+        n, layers, heads, positions, _ = patterns.shape
         flat = of_pair.reshape(n, 1, 1, -1).expand(n, layers, heads, -1)
         zeros = torch.zeros(n, layers, heads, NO_QUERY + 1, dtype=torch.float64)
         sums.append(zeros.scatter_add(3, flat, patterns.reshape(n, layers, heads, -1))[..., :NO_QUERY])
-        ones = torch.ones(n, queries * keys, dtype=torch.float64)
+        ones = torch.ones(n, positions**2, dtype=torch.float64)
         zeros = torch.zeros(n, NO_QUERY + 1, dtype=torch.float64)
         counts.append(zeros.scatter_add(1, of_pair.reshape(n, -1), ones)[:, :NO_QUERY])
         ids = torch.from_numpy(batch)
-        apart = ~torch.eye(queries, dtype=torch.bool)
-        words = (ids < n_words)[:, :, None] & (ids < n_words)[:, None, :] & apart
+        apart = ~torch.eye(positions, dtype=torch.bool)
+        words = (ids < n_words)[:, :, None] & ((ids < n_words) & keys)[:, None, :] & apart
         pair = (ids[:, :, None] * n_words + ids[:, None, :])[words]
         word_sums.index_add_(0, pair, patterns.mean(dim=(1, 2))[words])
         word_counts.index_add_(0, pair, torch.ones(len(pair), dtype=torch.float64))
@@ -118,16 +125,20 @@ def class_attention(model: HookedModel, shown: Shown, classes: KeyClasses) -> Cl
 
 
 def pattern_of_weights(
-    classes: Int[Tensor, "n query key"], weights: Float64[np.ndarray, "head class"]
+    classes: Int[Tensor, "n query key"],
+    weights: Float64[np.ndarray, "head class"],
+    unseen: Bool[np.ndarray, "n key"] | None = None,
 ) -> Float64[Tensor, "n head query key"]:
-    """Return the pattern that gives every key the weight of its class, rows summing to 1.
+    """Return the pattern that gives every key the weight of its class, rows summing to 1; nothing to positions that are no keys.
 
     Rows without weight, and those of positions that ask nothing, are uniform.
     """
+    seen = torch.ones(len(classes), classes.shape[-1]) if unseen is None else torch.from_numpy(~unseen)
+    keys = rearrange(seen.double(), "n key -> n 1 1 key")
     table = torch.from_numpy(np.pad(weights, ((0, 0), (0, 1)), constant_values=1.0))
-    given = table[:, classes].transpose(0, 1)
+    given = rearrange(table[:, classes], "head n query key -> n head query key") * keys
     total = given.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, given / total, 1 / classes.shape[-1])
+    return torch.where(total > 0, given / total, keys / keys.sum(dim=-1, keepdim=True))
 
 
 def class_weights(
@@ -144,12 +155,15 @@ def class_weights(
 
 
 def _batches(
-    model: HookedModel, shown: Shown, classes: KeyClasses
-) -> Iterator[tuple[Shown, Int[Tensor, "n query key"], Float[Tensor, "n layer head query key"]]]:
-    """Yield ids, classes of pairs of positions and patterns, in units of uniform attention, a few documents at a time."""
+    model: HookedModel, shown: Shown, classes: KeyClasses, keys: Bool[np.ndarray, "n key"]
+) -> Iterator[tuple[Shown, Bool[Tensor, "n key"], Int[Tensor, "n query key"], Float[Tensor, "n layer head query key"]]]:
+    """Yield ids, keys, classes of pairs and patterns, in units of uniform attention, a few documents at a time."""
     names = pattern_hooks(model)
     for start in range(0, len(shown), BATCH):
         batch = shown[start : start + BATCH]
+        seen = keys[start : start + BATCH]
         captured: Mapping[str, Tensor] = capture(model, batch, names)
-        patterns = torch.stack([captured[name] for name in names], dim=1).double().cpu() * shown.shape[1]
-        yield batch, torch.from_numpy(classes.matrix(batch)), patterns
+        units = torch.from_numpy(seen.sum(axis=1).astype(np.float64))
+        patterns = torch.stack([captured[name] for name in names], dim=1).double().cpu()
+        of_pair = np.where(seen[:, None, :], classes.matrix(batch), NO_QUERY)
+        yield batch, torch.from_numpy(seen), torch.from_numpy(of_pair), patterns * rearrange(units, "n -> n 1 1 1 1")

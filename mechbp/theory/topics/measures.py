@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from mechbp.theory.topics.setting import TopicSetting
+from mechbp.theory.topics.pairs import PairClasses
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Classes of pairs of words."""
-
-    own: Bool[np.ndarray, "word word"]
-    same: Bool[np.ndarray, "word word"]
-    """Distinct words of one topic."""
-
-    @classmethod
-    def of(cls, setting: TopicSetting) -> Pairs:
-        """Return the classes of a setting."""
-        topic = np.repeat(np.arange(setting.n_topics), setting.words_per_topic)
-        own = np.eye(len(topic), dtype=bool)
-        return cls(own, (topic[:, None] == topic) & ~own)
-
-    def means(self, table: Float[Tensor, "run word word"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return means over a word with itself, with another word of its topic, and with a word of another topic."""
-        masks = (self.own, self.same, ~(self.own | self.same))
-        total = [(table * torch.as_tensor(mask)).sum(dim=(1, 2)) / int(mask.sum()) for mask in masks]
-        return total[0], total[1], total[2]
+def class_means(pairs: PairClasses, table: Float[Tensor, "run word word"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means over a word with itself, with another word of its topic, and with a word of another topic."""
+    masks = (pairs.own, pairs.same, pairs.different)
+    total = [(table * torch.as_tensor(mask)).sum(dim=(1, 2)) / int(mask.sum()) for mask in masks]
+    return total[0], total[1], total[2]
 
 
-def measured(pairs: Pairs, weight: Float[Tensor, "run query key"], values: Float[Tensor, "run key word"]) -> dict[str, Tensor]:
+def measured(
+    pairs: PairClasses, weight: Float[Tensor, "run query key"], values: Float[Tensor, "run key word"]
+) -> dict[str, Tensor]:
     """Return "contrast" and the attention ratios "same", "mask" and "self", [run] each.
 
     Contrast: mean value over pairs of one topic, a word with itself included, less that over other pairs. Ratios: of attention to
     another word of the same topic, and to MASK, over that to a word of another; and of attention to the word shown over that to
     another of its topic. A query's weights count relative to their mean. NaN where a class is empty.
     """
-    own, same, different = pairs.means(values[:, :-1])
+    own, same, different = class_means(pairs, values[:, :-1])
     n_own = int(pairs.own.sum())
     n_same = int(pairs.same.sum())
     block = (n_own * own + n_same * same.nan_to_num()) / (n_own + n_same)
@@ -49,7 +33,7 @@ def measured(pairs: Pairs, weight: Float[Tensor, "run query key"], values: Float
         ratios = dict.fromkeys(("same", "mask", "self"), torch.ones_like(own))
         return {"contrast": block - different, **ratios}
     relative = (weight / weight.mean(dim=2, keepdim=True))[:, :-1]
-    to_self, to_same, to_different = pairs.means(relative[..., :-1])
+    to_self, to_same, to_different = class_means(pairs, relative[..., :-1])
     to_mask = relative[..., -1].mean(dim=1)
     return {
         "contrast": block - different,

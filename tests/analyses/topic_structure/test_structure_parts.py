@@ -14,7 +14,7 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.processes.topics.topic_model import TopicModel
 from mechbp.study import Study
-from mechbp.theory.topics.document_attention import N_CLASSES, pattern_of_classes
+from mechbp.theory.topics.key_classes import CLASSES, DIFF, SAME, class_weights
 from mechbp.theory.topics.pairs import PairClasses
 from mechbp.theory.topics.setting import TopicSetting
 from mechbp.theory.topics.values import finite_length_values, setting_values
@@ -98,14 +98,25 @@ def test_losses_and_floors_are_those_of_the_documents(study, runs):
     assert trained.is_hidden_values(runs["ce"]) and not trained.is_hidden_values(runs["ring"])
 
 
-def test_replacing_a_pattern_by_itself_changes_nothing_and_uniform_does(study, runs):
-    held = documents.documents_of(study, runs["joint"])
-    own = documents.loss_with(runs["joint"], held, None)
-    np.testing.assert_allclose(documents.loss_with(runs["joint"], held, held.pattern), own, rtol=1e-5)
-    uniform = documents.loss_with(runs["joint"], held, pattern_of_classes(np.ones((1, N_CLASSES)), held.pairs))
+def test_weights_replace_the_pattern_and_uniform_ones_cost(study, runs):
+    run = runs["joint"]
+    held = documents.documents_of(study, run)
+    asked = run.task.draw(run.process, 60, study.rng(run.config.process.name, "mask-a", "documents")).tokens
+    assert (held.unseen == (np.where(asked < 0, 7, 0) == 7)).all()  # words 0 to 5, MASK 6, PAD 7
+    own = documents.loss_with(run, held, None)
+    uniform = documents.loss_with(run, held, np.ones((1, len(CLASSES))))
+    with torch.no_grad():
+        counts = np.array([np.bincount(row[~gone], minlength=8) for row, gone in zip(held.inputs, held.unseen, strict=True)])
+        answers = torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)).float() @ run.model.values().T
+    document = np.nonzero(held.reads)[0]
+    expected = documents.document_losses("cross-entropy", answers[document], held.targets, document, len(counts))
+    np.testing.assert_allclose(uniform, expected, rtol=1e-4)  # uniform attention reads the histogram
     assert (uniform - own).sum() > 0.01 * held.reads.sum()
-    np.testing.assert_allclose(held.pattern.sum(-1), 1, rtol=1e-5)
-    assert float(same_over_different(study, "joint", held.by_class).mean) > 1.05
+    averaged = documents.loss_with(run, held, class_weights(held.attention)[0])
+    assert own.sum() < averaged.sum() < uniform.sum()
+    ratio = np.nanmean(held.by_class[:, SAME]) / np.nanmean(held.by_class[:, DIFF])
+    assert float(same_over_different(study, "joint", held.by_class).mean) == pytest.approx(ratio, rel=0.02)
+    assert ratio > 1.05
 
 
 def test_the_linear_rival_is_the_best_linear_map(study, runs):

@@ -14,12 +14,13 @@ from document_checks import figures_can_be_drawn, survives_the_round_trip
 
 from mechbp import study
 from mechbp.errors import InputError
+from mechbp.extras import missing_packages
 from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.folder import write_documents
 
 PAGE = "topic_text"
 CRITERIA = Criteria.read(study.analyses_root() / PAGE / "criteria.toml")
-ABSENT = study.missing_packages(study.load_page(PAGE))
+ABSENT = missing_packages(study.load_page(PAGE).needs)
 needs_text = pytest.mark.skipif(bool(ABSENT), reason=f"needs pip install 'mechbp[text]' ({', '.join(ABSENT)})")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import own_oracle
-from mechbp.models.tasks.topics import TOPICS, MaskedWords, TopicsRecipe, unigram
+from mechbp.models.tasks.topics import TOPICS, MaskedWords, TopicsRecipe, without_topics
 from mechbp.processes.topics.masking import MaskRates
 from mechbp.processes.topics.topic_model import TopicModel
 from mechbp.randomness import rng
@@ -111,7 +111,7 @@ def test_questions_move_the_asked_word_to_the_front_and_lose_nothing():
 @pytest.mark.parametrize("process", [TWO, RING])
 def test_the_unigram_oracle_ignores_the_document(process):
     prior = process.beliefs(np.full((1, 1), -1)).predictive[0]
-    found = unigram(process).beliefs(np.array([[0, 0, 1]])).predictive[0]
+    found = without_topics(process).beliefs(np.array([[0, 0, 1]])).predictive[0]
     np.testing.assert_allclose(found, prior, rtol=0, atol=1e-12)
     assert own_oracle(TOPICS.tasks["masked"], process) == "exact"
 

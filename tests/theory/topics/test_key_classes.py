@@ -71,20 +71,23 @@ def test_pairs_of_positions_are_sorted_by_what_they_show():
     np.testing.assert_array_equal(found, expected)
 
 
-def test_sums_are_those_of_a_loop_over_pairs(model, shown):
-    found = class_attention(model, shown, KEYS)
+@pytest.mark.parametrize("all_seen", [True, False])
+def test_sums_are_those_of_a_loop_over_pairs(model, shown, all_seen):
+    unseen = np.zeros(shown.shape, bool) if all_seen else (shown == PAD) | (np.arange(6) == 4)
+    found = class_attention(model, shown, KEYS, None if all_seen else unseen)
     patterns = np.stack([capture(model, shown, f"blocks.{layer}.attn.hook_pattern").popitem()[1].numpy() for layer in (0, 1)], 1)
     classes = KEYS.matrix(shown)
     sums = np.zeros((len(shown), 2, 2, NO_QUERY + 1))
     counts = np.zeros((len(shown), NO_QUERY + 1))
     by_word = np.zeros((2, 4, 4))
     for i, ids in enumerate(shown):
+        n_keys = (~unseen[i]).sum()
         for q in range(6):
-            for k in range(6):
-                sums[i, ..., classes[i, q, k]] += 6 * patterns[i, ..., q, k]
+            for k in np.flatnonzero(~unseen[i]):
+                sums[i, ..., classes[i, q, k]] += n_keys * patterns[i, ..., q, k]
                 counts[i, classes[i, q, k]] += 1
                 if max(ids[q], ids[k]) < 4 and q != k:
-                    by_word[:, ids[q], ids[k]] += 6 * patterns[i, ..., q, k].mean(), 1
+                    by_word[:, ids[q], ids[k]] += n_keys * patterns[i, ..., q, k].mean(), 1
     np.testing.assert_allclose(found.sums, sums[..., :-1], rtol=0, atol=1e-5)
     np.testing.assert_array_equal(found.counts, counts[..., :-1])
     np.testing.assert_allclose(found.by_word, by_word[0] / by_word[1], rtol=0, atol=1e-5)
@@ -100,6 +103,9 @@ def test_patterns_of_weights_give_each_key_its_weight():
     pattern = pattern_of_weights(classes, weights)[0, 0].numpy()
     expected = [[0, 1 / 3, 1 / 3, 1 / 3], [0, 1 / 2, 1 / 3, 1 / 6], [0, 1 / 3, 1 / 2, 1 / 6], [0, 1 / 5, 1 / 5, 3 / 5]]
     np.testing.assert_allclose(pattern, expected, rtol=0, atol=1e-12)
+    unseen = np.array([[False, False, True, False]])
+    fewer = pattern_of_weights(classes, weights, unseen)[0, 0].numpy()
+    np.testing.assert_allclose(fewer[1:3], [[0, 3 / 4, 0, 1 / 4], [0, 2 / 3, 0, 1 / 3]], rtol=0, atol=1e-12)
     alone = pattern_of_weights(torch.from_numpy(KEYS.matrix(np.array([[MASK, MASK, PAD]]))), weights)
     np.testing.assert_allclose(alone, 1 / 3, rtol=0, atol=1e-12)  # no weight anywhere, and a position that asks nothing
 
