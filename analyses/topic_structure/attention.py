@@ -23,14 +23,15 @@ from mechbp.theory.topics.values import setting_values
 
 HIDDEN_KEYS = TopicSetting(THEORY.n_topics, THEORY.words_per_topic, THEORY.topics_per_document, keys="unselected")
 RATE = 1e-2
-STEPS = 500
+STEPS, QUICK_STEPS = 500, 150
 
 
 def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section]:
     """Train queries and keys over frozen values and compare the ratio with its optimum; then look at runs on documents."""
     study.stage("attention over frozen values")
-    seen = train_population([PopulationRun(THEORY, "kq", RATE)], STEPS, precision="float64")
-    hidden = train_population([PopulationRun(HIDDEN_KEYS, "kq", RATE, values="blocks")], STEPS, precision="float64")
+    steps = study.size(STEPS, QUICK_STEPS)
+    seen = train_population([PopulationRun(THEORY, "kq", RATE)], steps)
+    hidden = train_population([PopulationRun(HIDDEN_KEYS, "kq", RATE, values="blocks")], steps)
     held = {run.name: documents_of(study, run) for run in runs if is_attention(run)}
     ratios = {name: same_over_different(study, name, found.by_class) for name, found in held.items()}
     frozen = next((run.name for run in runs if run.name in held and run.config.model.regime == "kq"), None)

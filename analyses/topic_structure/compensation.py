@@ -8,7 +8,7 @@ import numpy as np
 
 from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.embeddings import topic_labels
-from analyses.topic_structure.setting import RATE, SIGMAS, STEPS, THEORY, joint_runs
+from analyses.topic_structure.setting import QUICK_SEEDS, QUICK_STEPS, RATE, SEEDS, SIGMAS, STEPS, THEORY, joint_runs
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -20,7 +20,7 @@ from mechbp.theory.topics.pairs import PairClasses, topic_label_test
 from mechbp.theory.topics.parameters import TopicParameters
 from mechbp.theory.topics.population_run import PopulationRun
 
-SEEDS, QUICK_SEEDS = 5, 2
+OWN_SEEDS = 5
 BOTH_STEPS = 400
 
 
@@ -39,12 +39,11 @@ class Cell:
 def study_compensation(study: Study) -> tuple[list[Claim], Section]:
     """Train three corners of the square on the population; the fourth trains nothing."""
     study.stage("embedding or attention")
-    seeds = study.size(SEEDS, QUICK_SEEDS)
-    embedding = train_population([_run("emb", seed) for seed in range(seeds)], BOTH_STEPS, record=[0, BOTH_STEPS])
-    both = train_population(
-        [_run("both", seed) for seed in range(seeds)], BOTH_STEPS, record=[0, BOTH_STEPS], precision="float32"
-    )
-    attention = joint_runs("squared", SIGMAS[0], study.size(10, 2), STEPS)
+    seeds = study.size(OWN_SEEDS, QUICK_SEEDS)
+    steps = study.size(BOTH_STEPS, QUICK_BOTH_STEPS)
+    embedding = train_population([_run("emb", seed) for seed in range(seeds)], steps, record=[0, steps])
+    both = train_population([_run("both", seed) for seed in range(seeds)], steps, record=[0, steps], precision="float32")
+    attention = joint_runs("squared", SIGMAS[0], study.size(SEEDS, QUICK_SEEDS), study.size(STEPS, QUICK_STEPS))
     cells = [
         _cell(study, "embedding trained, attention frozen", embedding, {"embedding": _gram}),
         _cell(study, "embedding frozen, attention trained", attention, {"values": _values, "scores": _scores}),

@@ -6,26 +6,28 @@ import numpy as np
 
 from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.embeddings import topic_labels
-from analyses.topic_structure.setting import SIGMAS, STEPS, THEORY, joint_runs
+from analyses.topic_structure.setting import QUICK_SEEDS, QUICK_STEPS, SEEDS, SIGMAS, STEPS, THEORY, joint_runs
 from mechbp.report.claim import Claim
 from mechbp.study import Study
 from mechbp.theory.topics.attention import optimal_attention_ratio
 from mechbp.theory.topics.pairs import cosine_table, topic_label_test
 from mechbp.theory.topics.population_run import PopulationRun
 
-SEEDS = 5
+UNTRAINED_SEEDS = 5
 
 
 def study_controls(study: Study) -> list[Claim]:
     """Run the tests of the page where their answer has to be no."""
     study.stage("controls")
     untrained = []
-    for seed in range(SEEDS):
+    for seed in range(UNTRAINED_SEEDS):
         for regime, of in (("emb", lambda w: cosine_table(w.embed[:-1])), ("joint", lambda w: w.value_matrix[:, :-1])):
             start = PopulationRun(THEORY, regime, 1.0, seed=seed).start()  # type: ignore[arg-type]
             untrained.append(topic_label_test(of(start), topic_labels(), study.rng("untrained", regime, seed)))
     shuffled = []
-    for seed, weights in enumerate(joint_runs("squared", SIGMAS[0], study.size(10, 2), STEPS).final):
+    for seed, weights in enumerate(
+        joint_runs("squared", SIGMAS[0], study.size(SEEDS, QUICK_SEEDS), study.size(STEPS, QUICK_STEPS)).final
+    ):
         labels = study.rng("shuffled labels", seed).permutation(topic_labels())
         shuffled.append(topic_label_test(weights.value_matrix[:, :-1], labels, study.rng("shuffled", seed)))
     ratio = optimal_attention_ratio(THEORY.n_topics, THEORY.words_per_topic, 1).ratio

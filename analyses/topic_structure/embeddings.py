@@ -18,7 +18,7 @@ from mechbp.theory.topics.gram import block_gap
 from mechbp.theory.topics.pairs import PairClasses, cosine_table, topic_label_test
 from mechbp.theory.topics.population_run import PopulationRun
 
-STEPS = 1500
+STEPS, QUICK_STEPS = 1500, 300
 SEEDS = 5
 LOSSES = {"squared": "squared loss", "ce": "cross-entropy"}
 
@@ -58,7 +58,7 @@ def topic_labels() -> np.ndarray:
 def _train(study: Study, loss: str) -> Embeddings:
     seeds = range(study.size(SEEDS, 2))
     runs = [PopulationRun(THEORY, "emb", RATE, loss=loss, bias=True, seed=seed) for seed in seeds]  # type: ignore[arg-type]
-    final = train_population(runs, study.size(STEPS, 600), record=[0]).final
+    final = train_population(runs, study.size(STEPS, QUICK_STEPS), record=[0]).final
     words = tuple(weights.embed[: THEORY.n_words] for weights in final)
     p = {}
     for name, tables in (("dot", [w @ w.T for w in words]), ("cosine", [cosine_table(w) for w in words])):

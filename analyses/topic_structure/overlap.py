@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,6 @@ class Documents:
     """[n, id]: visible ids over their number."""
     predictive: np.ndarray
     """[n, word]: exact P(word | visible words)."""
-    linear: np.ndarray | None = None
-    """[n, word]: what the best linear map of the histogram answers, once it is fitted."""
 
 
 def is_overlapping(run: Run) -> bool:
@@ -53,7 +51,6 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
     study.stage("overlapping topics")
     held = draw(study, runs[0], study.size(DOCUMENTS, QUICK_DOCUMENTS), "judged")
     linear = _linear(draw(study, runs[0], FITTED * study.size(DOCUMENTS, QUICK_DOCUMENTS), "fitted"), held)
-    held = replace(held, linear=linear)
     losses = {run.name: _loss(held, _outputs(run, held)) for run in runs}
     losses["linear in the histogram"] = _loss(held, linear[held.document])
     losses["exact posterior"] = _loss(held, held.predictive[held.document])
@@ -65,8 +62,8 @@ def study_overlap(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], Secti
         f"one, fitted by least squares to {FITTED * len(held.inputs):,} other documents. Exact answers see the words that are "
         "keys, not what the query shows.",
     )
-    others = [run for run in runs if run.config.model.regime == "joint"]
-    claims = [_overlap_claim(study, held, losses, values, others), _ambiguity_claim(study, values)] if values else []
+    closed = [_closed(held, linear, run) for run in runs if run.config.model.regime == "joint"]
+    claims = [_overlap_claim(study, held, losses, values, closed), _ambiguity_claim(study, values)] if values else []
     return claims, Section("overlap", "Overlapping topics", text, (_figure(study, held, losses),))
 
 
@@ -101,11 +98,11 @@ def draw(study: Study, run: Run, n: int, label: str) -> Documents:
 def _linear(fitted: Documents, held: Documents) -> np.ndarray:
     """The answers [n, word] on `held` of the map of the histogram that least squares fits to the words asked for in `fitted`."""
     n_words = held.predictive.shape[1]
-    design = np.hstack([fitted.histogram, np.ones((len(fitted.histogram), 1))])
+    design = fitted.histogram  # sums to 1, so that a constant is one of its linear maps
     asked = np.bincount(fitted.document, minlength=len(design)).astype(float)
     wanted = np.bincount(fitted.document * n_words + fitted.targets, minlength=len(design) * n_words).reshape(-1, n_words)
     weights = np.linalg.pinv((design * asked[:, None]).T @ design, hermitian=True) @ (design.T @ wanted)
-    return np.hstack([held.histogram, np.ones((len(held.histogram), 1))]) @ weights
+    return held.histogram @ weights
 
 
 def _outputs(run: Run, held: Documents) -> np.ndarray:
@@ -118,12 +115,6 @@ def _unigram(run: Run, held: Documents) -> np.ndarray:
     return _loss(held, np.broadcast_to(prior, (len(held.targets), len(prior))))
 
 
-def _rivals(held: Documents) -> dict[str, np.ndarray]:
-    """The answers of the best linear map and of the exact posterior to every word asked for."""
-    assert held.linear is not None
-    return {"linear": held.linear[held.document], "exact": held.predictive[held.document]}
-
-
 def _loss(held: Documents, answers: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
     """Sum of squared distances to the words asked for, per document; `where` picks some of those words."""
     chosen = np.ones(len(answers), bool) if where is None else where
@@ -132,17 +123,16 @@ def _loss(held: Documents, answers: np.ndarray, where: np.ndarray | None = None)
 
 
 def _overlap_claim(
-    study: Study, held: Documents, losses: dict[str, np.ndarray], runs: Sequence[Run], others: Sequence[Run]
+    study: Study, held: Documents, losses: dict[str, np.ndarray], runs: Sequence[Run], closed: Sequence[float]
 ) -> Claim:
     linear, unigram, exact = (losses[name] for name in ("linear in the histogram", "unigram", "exact posterior"))
     excess = [bootstrap_ratio(losses[run.name] - linear, unigram - linear, study.rng("excess", run.name)) for run in runs]
     gap = bootstrap_ratio(linear - exact, unigram - exact, study.rng("gap"))
     lines = [f"{run.name}: {estimate(interval, 4)}" for run, interval in zip(runs, excess, strict=True)]
-    if others:
-        closed = seed_mean(np.array([_closed(held, run) for run in others]))
+    if closed:
         lines.append(
-            f"attention trained too, queries that show MASK: closes {estimate(closed, 3)} of the gap from linear to exact, "
-            f"{len(others)} seeds"
+            f"attention trained too, queries that show MASK: closes {estimate(seed_mean(np.array(closed)), 3)} of the gap from "
+            f"linear to exact, {len(closed)} seeds"
         )
     return CRITERIA.claim(
         "overlap",
@@ -156,15 +146,17 @@ def _overlap_claim(
     )
 
 
-def _closed(held: Documents, run: Run) -> float:
+def _closed(held: Documents, linear: np.ndarray, run: Run) -> float:
     """Share of the loss between the best linear map and the exact posterior that a run saves, where its query shows MASK "
     "alone."""
     task: Any = run.task
     vocabulary = task.vocabulary(run.process)
     masked = held.inputs[held.reads] % vocabulary.n_ids == vocabulary.mask
-    total = {name: float(_loss(held, answers, masked).sum()) for name, answers in _rivals(held).items()}
-    own = float(_loss(held, _outputs(run, held), masked).sum())
-    return (total["linear"] - own) / (total["linear"] - total["exact"])
+    best, exact, own = (
+        float(_loss(held, answers, masked).sum())
+        for answers in (linear[held.document], held.predictive[held.document], _outputs(run, held))
+    )
+    return (best - own) / (best - exact)
 
 
 def _ambiguity_claim(study: Study, runs: Sequence[Run]) -> Claim:

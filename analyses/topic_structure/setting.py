@@ -18,9 +18,10 @@ RATE = 3e-3
 SIGMAS = (1e-2, 1e-3)
 SEEDS, QUICK_SEEDS = 10, 2
 LONG_SEEDS, QUICK_LONG_SEEDS = 5, 1
-STEPS, LONG_STEPS = 250, 700
-"""Updates: the first covers both stages, the second what comes after them."""
-CE_STEPS = 600
+STEPS, QUICK_STEPS = 250, 130
+LONG_STEPS = 700
+"""Updates: the first cover both stages, the last what comes after them."""
+CE_STEPS, QUICK_CE_STEPS = 600, 150
 MAPPED = 2
 """Words of every topic in a heat map: all pairs of all words would make a page too heavy to open."""
 

@@ -11,8 +11,10 @@ from analyses.topic_structure.setting import (
     CE_STEPS,
     LONG_SEEDS,
     LONG_STEPS,
+    QUICK_CE_STEPS,
     QUICK_LONG_SEEDS,
     QUICK_SEEDS,
+    QUICK_STEPS,
     SEEDS,
     SIGMAS,
     SMALLER,
@@ -68,9 +70,9 @@ def study_stages(study: Study) -> tuple[list[Claim], Section]:
 def measure(study: Study) -> Stages:
     """Run everything that the section shows."""
     seeds = study.size(SEEDS, QUICK_SEEDS)
-    steps = {"squared": STEPS, "ce": study.size(CE_STEPS, 200)}
+    steps = {"squared": study.size(STEPS, QUICK_STEPS), "ce": study.size(CE_STEPS, QUICK_CE_STEPS)}
     joint = {(loss, sigma): joint_runs(loss, sigma, seeds, steps[loss]) for loss in ("squared", "ce") for sigma in SIGMAS}
-    long = joint_runs("squared", SIGMAS[0], study.size(LONG_SEEDS, QUICK_LONG_SEEDS), study.size(LONG_STEPS, STEPS))
+    long = joint_runs("squared", SIGMAS[0], study.size(LONG_SEEDS, QUICK_LONG_SEEDS), study.size(LONG_STEPS, QUICK_STEPS))
     runs = [PopulationRun(THEORY, "joint", DESCENT_RATE, "sgd", seed=seed) for seed in range(study.size(DESCENT_SEEDS, 1))]
     descent = train_population(runs, study.size(DESCENT_STEPS, QUICK_DESCENT_STEPS), precision="float32")
     return Stages(joint, long, descent, _slopes(seeds))

@@ -39,12 +39,12 @@ def _values(study: Study, run: Run) -> Iterator[Check]:
     floors = held.floors
     if run.config.objective.loss == "cross-entropy":
         linear = best_linear_logits(corpus_of(run)).ce_nats
-        ce = held.loss.sum() / floors.n_targets.sum()
+        ce = float(held.loss.sum() / floors.n_targets.sum())
         what = f"cross-entropy within {bounds['near_nats']} nats of the best linear logits, {linear:.4f}"
         yield Check.of(what, f"{ce:.4f}", abs(ce - linear) <= bounds["near_nats"])
         return
     n_words = run.process.vocab_size
-    skill = 1 - held.excess.sum() / ((1 - 1 / n_words) * floors.n_targets - floors.squared).sum()
+    skill = 1 - float(held.excess.sum() / ((1 - 1 / n_words) * floors.n_targets - floors.squared).sum())
     yield Check.of(
         f"share of the learnable squared loss >= {bounds['least_skill']}", f"{skill:.4f}", skill >= bounds["least_skill"]
     )

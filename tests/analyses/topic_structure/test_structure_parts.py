@@ -8,12 +8,28 @@ import pytest
 import torch
 from small_runs import toml
 
-from analyses.topic_structure import documents, overlap, robustness, setting, stages, trained, training_maps, values
+from analyses.topic_structure import (
+    compensation,
+    controls,
+    documents,
+    embeddings,
+    overlap,
+    robustness,
+    setting,
+    stages,
+    thresholds,
+    trained,
+    training_maps,
+    use,
+    values,
+)
 from analyses.topic_structure.attention import same_over_different
 from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.processes.topics.topic_model import TopicModel
+from mechbp.randomness import rng
 from mechbp.study import Study
+from mechbp.theory.topics.bounds import population_bound
 from mechbp.theory.topics.key_classes import CLASSES, DIFF, SAME, class_weights
 from mechbp.theory.topics.pairs import PairClasses
 from mechbp.theory.topics.setting import TopicSetting
@@ -70,7 +86,8 @@ def test_sampled_least_squares_tends_to_its_exact_value(study, monkeypatch):
     exact = finite_length_values(corpus, 40)
     np.testing.assert_allclose(classes.means(found[:, :-1]), classes.means(exact[:, :-1]), atol=0.01)
     np.testing.assert_allclose(found[:, -1], exact[:, -1], atol=0.02)
-    assert values._block_gap(setting_values(corpus).matrix()) == pytest.approx(setting_values(corpus).contrast)
+    table = np.hstack([np.eye(6), np.zeros((6, 1))])
+    assert values._block_gap(table) == pytest.approx(1 / 2)  # half of the pairs of one topic are a word with itself
 
 
 def test_losses_and_floors_are_those_of_the_documents(study, runs):
@@ -172,3 +189,61 @@ def test_maps_along_training_are_those_of_the_stored_steps(runs):
     values = values - values.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(frames[-1]["panels"][0]["values"], values / np.abs(values).max(), atol=0.006)
     assert not training_maps.is_joint(runs["squared"])
+
+
+def test_a_rise_is_what_the_loss_gains_per_word(study, runs):
+    held = documents.documents_of(study, runs["joint"])
+    own = documents.loss_with(runs["joint"], held, None)
+    uniform = documents.loss_with(runs["joint"], held, np.ones((1, len(CLASSES))))
+    found = use._measure(study, runs["joint"])
+    assert float(found.rises["uniform"].mean) == pytest.approx((uniform - own).sum() / held.reads.sum())
+    best = use._theory_weights(runs["joint"])[0]
+    assert best[CLASSES.index("self")] == best[SAME] > best[DIFF] == 1 and best[CLASSES.index("hidden")] > 1
+    assert use._theory_weights(runs["ce"]) is None
+
+
+def test_shares_of_the_learnable_run_from_a_uniform_answer_to_the_bound():
+    losses = np.array([[5.0, 1 - 1 / setting.THEORY.n_words], [5.0, population_bound(setting.THEORY).squared]])
+    cell = compensation.Cell("cell", SimpleNamespace(loss=losses), {}, {})
+    np.testing.assert_allclose(compensation._shares(cell), [0, 1], atol=1e-12)
+
+
+def test_gaps_are_those_of_the_gram_matrix(study, monkeypatch):
+    monkeypatch.setattr(embeddings, "THEORY", TopicSetting(4, 3, 2))
+    found = embeddings._train(study, "squared")
+    np.testing.assert_allclose(found.gaps, 1 / (3 * embeddings.THEORY.genuine), rtol=0.02)
+    assert max(found.p_dot + found.p_cosine) < 0.01
+
+
+def test_thresholds_pass_and_fall_short_on_either_side(study, runs, monkeypatch):
+    judged = dataclasses.replace(study, runs=tuple(runs.values()))
+    found = {name: check for name, check in thresholds.thresholds(judged)}
+    assert set(found) == {"ce", "squared", "ring", "joint"} and found["joint"].verdict == "pass"
+    linear = thresholds.best_linear_logits(trained.corpus_of(runs["ce"])).ce_nats
+    for distance, verdict in ((0.01, "pass"), (-0.01, "pass"), (0.02, "short"), (-0.02, "short")):
+        held = SimpleNamespace(loss=np.array([linear + distance]), floors=SimpleNamespace(n_targets=np.array([1])))
+        monkeypatch.setattr(thresholds, "measure", lambda study, run, held=held: held)
+        assert next(thresholds._values(study, runs["ce"])).verdict == verdict
+
+
+def test_controls_shuffle_their_labels(study, monkeypatch):
+    topic = embeddings.topic_labels()
+    blocks = np.hstack([1.0 * (topic[:, None] == topic), np.zeros((len(topic), 1))])
+    noisy = [blocks + 0.1 * rng(0, seed).normal(size=blocks.shape) for seed in range(4)]
+    weights = SimpleNamespace(final=[SimpleNamespace(value_matrix=table) for table in noisy])
+    monkeypatch.setattr(controls, "joint_runs", lambda *settings: weights)
+    (claim,) = controls.study_controls(study)
+    assert claim.verdict == "holds" and min(claim.numbers["shuffled_p"]) > 0.001
+    assert embeddings.topic_label_test(blocks[:, :-1], topic, rng(1), 500) == pytest.approx(1 / 501)
+
+
+def test_what_is_closed_runs_from_linear_to_exact(study, runs):
+    held = overlap.draw(study, runs["ring"], 500, "judged")
+    linear = overlap._linear(overlap.draw(study, runs["ring"], 2000, "fitted"), held)
+
+    def answering(answers):
+        rows = torch.from_numpy(answers[held.document])
+        return SimpleNamespace(task=runs["ring"].task, process=runs["ring"].process, model=SimpleNamespace(read=lambda *_: rows))
+
+    assert overlap._closed(held, linear, answering(linear)) == pytest.approx(0, abs=1e-9)
+    assert overlap._closed(held, linear, answering(held.predictive)) == pytest.approx(1)

@@ -52,6 +52,7 @@ def test_p_is_small_for_blocks_and_uniform_for_noise():
     assert topic_label_test(blocks, TOPIC, rng(4), 5000) < 0.02  # 210 ways to label, of which few give these blocks
     assert topic_label_test(-blocks, TOPIC, rng(4), 500) > 0.9
     wide = np.repeat(np.arange(5), 4)
+    assert topic_label_test(1.0 * (wide[:, None] == wide), wide, rng(4), 99) == 1 / 100  # no shuffle finds the blocks again
     p = [topic_label_test(rng(5, seed).normal(size=(20, 20)), wide, rng(6, seed), 200) for seed in range(200)]
     assert 0.42 < np.mean(p) < 0.58 and np.mean(np.array(p) < 0.1) < 0.17
 
