@@ -21,7 +21,7 @@ from mechbp.theory.topics.parameters import TopicParameters
 from mechbp.theory.topics.population_run import PopulationRun
 
 OWN_SEEDS = 5
-BOTH_STEPS = 400
+BOTH_STEPS, QUICK_BOTH_STEPS = 400, 130
 
 
 @dataclass(frozen=True, eq=False)
