@@ -247,3 +247,11 @@ def test_what_is_closed_runs_from_linear_to_exact(study, runs):
 
     assert overlap._closed(held, linear, answering(linear)) == pytest.approx(0, abs=1e-9)
     assert overlap._closed(held, linear, answering(held.predictive)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("steps", [20, stages.EARLY_STEP + 20])
+def test_long_runs_of_any_length_say_where_they_are_read_first(steps):
+    long = setting.joint_runs("squared", setting.SIGMAS[0], 1, steps)
+    claim = stages._own_word_claim(stages.Stages({}, long, long, np.zeros(1)))
+    read = int(claim.control.split()[1].rstrip(":"))
+    assert read == steps if steps < stages.EARLY_STEP else stages.EARLY_STEP <= read < steps
