@@ -1,0 +1,132 @@
+"""Where a model that sorts looks while it is asked: attention by what a key is to the answer.
+
+answer        positions of the list that hold the value to be named next
+further       other values of the list above the current one
+current       the current value, where it stands in the list
+below         values of the list below the current one, which have been named
+separator     SEP, asked from a later position
+own position  the position that is asked at: SEP itself at the first
+outputs       values named before the current one, where they were named
+With repeats the answer may equal the current value; it then counts as the answer. What uniform attention gives each class of a
+sequence is known exactly, and stands beside every mass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from einops import rearrange, reduce
+from jaxtyping import Float, Float64, Int, Integer
+
+from mechbp.errors import InputError
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.processes.sorting.sorted_lists import SortedLists
+from mechbp.theory.sorting.asked import AskedLists, asked_lists
+
+CLASSES = ("answer", "further", "current", "below", "separator", "own position", "outputs")
+ANSWER, FURTHER, CURRENT, BELOW, SEPARATOR, OWN, OUTPUTS = range(len(CLASSES))
+NO_KEY = len(CLASSES)
+"""What stands behind the position asked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAttention:
+    """Attention of every sequence from each position asked at, by class of key."""
+
+    mass: Float64[np.ndarray, "n head asked class"]
+    """Sum over the keys of a class; sums to 1 over classes."""
+    counts: Int[np.ndarray, "n asked class"]
+    """Keys of each class."""
+    answer: Int[np.ndarray, "n asked"]
+    """The value asked for."""
+    n_values: int
+
+    @property
+    def mean(self) -> Float64[np.ndarray, "head asked class"]:
+        """Mean mass over sequences."""
+        return self.mass.mean(axis=0)
+
+    @property
+    def uniform(self) -> Float64[np.ndarray, "n asked class"]:
+        """Mass of each class if all keys up to the position asked at had the same attention: the control."""
+        return self.counts / self.counts.sum(axis=-1, keepdims=True)
+
+    @property
+    def mean_uniform(self) -> Float64[np.ndarray, "asked class"]:
+        """The control's mean over sequences."""
+        return self.uniform.mean(axis=0)
+
+    @property
+    def by_answer(self) -> Float64[np.ndarray, "head value class"]:
+        """Mean mass over all positions asked for one value; NaN for a value that no position is asked for."""
+        return _by_value(rearrange(self.mass, "n head asked kind -> (n asked) head kind"), self.answer.ravel(), self.n_values)
+
+    @property
+    def uniform_by_answer(self) -> Float64[np.ndarray, "value class"]:
+        """The control's mean over all positions asked for one value."""
+        flat = rearrange(self.uniform, "n asked kind -> (n asked) 1 kind")
+        return _by_value(flat, self.answer.ravel(), self.n_values)[0]
+
+    @property
+    def per_key(self) -> Float64[np.ndarray, "head asked class"]:
+        """Attention that one key of a class gets, mean over sequences and keys; NaN where a class has no key."""
+        total = self.counts.sum(axis=0)
+        summed = self.mass.sum(axis=0)
+        return np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
+
+    def over_asked(self, rng: np.random.Generator) -> Interval:
+        """Return the mean mass over the positions asked, [head, class], with an interval over sequences."""
+        return bootstrap_mean(self.mass.mean(axis=2), rng)
+
+
+def class_attention(
+    patterns: Float[np.ndarray, "n head query key"], tokens: Integer[np.ndarray, "n _positions"], process: SortedLists
+) -> ClassAttention:
+    """Sum attention over the keys of every class.
+
+    patterns: of one block, as captured on the sequences with or without their last token; rows sum to 1.
+    Raises InputError where patterns and sequences do not fit, and as `asked_lists` does.
+    """
+    lists = asked_lists(process, tokens)
+    rows = asked_rows(patterns, lists)
+    classes = key_classes(lists)
+    member = classes[..., None] == np.arange(len(CLASSES))
+    mass = np.einsum("nhqk,nqkc->nhqc", rows, member.astype(np.float64), optimize=True)
+    return ClassAttention(mass, reduce(member.astype(np.int64), "n q k c -> n q c", "sum"), lists.answer, process.vocab_size)
+
+
+def key_classes(lists: AskedLists) -> Int[np.ndarray, "n asked key"]:
+    """Return the class of every key, positions 0..2n-1, for every position asked at; NO_KEY behind it."""
+    values, current, answer = lists.values[:, None, :], lists.current[..., None], lists.answer[..., None]
+    of_list = np.select([values == answer, values > current, values == current], [ANSWER, FURTHER, CURRENT], BELOW)
+    asked = np.arange(lists.length)[:, None]
+    key = np.arange(lists.length)
+    of_rest = np.select([key > asked, key == asked, key == 0], [NO_KEY, OWN, SEPARATOR], OUTPUTS)
+    return np.concatenate([of_list, np.broadcast_to(of_rest, of_list.shape)], axis=2)
+
+
+def asked_rows(
+    patterns: Float[np.ndarray, "n head query key"], lists: AskedLists
+) -> Float64[np.ndarray, "n head asked position"]:
+    """Return the rows of the positions asked at, over keys 0..2n-1, in float64.
+
+    Raises InputError unless there is a pattern of 2n or 2n + 1 positions for every sequence.
+    """
+    n, length = lists.values.shape
+    if len(patterns) != n or patterns.shape[2] != patterns.shape[3] or patterns.shape[2] not in (2 * length, 2 * length + 1):
+        raise InputError(
+            f"sorting: need patterns [{n}, head, query, key] of {2 * length} or {2 * length + 1} positions, got "
+            f"{list(patterns.shape)}.\nCapture blocks.0.attn.hook_pattern on the same sequences."
+        )
+    return patterns[:, :, length : 2 * length, : 2 * length].astype(np.float64)
+
+
+def _by_value(
+    mass: Float64[np.ndarray, "row head class"], value: Int[np.ndarray, " row"], n_values: int
+) -> Float64[np.ndarray, "head value class"]:
+    """Mean over the rows of each value."""
+    total = np.zeros((n_values, *mass.shape[1:]))
+    np.add.at(total, value, mass)
+    count = np.bincount(value, minlength=n_values)[:, None, None]
+    return np.swapaxes(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), 0, 1)

@@ -1,0 +1,65 @@
+"""Whether the head that would copy the answer looks at it: attention to the list, from the head that owns each answer.
+
+Heads may share the values out between them, so that the head that matters differs from question to question. The owner of a value
+is given: the head whose OV circuit raises its logit most when it is attended to. Attention outside the list is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Integer
+
+from mechbp.errors import InputError
+from mechbp.processes.sorting.sorted_lists import SortedLists
+from mechbp.theory.sorting.asked import asked_lists
+from mechbp.theory.sorting.attention_classes import ANSWER, FURTHER, asked_rows, key_classes
+
+
+@dataclass(frozen=True, eq=False)
+class OwnerAttention:
+    """Attention of the answer's owner from every position asked at, to keys of the list."""
+
+    first: Bool[np.ndarray, "n asked"]
+    """Whether no key of the list has more attention than the answer; a tie with another value is none."""
+    larger: Float64[np.ndarray, "n asked"]
+    """Share of the attention to the list that values above the current one have; NaN where the list has none."""
+    uniform_first: Float64[np.ndarray, "n asked"]
+    """What `first` is on average where the attention knows nothing: keys of the list with the answer's value over all."""
+    uniform_larger: Float64[np.ndarray, "n asked"]
+    """What `larger` is with the same attention to every key of the list."""
+
+
+def owner_attention(
+    patterns: Float[np.ndarray, "n head query key"],
+    tokens: Integer[np.ndarray, "n _positions"],
+    process: SortedLists,
+    owner: Int[np.ndarray, " value"],
+) -> OwnerAttention:
+    """Read the attention of each answer's owner.
+
+    patterns: of one block, as captured on the sequences with or without their last token. owner: one head per value, as
+    `mechbp.methods.circuits.modes.modes(...).owner`. Raises InputError for owners that do not fit, and as `class_attention` does.
+    """
+    lists = asked_lists(process, tokens)
+    rows = asked_rows(patterns, lists)
+    if owner.shape != (process.vocab_size,) or owner.min() < 0 or owner.max() >= rows.shape[1]:
+        raise InputError(
+            f"owner_attention: need a head among 0..{rows.shape[1] - 1} for each of {process.vocab_size} values, got "
+            f"{list(owner.shape)}, {owner.min()}..{owner.max()}."
+        )
+    head = owner[lists.answer]
+    sequence, asked = np.indices(head.shape)
+    to_list = rows[sequence, head, asked][..., : lists.length]
+    classes = key_classes(lists)[..., : lists.length]
+    answer = classes == ANSWER
+    above = answer | (classes == FURTHER)
+    total = to_list.sum(axis=2)
+    on_larger = np.where(above, to_list, 0).sum(axis=2)
+    return OwnerAttention(
+        first=np.where(answer, to_list, -1).max(axis=2) > np.where(answer, -1, to_list).max(axis=2),
+        larger=np.divide(on_larger, total, out=np.full(total.shape, np.nan), where=total > 0),
+        uniform_first=answer.mean(axis=2),
+        uniform_larger=above.mean(axis=2),
+    )
