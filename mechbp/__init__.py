@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mechbp import hooks as hooks
     from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
+    from mechbp.methods.circuits.circuit import circuits
     from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
@@ -36,6 +37,7 @@ _HOMES = {
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
     "check_process": "mechbp.processes.check",
+    "circuits": "mechbp.methods.circuits.circuit",
     "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
     "hook_table": "mechbp.hooks",
@@ -60,6 +62,7 @@ __all__ = [
     "TreeGrammar",
     "capture",
     "check_process",
+    "circuits",
     "compare_attention",
     "edit",
     "hook_table",
