@@ -1,10 +1,11 @@
-"""The command line: report, train, verify, list. Exit codes: 0 done, 1 a check failed, 2 the call or its input was wrong."""
+"""The command line. Exit codes: 0 done, 1 a check failed, 2 the call or its input was wrong."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,33 +112,57 @@ def train(
     """Train runs to their last step, or take them up where they stopped."""
     fan = _fan(jobs, backend, scheduler, threads)
     _set_threads(threads)
-    from mechbp.jobs import say_failure, train_all
+    from mechbp.jobs import train_all
     from mechbp.models.config import read_recipe
     from mechbp.models.runs import find_run
-    from mechbp.models.training import Interrupted
 
     folders = [find_run(run) for run in runs]
-    _refuse_twins(folders, runs)
-    configs = [read_recipe(folder / "run.toml") for folder in folders]
+    _refuse_twins("train", folders, runs)
+    configs = {folder: read_recipe(folder / "run.toml") for folder in folders}
     if fan.spreads(len(folders)):
         train_all(folders, fan)
         return
-    failed = []
-    with _progress() as bars:
-        for folder, config in zip(folders, configs, strict=True):
-            try:
-                _train_here(folder, config, bars)
-            except Interrupted as stop:
-                bars.stop()
-                print(stop, file=sys.stderr)
-                raise typer.Exit(143) from None
-            except MechbpError as error:
-                if len(folders) == 1:
-                    raise
-                failed.append(folder.name)
-                say_failure(folder.name, str(error))
-    if failed:
-        raise MechbpError(f"train: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
+    _one_by_one("train", folders, lambda folder, bars: _train_here(folder, configs[folder], bars))
+
+
+@app.command()
+def measure(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of trained runs.")],
+    threads: Threads = 1,
+    jobs: Jobs = 1,
+    backend: Workers = Backend.loky,
+    scheduler: Scheduler = None,
+) -> None:
+    """Measure the local learning coefficient at stored steps, as the [llc] tables of the recipes say, or go on with it.
+
+    Every measurement is stored at once, in llc.jsonl beside the run; one whose weights or settings have changed is taken anew.
+    """
+    fan = _fan(jobs, backend, scheduler, threads)
+    _set_threads(threads)
+    from mechbp.jobs import measure_all
+    from mechbp.measuring.measure import measure as measure_run
+    from mechbp.measuring.measure import refuse_unmeasurable
+    from mechbp.models.runs import find_run, load
+
+    folders = [find_run(run) for run in runs]
+    _refuse_twins("measure", folders, runs)
+    for folder in folders:
+        refuse_unmeasurable(load(folder))
+    if fan.spreads(len(folders)):
+        measure_all(folders, fan)
+        return
+
+    def here(folder: Path, bars: Progress) -> None:
+        bar = bars.add_task(folder.name, total=None)
+
+        def say(done: int, total: int, text: str) -> None:
+            bars.update(bar, completed=done, total=total, description=f"{folder.name}  {text}")
+            if not bars.console.is_terminal:
+                bars.console.print(text, soft_wrap=True)
+
+        measure_run(folder, say=say)
+
+    _one_by_one("measure", folders, here)
 
 
 @app.command()
@@ -245,14 +270,37 @@ def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int) -> Fa
     return Fan(jobs, scheduler, threads)
 
 
-def _refuse_twins(folders: list[Path], given: list[str]) -> None:
+def _refuse_twins(command: str, folders: list[Path], given: list[str]) -> None:
     """Raise InputError where two of the runs are one folder, before anything starts."""
     seen: dict[Path, str] = {}
     for folder, name in zip(folders, given, strict=True):
         place = folder.resolve()
         if place in seen:
-            raise InputError(f"train: {seen[place]!r:.80} and {name!r:.80} are the same run. Give it once.")
+            raise InputError(f"{command}: {seen[place]!r:.80} and {name!r:.80} are the same run. Give it once.")
         seen[place] = name
+
+
+def _one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress], None]) -> None:
+    """Do the work on one run after the other in this process; a refusal is said, and the others are done before it is raised."""
+    from mechbp.jobs import say_failure
+    from mechbp.models.training import Interrupted
+
+    failed = []
+    with _progress() as bars:
+        for folder in folders:
+            try:
+                work(folder, bars)
+            except Interrupted as stop:
+                bars.stop()
+                print(stop, file=sys.stderr)
+                raise typer.Exit(143) from None
+            except MechbpError as error:
+                if len(folders) == 1:
+                    raise
+                failed.append(folder.name)
+                say_failure(folder.name, str(error))
+    if failed:
+        raise MechbpError(f"{command}: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
 
 
 def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:

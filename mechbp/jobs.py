@@ -1,4 +1,4 @@
-"""Trainings and pages as jobs of other processes: what each is told, what it does, and what is said of it."""
+"""Trainings, measurements and pages as jobs of other processes: what each is told, what it does, and what is said of it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ def train_all(folders: Sequence[Path], fan: Fan) -> None:
     patience_s = PATIENCE_S if fan.scheduler else 0
     jobs = [(str(folder), fan.threads, patience_s) for folder in folders]
     list(_values("train", [folder.name for folder in folders], fan.outcomes(_train, jobs, storing=True)))
+
+
+def measure_all(folders: Sequence[Path], fan: Fan) -> None:
+    """Measure the runs, one a job, and say on stderr what each measured. Raises MechbpError at the end where some failed."""
+    patience_s = PATIENCE_S if fan.scheduler else 0
+    names = [folder.name for folder in folders]
+    jobs = [(str(folder), fan.threads, patience_s) for folder in folders]
+    for index, lines in _values("measure", names, fan.outcomes(_measure, jobs, storing=True)):
+        for line in lines:
+            print(f"{names[index]}: {line}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -133,11 +143,26 @@ def _train(check: Callable[[], None], folder: str, threads: int, patience_s: flo
     _prepare(threads)
     from mechbp.models.training import train
 
+    _once_free(check, lambda: train(Path(folder), lambda _: check()), patience_s)
+
+
+def _measure(check: Callable[[], None], folder: str, threads: int, patience_s: float) -> list[str]:
+    """Measure one run and return what was said; wait up to `patience_s` for a lost worker's hold on it to end."""
+    _prepare(threads)
+    from mechbp.measuring.measure import measure
+
+    lines: list[str] = []
+    _once_free(check, lambda: measure(Path(folder), check, lambda done, total, text: lines.append(text)), patience_s)
+    return lines
+
+
+def _once_free(check: Callable[[], None], work: Callable[[], None], patience_s: float) -> None:
+    """Do what needs a run for itself, as soon as no other process holds it; raise InUse after `patience_s`."""
     give_up = time.monotonic() + patience_s
     while True:
         check()
         try:
-            return train(Path(folder), lambda _: check())
+            return work()
         except InUse:
             if time.monotonic() >= give_up:
                 raise

@@ -48,7 +48,7 @@ NASTY += [
     "NaN",
     "true",
 ]
-COMMANDS = ["report", "train", "verify", "list", "repport", ""]
+COMMANDS = ["report", "train", "measure", "verify", "list", "repport", ""]
 OPTIONS = [
     "--run",
     "--quick",
@@ -181,6 +181,9 @@ def test_30_real_processes(workplace):
         (["train", "nope"], "'nope'"),
         (["train", "./nope"], "'./nope'"),
         (["train", "..\n\n\n\n\n\n"], r"'..\n\n"),
+        (["measure"], "RUN"),
+        (["measure", "nope"], "'nope'"),
+        (["measure", "./nope"], "'./nope'"),
         (["verify", "nope"], "'nope'"),
         (["report", "nope"], "'nope'"),
         (["report", "--threads", "many"], "--threads"),

@@ -24,6 +24,7 @@ LAYERS = {
     "analyses": 7,
     "mechbp.fanout": 8,
     "mechbp.study": 8,
+    "mechbp.measuring": 8,
     "mechbp.promises": 8,
     "mechbp.extras": 8,
     "mechbp.jobs": 8,
@@ -48,11 +49,11 @@ WINGS = ("mechbp.processes", "mechbp.models.tasks", "mechbp.theory")
 WING_NAMES = ("tree", "chain", "topics", "sorting")
 SIDEWAYS = {("mechbp.processes.chain", "mechbp.processes.tree.belief_propagation")}
 """A chain is a comb: its messages are those of a tree."""
-FOR_ANALYSES = ("mechbp.study",)
-"""What a page needs of the layer above it: the Study that it is given, and the Page that it registers."""
+FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.changed")
+"""What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew."""
 ONLY_IN = {
     "transformer_lens": ("mechbp.models.architectures",),
-    "plotly": ("mechbp.report", "mechbp.methods.llc.plot"),
+    "plotly": ("mechbp.report", "mechbp.methods.llc.plot", "mechbp.methods.circuits.plot"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
 from mechbp.models.families import families, task_of
+from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_tables import dataclass_from, in_range, shown
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import Task
@@ -179,8 +180,11 @@ class RunConfig:
     training: TrainingConfig
     requirement: RequirementConfig = RequirementConfig()
     start: StartConfig = StartConfig()
+    llc: tuple[LLCConfig, ...] = ()
+    """What `mechbp measure` measures at stored steps; one table [llc], or several [[llc]] of different names."""
 
     def __post_init__(self) -> None:
+        self._check_llc()
         tokens = self.training.batch_size * self.process.n_tokens
         if tokens > MAX_BATCH_TOKENS:
             raise LimitExceeded(
@@ -199,14 +203,26 @@ class RunConfig:
                 f"Set objective.loss, or model.outputs of a model of kind 'topic-attention'."
             )
 
+    def _check_llc(self) -> None:
+        names = [setting.name for setting in self.llc]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"llc: two settings are called {twice[0]!r}. Give each table [[llc]] a name of its own.")
+        for setting in self.llc:
+            tokens = setting.batch_size * setting.n_batches * self.process.n_tokens
+            if tokens > MAX_BATCH_TOKENS:
+                raise LimitExceeded(
+                    f"llc.{setting.name}: batches of {tokens:,} tokens in all; at most {MAX_BATCH_TOKENS:,} are allowed. "
+                    f"Lower n_batches or batch_size."
+                )
+
     @property
     def task(self) -> Task:
         """What the model is asked."""
         return task_of(self.process, self.objective.task)
 
     def trained_recipe(self) -> str:
-        """Return everything that determines the weights as canonical JSON (requirements do not)."""
-        recipe = {name: table for name, table in asdict(self).items() if name != "requirement"}
+        """Return everything that determines the weights as canonical JSON (requirements and measurements do not)."""
+        recipe = {name: table for name, table in asdict(self).items() if name not in ("requirement", "llc")}
         return json.dumps(recipe, sort_keys=True)
 
     def trained_by(self, stored: str) -> bool:
@@ -215,7 +231,7 @@ class RunConfig:
             other = _config(json.loads(stored))
         except (MechbpError, ValueError, RecursionError):
             return False
-        return replace(self, requirement=other.requirement) == other
+        return replace(self, requirement=other.requirement, llc=other.llc) == other
 
 
 def read_recipe(path: Path) -> RunConfig:

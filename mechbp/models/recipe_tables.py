@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mechbp.errors import InputError
 
@@ -39,6 +40,14 @@ def kinds_of(cls: type) -> tuple[str, ...]:
 
 
 def _checked(kind: Any, value: Any, where: str, unions: Unions) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        return _any_of(get_args(kind), value, where, unions)
+    if get_origin(kind) is tuple:
+        return _all_of(get_args(kind)[0], value, where, unions)
+    if kind is NoneType:
+        if value is not None:
+            raise InputError(f"{where} must be absent, got {shown(value)}.")
+        return None
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise InputError(f"{where} must be one of {', '.join(map(repr, get_args(kind)))}, got {shown(value)}.")
@@ -62,6 +71,32 @@ def _checked(kind: Any, value: Any, where: str, unions: Unions) -> Any:
     if where in unions:
         kind = _member(unions[where], value, where)
     return dataclass_from(kind, value, where)
+
+
+def _any_of(kinds: Sequence[Any], value: Any, where: str, unions: Unions) -> Any:
+    """The value as the first of `kinds` that it can be."""
+    for kind in kinds:
+        try:
+            return _checked(kind, value, where, unions)
+        except InputError:
+            if get_origin(kind) is tuple and isinstance(value, list):  # it was meant as a list, and one of its entries is wrong
+                raise
+    raise InputError(f"{where} must be {' or '.join(map(_in_words, kinds))}, got {shown(value)}.")
+
+
+def _all_of(kind: Any, value: Any, where: str, unions: Unions) -> tuple[Any, ...]:
+    """Every entry of a list as `kind`; one table stands for a list of one."""
+    if is_dataclass(kind) and isinstance(value, dict):
+        return (_checked(kind, value, where, unions),)
+    if not isinstance(value, list):
+        raise InputError(f"{where} must be a list, got {shown(value)}.")
+    return tuple(_checked(kind, entry, f"{where}[{index}]", unions) for index, entry in enumerate(value))
+
+
+def _in_words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return {int: "an integer", float: "a finite number", str: "a text", NoneType: "absent"}.get(kind, "a list")
 
 
 def _member(kinds: Sequence[type], table: Any, where: str) -> type:

@@ -56,7 +56,7 @@ def train(folder: Path, on_step: Progress | None = None, on_metrics: Progress | 
     Raises InputError for a bad recipe, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
     """
     config = read_recipe(folder / "run.toml")
-    with exclusive(folder, "train"), _stop_on_sigterm() as stopped:
+    with exclusive(folder, "train"), stop_on_sigterm() as stopped:
         sweep_temporaries(folder)
         _Trainer(folder, config, on_step, on_metrics).run(stopped)
 
@@ -291,7 +291,7 @@ class _Trainer:
 
 
 @contextmanager
-def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
     """Turn SIGTERM into a flag for the duration of the block."""
     received = []
     try:

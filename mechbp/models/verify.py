@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechbp.divergence import expected_hits, kl_nats
-from mechbp.errors import CheckpointError
+from mechbp.errors import CheckpointError, InputError
 from mechbp.models.answers import ask, model_answers
+from mechbp.models.llc_records import FILE, asked_steps, digest_of, read_llc, read_records, why_stale
 from mechbp.models.runs import Run
 from mechbp.models.training import measure, step_file
 from mechbp.randomness import rng
@@ -46,6 +47,8 @@ def verify_run(run: Run) -> Iterator[Check]:
     if not run.complete:
         yield Check("training complete", f"step {run.steps[-1]:,} of {run.config.training.steps:,}", "short")
     yield _check_curve(run)
+    if (run.folder / FILE).exists():
+        yield _check_measurements(run)
     wanted = run.config.requirement
     asked = ask(run.task, run.process, run.task.verified_sequences, rng(VERIFY_SEED, "verify"))
     exact = run.task.exact(run.process, asked.tokens)
@@ -91,6 +94,28 @@ def _check_curve(run: Run) -> Check:
     names = [name for name in found if name.endswith("_to_model_nats")]
     deviation = max(abs(found[name] - stored[-1].get(name, math.inf)) for name in names)
     return Check(what, f"largest deviation {deviation:.1e}", "pass" if deviation <= CURVE_TOLERANCE_NATS else "FAIL")
+
+
+def _check_measurements(run: Run) -> Check:
+    """Hold every line of llc.jsonl against the stored step and the setting that it names; nothing is measured."""
+    what = "measurements bound to stored steps"
+    settings = {setting.name: setting for setting in run.config.llc}
+    try:
+        records = read_records(run.folder / FILE)
+        for name, _, step in records:
+            if name not in settings or step not in run.steps:
+                missing = f"step {step} is not stored" if name in settings else "run.toml has no such setting"
+                return Check(what, f"{FILE}: {name}, step {step}: {missing}. Restore it, or remove the line.", "FAIL")
+        digests = {step: digest_of(run, step) for step in {step for _, _, step in records}}
+        for (name, _, step), record in records.items():
+            if stale := why_stale(record, settings[name], digests[step]):
+                return Check(what, f"{FILE}: {name}, step {step}: {stale}", "FAIL")
+        measured = sum(map(len, read_llc(run).values()))
+        asked = sum(len(asked_steps(run, setting)) for setting in run.config.llc)
+    except (CheckpointError, InputError) as error:
+        return Check(what, _one_line(error), "FAIL")
+    text = f"{FILE}: {len(records)} records, {len(settings)} setting{'s' if len(settings) > 1 else ''}"
+    return Check.of(what, text + ("" if measured == asked else f", {measured} of {asked} measured"), measured == asked)
 
 
 def _over_sequences(values: np.ndarray) -> tuple[float, float, int]:

@@ -32,8 +32,41 @@ def test_only_requirements_leave_the_trained_recipe_unchanged(tmp_path):
     assert read(tmp_path, toml(recipe(process__sigma=0.5))).trained_recipe() != base
 
 
+SETTING = '[[llc]]\nname = "main"\nn_beta = 10\nlocalization = 100\n'
+
+
+def test_settings_of_measurements_arrive(tmp_path):
+    (one,) = read(tmp_path, GOOD + SETTING.replace("[[llc]]", "[llc]")).llc
+    assert (one.name, one.n_beta, one.steps, one.step_size, one.burn_in, one.l2) == ("main", 10.0, "all", "auto", "auto", 0.0)
+    assert read(tmp_path, GOOD + SETTING).llc == (one,) and read(tmp_path, GOOD).llc == ()
+    more = SETTING.replace("main", "other") + "steps = [0, 32]\nstep_size = 1e-4\nburn_in = 50\n"
+    _, other = read(tmp_path, GOOD + SETTING + more).llc
+    assert (other.steps, other.step_size, other.burn_in) == ((0, 32), 1e-4, 50)
+    assert read(tmp_path, GOOD + SETTING + 'steps = "last"\n').llc[0].steps == "last"
+
+
 # ruff: noqa: E501
 WRONG = {
+    "setting without a name": (GOOD + "[llc]\nn_beta = 1\n", "[llc] lacks name, localization."),
+    "second setting without a name": (GOOD + SETTING + "[[llc]]\n", "[llc[1]] lacks name, n_beta, localization."),
+    "setting as a number": ("llc = 3\n" + GOOD, "llc must be a list, got 3."),
+    "setting with an unknown key": (GOOD + SETTING + "drows = 3\n", "[llc[0]] has no key 'drows'; did you mean 'draws'?"),
+    "two settings of one name": (GOOD + SETTING + SETTING, "llc: two settings are called 'main'."),
+    "setting with a name of its own kind": (GOOD + SETTING.replace("main", "../x"), "llc.name must be up to 64 of a-z"),
+    "temperature 0": (GOOD + SETTING.replace("10\n", "0\n", 1), "llc.main.n_beta must be in 1e-06..1000000000.0, got 0.0."),
+    "step size in words": (GOOD + SETTING + 'step_size = "small"\n', "llc[0].step_size must be 'auto' or a finite number, got 'small'."),
+    "step size nan": (GOOD + SETTING + "step_size = nan\n", "llc[0].step_size must be 'auto' or a finite number, got nan."),
+    "step size 0": (GOOD + SETTING + "step_size = 0\n", "llc.main.step_size must be in 1e-12..1, got 0.0."),
+    "burn-in 0": (GOOD + SETTING + "burn_in = 0\n", "llc.main.burn_in must be in 1..10000000, got 0."),
+    "burn-in without end": (GOOD + SETTING.replace("100", "0"), "llc.main: without localization no burn-in is long enough."),
+    "no steps": (GOOD + SETTING + "steps = []\n", "llc.main.steps must be 'all', 'last' or ascending stored steps, got []."),
+    "steps in disorder": (GOOD + SETTING + "steps = [3, 1]\n", "ascending stored steps, got [3, 1]."),
+    "steps in words": (GOOD + SETTING + 'steps = "some"\n', "llc[0].steps must be 'all' or 'last' or a list, got 'some'."),
+    "a step in words": (GOOD + SETTING + 'steps = [1, "a"]\n', "llc[0].steps[1] must be an integer, got 'a'."),
+    "one chain": (GOOD + SETTING + "chains = 1\n", "llc.main.chains must be in 2..256, got 1."),
+    "unknown sampler": (GOOD + SETTING + 'sampler = "hmc"\n', "llc[0].sampler must be one of 'sgld', 'averaged noise', 'mala', got 'hmc'."),
+    "mala on batches": (GOOD + SETTING + 'sampler = "mala"\n', "llc.main: sampler 'mala' accepts by the loss of all data. Set n_batches = 1, not 32."),
+    "giant batches": (GOOD + SETTING + "batch_size = 1_000_000\n", "llc.main: batches of 128,000,000 tokens in all; at most 16,777,216"),
     "unknown table": (GOOD + "[trainig]\n", "[recipe] has no key 'trainig'; did you mean 'training'?"),
     "unknown key": (toml(recipe(training__learning_rat=1)), "[training] has no key 'learning_rat'; did you mean 'learning_rate'?"),
     "missing key": (GOOD.replace("steps = 40\n", "", 1), "[training] lacks steps."),
