@@ -11,7 +11,7 @@ from analyses.shared.sorter import Sorter, unsuitable
 from analyses.sorting_circuits.algorithm import algorithm, algorithm_claims, algorithm_section
 from analyses.sorting_circuits.carrying import carrying, carrying_claims, carrying_section
 from analyses.sorting_circuits.detectors import detectors, detectors_claim, detectors_section
-from analyses.sorting_circuits.end_states import end_states_claims, end_states_section
+from analyses.sorting_circuits.end_states import default_design, end_states_claims, end_states_section
 from analyses.sorting_circuits.gaps import gaps
 from analyses.sorting_circuits.gaps_section import gap_claims, gap_section
 from analyses.sorting_circuits.known import known_splitter, known_suppressors
@@ -39,7 +39,7 @@ RUNS = (
 KNOWN = SortedLists(32, 6)
 """Lists that sorters built by hand sort, beside trained ones."""
 CLOSELY = 4
-"""Runs that are watched closely: ordinary ones of the largest task."""
+"""Runs that are watched closely: those of the default design with the larger task."""
 
 
 def study_page(study: Study) -> Findings:
@@ -84,10 +84,10 @@ def study_page(study: Study) -> Findings:
 
 
 def closely(sorters: list[Sorter]) -> list[Sorter]:
-    """Return the runs to watch closely: of the ordinary ones those with most values, else the first."""
-    ordinary = [sorter for sorter in sorters if sorter.ordinary] or sorters[:1]
-    most = max(sorter.process.vocab_size for sorter in ordinary)
-    return [sorter for sorter in ordinary if sorter.process.vocab_size == most][:CLOSELY]
+    """Return the runs to watch closely: of the default design those with most values, else the first."""
+    default = default_design(sorters) or sorters[:1]
+    most = max(sorter.process.vocab_size for sorter in default)
+    return [sorter for sorter in default if sorter.process.vocab_size == most][:CLOSELY]
 
 
 PAGE = Page(
