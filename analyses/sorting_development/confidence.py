@@ -22,8 +22,8 @@ from mechbp.study import Study
 from mechbp.theory.sorting.asked import asked_lists
 
 LISTS, QUICK_LISTS = 1000, 200
-CHAINS = 2
-DRAWS, QUICK_DRAWS = 30, 8
+CHAINS = 4
+DRAWS, QUICK_DRAWS = 12, 4
 SHOWN_RUNS = 2
 
 

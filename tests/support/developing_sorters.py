@@ -16,11 +16,13 @@ from mechbp.models.llc_records import LLCRecord
 from mechbp.models.runs import Run, load
 from mechbp.models.training import train
 
-FEW = {"localization": 50.0, "chains": 3, "burn_in": 3, "draws": 8, "batch_size": 16, "n_batches": 2}
+FEW = {"localization": 50.0, "chains": 2, "burn_in": 2, "draws": 6, "batch_size": 16, "n_batches": 2}
+ENDS = [32, 120]
+"""The first and the last stored step after 0, however many are stored between."""
 SETTINGS = (
     {"name": "units", "n_beta": 30.0, "coordinates": "units", "sampler": "averaged noise", **FEW},
-    {"name": "sharp", "n_beta": 90.0, "coordinates": "units", "sampler": "averaged noise", **FEW},
-    {"name": "absolute", "n_beta": 90.0, "sampler": "averaged noise", **FEW},
+    {"name": "sharp", "n_beta": 90.0, "coordinates": "units", "sampler": "averaged noise", **FEW, "steps": ENDS},
+    {"name": "absolute", "n_beta": 90.0, "sampler": "averaged noise", **FEW, "steps": ENDS},
 )
 
 
