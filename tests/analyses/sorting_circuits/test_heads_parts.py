@@ -12,13 +12,17 @@ from analyses.sorting_circuits.gaps_section import gap_claims, gap_section
 from analyses.sorting_circuits.known import known_sorter, known_splitter, known_suppressors
 from analyses.sorting_circuits.robustness import robustness, robustness_claims, robustness_section
 from analyses.sorting_circuits.splitting import splitting, splitting_claim, splitting_section
-from analyses.sorting_circuits.suppression import AS_IT_IS, suppression
+from analyses.sorting_circuits.suppression import AS_IT_IS, QUICK_LISTS, suppression
 from analyses.sorting_circuits.suppression_claims import suppression_claims
 from analyses.sorting_circuits.suppression_section import suppression_section
+from mechbp.methods.patching.ablate import Mean
 from mechbp.models.runs import Run
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.report.figures import KINDS
 from mechbp.study import Study
+from mechbp.theory.sorting.answer_scores import answer_measures
+from mechbp.theory.sorting.head_ablation import ablated_forward
+from mechbp.theory.sorting.rollout import asked_logits
 
 LISTS = SortedLists(10, 3)
 STUDY = Study((), quick=True, stage=lambda _: None)
@@ -82,10 +86,20 @@ def test_diagonals_are_all_that_compiled_heads_have(suppressors):
 
 def test_effects_are_laid_out_by_value_and_by_gap(suppressors):
     one = suppressors[0]
-    assert np.isnan(one.by_gap.mean[0]) and np.isfinite(one.by_gap.mean[1:6]).all()
-    assert np.isfinite(one.by_value.mean).all()
-    # Near values compete with the answer through the tail of attention: what the suppressor does depends on the gap.
-    assert one.by_gap.mean[1] != pytest.approx(one.by_gap.mean[5], abs=1e-4)
+    tokens, reference = (one.sorter.lists(STUDY, name, QUICK_LISTS) for name in ("suppression", "suppression means"))
+    truth = tokens[:, LISTS.length + 1 :]
+    entropy = []
+    for heads in ((), (1,)):
+        run = ablated_forward(one.sorter.model, LISTS, heads, Mean(reference))
+        logits = asked_logits(run, one.sorter.model, LISTS, tokens)
+        entropy.append(answer_measures(logits, truth)["entropy_nats"])
+    change = entropy[1] - entropy[0]
+    for gap in range(1, 8):  # the first answer of a list has none
+        inside = np.diff(truth, axis=1) == gap
+        assert one.by_gap.mean[gap] == pytest.approx(change[:, 1:][inside].mean(), abs=1e-12)
+    for value in range(10):
+        assert one.by_value.mean[value] == pytest.approx(change[truth == value].mean(), abs=1e-12)
+    assert np.isnan(one.by_gap.mean[0])
 
 
 def test_of_runs_with_both_modes_only_opposed_values_count(suppressors):
