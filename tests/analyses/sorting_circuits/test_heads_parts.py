@@ -94,7 +94,7 @@ def test_effects_are_laid_out_by_value_and_by_gap(suppressors):
         logits = asked_logits(run, one.sorter.model, LISTS, tokens)
         entropy.append(answer_measures(logits, truth)["entropy_nats"])
     change = entropy[1] - entropy[0]
-    for gap in range(1, 8):  # the first answer of a list has none
+    for gap in np.unique(np.diff(truth, axis=1)):  # the first answer of a list has none
         inside = np.diff(truth, axis=1) == gap
         assert one.by_gap.mean[gap] == pytest.approx(change[:, 1:][inside].mean(), abs=1e-12)
     for value in range(10):
