@@ -44,6 +44,8 @@ class Algorithm:
 
     sorter: Sorter
     scores: AnswerScores
+    rolled_out: Interval
+    """Share of lists sorted where the model goes on from its own answers."""
     looking: Looking
     untrained: Looking
     order: OrderScores
@@ -61,6 +63,7 @@ def algorithm(study: Study, sorter: Sorter) -> Algorithm:
     tokens = sorter.lists(study, "algorithm", study.size(LISTS, QUICK_LISTS))
     draw = study.rng(sorter.name, "algorithm")
     scores = ablated_scores(sorter.model, sorter.process, tokens, (), "zero", rng=draw)
+    assert scores.rolled_out is not None, "asked for by default"
     patterns = sorter.patterns(sorter.model, tokens)
     classes = class_attention(patterns, tokens, sorter.process)
     twin = Sorter.untrained(sorter.run, TWIN_SEED)
@@ -68,6 +71,7 @@ def algorithm(study: Study, sorter: Sorter) -> Algorithm:
     return Algorithm(
         sorter=sorter,
         scores=scores,
+        rolled_out=scores.rolled_out,
         looking=_looking(study, sorter, tokens, patterns),
         untrained=_looking(study, twin, tokens, twin.patterns(twin.model, tokens)),
         order=order_scores(sorter.qk, np.append(values, -1), values),
@@ -99,7 +103,7 @@ def algorithm_claims(found: Sequence[Algorithm]) -> list[Claim]:
         reference="accuracy .9989 per token (a published model of the same shape); the exact answer is always right",
         measured="\n".join(
             f"{name}: per token {estimate(one.scores.accuracy, 4)}, whole lists {estimate(one.scores.list_accuracy)}, going on "
-            f"from its own answers {estimate(one.scores.rolled_out)}; cross-entropy "
+            f"from its own answers {estimate(one.rolled_out)}; cross-entropy "
             f"{estimate(one.scores.cross_entropy_nats, 4, 'nats')}"
             for name, one in zip(names, found, strict=True)
         ),
@@ -108,7 +112,7 @@ def algorithm_claims(found: Sequence[Algorithm]) -> list[Claim]:
         numbers={
             "token_low": [float(one.scores.accuracy.low) for one in found],
             "list": [float(one.scores.list_accuracy.mean) for one in found],
-            "rolled_out": [float(one.scores.rolled_out.mean) for one in found if one.scores.rolled_out is not None],
+            "rolled_out": [float(one.rolled_out.mean) for one in found],
         },
     )
     selects = CRITERIA.claim(
@@ -200,7 +204,11 @@ def _classes_figure(found: Sequence[Algorithm]) -> FigureData:
     series = []
     for index, one in enumerate(found):
         series += [
-            {"name": f"{one.sorter.name}, head {head}", **points(list(one.by_class[head]), "y"), "color": 2 * index + head}
+            {
+                "name": f"{one.sorter.name}, head {head}",
+                **points([one.by_class[head, kind] for kind in range(len(CLASSES))], "y"),
+                "color": 2 * index + head,
+            }
             for head in range(one.sorter.n_heads)
         ]
         series.append(

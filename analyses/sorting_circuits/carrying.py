@@ -15,7 +15,7 @@ from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, points
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_pairs import answer_pairs, lent_is_above
-from mechbp.theory.sorting.element_patching import ElementEffects, element_patching
+from mechbp.theory.sorting.element_patching import ElementCell, ElementEffects, element_patching
 from mechbp.theory.sorting.head_interchange import HeadInterchange, head_interchange
 from mechbp.theory.sorting.list_pairs import Kind, list_pairs
 from mechbp.theory.sorting.replaced_patterns import ReplacedLosses, replaced_losses
@@ -69,8 +69,8 @@ def carrying(study: Study, sorter: Sorter) -> Carrying:
     unit = float(effects["answer"].gap.mean())
     normalised = {kind: one.normalized(draw, None if kind in ("answer", "overtaken") else unit) for kind, one in effects.items()}
     cells = list(effects["answer"].cells)
-    together = [cells.index((site, None)) for site in SITES]
-    apart = np.array([[cells.index((site, head)) for head in range(sorter.n_heads)] for site in SITES])
+    together = [cells.index(ElementCell(site, None)) for site in SITES]
+    apart = np.array([[cells.index(ElementCell(site, head)) for head in range(sorter.n_heads)] for site in SITES])
     n = study.size(EXCHANGED, QUICK_EXCHANGED)
     pairs = answer_pairs(process, n, draw)
     every = tuple(range(sorter.n_heads))
@@ -197,7 +197,7 @@ def _patched_figure(found: Sequence[Carrying]) -> FigureData:
     series = [
         {
             "name": f"{kind}, {one.sorter.name}",
-            **points(list(one.patched[kind]), "y"),
+            **points([one.patched[kind][site] for site in range(len(SITES))], "y"),
             "reference": list(PREDICTED[kind]),
             "color": row,
             **({} if kind in ("answer", "overtaken") else {"control": True}),
