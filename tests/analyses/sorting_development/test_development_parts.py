@@ -33,7 +33,7 @@ def test_the_fall_is_from_the_largest_inside_to_the_last():
 def test_a_rise_to_the_end_is_a_negative_fall():
     chains = [record(step, (level, level + 1, level), 0.1) for step, level in ((10, 1.0), (20, 2.0), (40, 3.0))]
     (found,) = falls([made_up("run", dict.fromkeys((10, 20, 40), "none"), *chains)], ("units",))
-    assert found.peak.step == 20 and found.fall.mean < 0
+    assert found.peak.step == 20 and found.fall.low < found.fall.mean < found.fall.high < 0
 
 
 def test_untrained_steps_and_too_few_are_no_curve():
@@ -86,6 +86,13 @@ def test_matched_loss_is_interpolated_in_its_logarithm():
     claim = matched_claim([SPLIT, OVERLAPPING], found)
     assert claim.numbers["difference_high"] == [pytest.approx(expected.high, rel=1e-5)]
     assert claim.verdict == ("holds" if expected.high < 0 else "fails")
+
+
+def test_of_several_crossings_the_last_counts():
+    losses = {10: 0.1, 20: 0.04, 30: 0.08, 40: 0.03}
+    wavy = made_up("wavy", dict.fromkeys(losses, "overlap"), *(record(s, (1.0, 2.0, 3.0), loss) for s, loss in losses.items()))
+    (found,) = [one for one in matched_runs([SPLIT, wavy]) if one.one is SPLIT]
+    assert [one.step for one in found.between] == [30, 40]
 
 
 def test_no_step_outside_the_state_of_overlap_stands_for_it():

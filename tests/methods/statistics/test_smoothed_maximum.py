@@ -54,6 +54,11 @@ def test_a_hump_is_found_where_it_is(scale):
     assert noisy.high / noisy.low > found.high / found.low
 
 
+def test_the_interval_is_that_of_the_mean_over_all_repetitions():
+    few, many = (smoothed_maximum(STEPS, hump(0.2, repetitions), 0.4, rng(1)) for repetitions in (4, 64))
+    assert np.log(many.high / many.low) < 0.5 * np.log(few.high / few.low)  # a quarter, but for the noise of four
+
+
 def test_what_grows_or_falls_throughout_has_no_maximum_inside():
     for slope in (1, -1):
         values = slope * np.log(STEPS) + 0.01 * rng(0).standard_normal((3, len(STEPS)))
