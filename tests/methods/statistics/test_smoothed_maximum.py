@@ -7,6 +7,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from mechbp.errors import InputError
+from mechbp.methods.statistics import smoothed_maximum as module
 from mechbp.methods.statistics.smoothed_maximum import NOISES, smoothed_maximum
 from mechbp.randomness import rng
 
@@ -54,9 +55,12 @@ def test_a_hump_is_found_where_it_is(scale):
     assert noisy.high / noisy.low > found.high / found.low
 
 
-def test_the_interval_is_that_of_the_mean_over_all_repetitions():
-    few, many = (smoothed_maximum(STEPS, hump(0.2, repetitions), 0.4, rng(1)) for repetitions in (4, 64))
-    assert np.log(many.high / many.low) < 0.5 * np.log(few.high / few.low)  # a quarter, but for the noise of four
+def test_the_interval_is_that_of_the_mean_over_all_repetitions(monkeypatch):
+    """With the noise fixed the smoothing is too, and sixteen times as many repetitions make the interval a quarter."""
+    monkeypatch.setattr(module, "NOISES", np.array([0.5]))
+    few, many = (smoothed_maximum(STEPS, hump(0.2, repetitions), 0.4, rng(1)) for repetitions in (8, 128))
+    assert few.noise == many.noise
+    assert 0.15 < np.log(many.high / many.low) / np.log(few.high / few.low) < 0.4
 
 
 def test_what_grows_or_falls_throughout_has_no_maximum_inside():
