@@ -50,7 +50,8 @@ WING_NAMES = ("tree", "chain", "topics", "sorting")
 SIDEWAYS = {("mechbp.processes.chain", "mechbp.processes.tree.belief_propagation")}
 """A chain is a comb: its messages are those of a tree."""
 FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.changed")
-"""What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew."""
+"""What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew, and
+controls measured as they were."""
 ONLY_IN = {
     "transformer_lens": ("mechbp.models.architectures",),
     "plotly": ("mechbp.report", "mechbp.methods.llc.plot", "mechbp.methods.circuits.plot"),

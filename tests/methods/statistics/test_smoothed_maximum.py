@@ -7,7 +7,6 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from mechbp.errors import InputError
-from mechbp.methods.statistics import smoothed_maximum as module
 from mechbp.methods.statistics.smoothed_maximum import NOISES, smoothed_maximum
 from mechbp.randomness import rng
 
@@ -55,12 +54,18 @@ def test_a_hump_is_found_where_it_is(scale):
     assert noisy.high / noisy.low > found.high / found.low
 
 
-def test_the_interval_is_that_of_the_mean_over_all_repetitions(monkeypatch):
-    """With the noise fixed the smoothing is too, and sixteen times as many repetitions make the interval a quarter."""
-    monkeypatch.setattr(module, "NOISES", np.array([0.5]))
-    few, many = (smoothed_maximum(STEPS, hump(0.2, repetitions), 0.4, rng(1)) for repetitions in (8, 128))
-    assert few.noise == many.noise
-    assert 0.15 < np.log(many.high / many.low) / np.log(few.high / few.low) < 0.4
+def test_the_interval_is_that_of_curves_smoothed_anew():
+    """Every resample of repetitions smoothed by scikit-learn, at the noise of the mean of all."""
+    values = hump(0.5)
+    found = smoothed_maximum(STEPS, values, 0.4, rng(1), resamples=60)
+    peaks = []
+    for drawn in rng(1).integers(len(values), size=(60, len(values))):
+        mean = values[drawn].mean(axis=0)
+        process = GaussianProcessRegressor(RBF(0.4, "fixed"), alpha=found.noise, optimizer=None)
+        process.fit(np.log10(STEPS)[:, None], mean - mean.mean())
+        peaks.append(np.log10(found.grid)[process.predict(np.log10(found.grid)[:, None]).argmax()])
+    assert np.log10([found.low, found.high]) == pytest.approx(np.quantile(peaks, [0.025, 0.975]), abs=0.01)
+    assert found.low < found.high
 
 
 def test_what_grows_or_falls_throughout_has_no_maximum_inside():
