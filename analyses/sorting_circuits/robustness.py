@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,7 +17,7 @@ from mechbp.methods.statistics.cell_difference import CellDifference, cell_diffe
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, listed, points
+from mechbp.report.parts import listed, points
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_scores import answer_measures
 from mechbp.theory.sorting.head_ablation import ablated_forward
@@ -99,9 +101,9 @@ def robustness_claims(found: Robustness) -> list[Claim]:
         statement="One head, three or four, no layer norm, other lengths and numbers of values, and repeats: all sort by looking "
         "at the smallest larger value and copying it.",
         reference="Urdshals and Urdshals 2025: hyper-parameters and architecture were varied; which ones is not known",
-        measured="\n".join(_line(one) for one in variants) or "no run of another design: 0 runs",
-        control="attention that knows nothing: "
-        + (", ".join(f"{one.sorter.name} {one.uniform_first:.3f}" for one in variants) or "0 runs"),
+        measured="\n".join(_line(group) for group in _recipes(variants)) or "no run of another design: 0 runs",
+        control="attention that knows nothing has it at "
+        + (_range([one.uniform_first for one in variants]) if variants else "0 runs"),
         numbers={
             "token_low": [float(one.accuracy.low) for one in variants],
             "coverage": [one.sorter.modes.coverage for one in variants],
@@ -130,14 +132,30 @@ def robustness_claims(found: Robustness) -> list[Claim]:
     return [robust, loss]
 
 
-def _line(one: Variant) -> str:
-    mode, pair = one.sorter.modes, one.sorter.modes.best
-    scores = "" if pair is None else f" (VS {pair.splitting:.2f}, CS {pair.suppression:.2f}, OL {pair.overlap:.2f})"
-    idle = f", idle heads: {listed([str(head) for head in mode.idle])}" if mode.idle else ""
+def _recipes(variants: Sequence[Variant]) -> list[list[Variant]]:
+    """Runs that differ in their seed alone, together."""
+    groups: dict[tuple[Any, ...], list[Variant]] = {}
+    for one in variants:
+        groups.setdefault(recipe_but_seed(one.sorter), []).append(one)
+    return list(groups.values())
+
+
+def _line(group: Sequence[Variant]) -> str:
+    seeds = f" ({len(group)} seeds)" if len(group) > 1 else ""
+    labels = Counter(one.sorter.label for one in group)
+    idle = {one.sorter.name: one.sorter.modes.idle for one in group if one.sorter.modes.idle}
+    heads = "".join(f"; {name}, idle heads: {listed([str(head) for head in found])}" for name, found in idle.items())
     return (
-        f"{one.sorter.name}: per token {estimate(one.accuracy, 4)}, {mode.coverage:.3f} of the values copied, the answer has the "
-        f"most attention at {estimate(one.first)} of the questions; {mode.label}{scores}{idle}"
+        f"{group[0].sorter.name}{seeds}: per token {_range([float(one.accuracy.mean) for one in group], 4)}, "
+        f"{_range([one.sorter.modes.coverage for one in group])} of the values copied, the answer has the most attention at "
+        f"{_range([float(one.first.mean) for one in group])} of the questions; "
+        f"{', '.join(f'{count} {label}' for label, count in labels.items())}{heads}"
     )
+
+
+def _range(values: Sequence[float], digits: int = 3) -> str:
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _median(found: Robustness, label: str) -> float:

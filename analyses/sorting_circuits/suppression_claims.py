@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from analyses.sorting_circuits.criteria import CRITERIA
 from analyses.sorting_circuits.suppression import AS_IT_IS, JUDGED, Suppression
@@ -27,14 +27,18 @@ def suppression_claims(found: Sequence[Suppression], known: Sequence[Suppression
 
 def _suppressor(judged: Sequence[Suppression], beside: Sequence[Suppression], known: Sequence[Suppression]) -> Claim:
     def line(one: Suppression) -> str:
-        change, zero = one.changes[WITHOUT], one.changes["suppressor, zero"]
+        change = one.changes[WITHOUT]
         return (
-            f"without the suppressor accuracy changes by {estimate(change['accuracy'], 4)} (by zero "
-            f"{estimate(zero['accuracy'], 4)}), entropy by {estimate(change['entropy_nats'], 3, 'nats')} (by zero "
-            f"{estimate(zero['entropy_nats'], 3)}); without the copier accuracy is "
+            f"without the suppressor accuracy changes by {estimate(change['accuracy'], 4)}, entropy by "
+            f"{estimate(change['entropy_nats'], 3, 'nats')}; without the copier accuracy is "
             f"{estimate(one.table[WITHOUT_COPIER]['accuracy'])}"
         )
 
+    parts: dict[str, Callable[[Suppression], float]] = {
+        "without the suppressor accuracy changes by": lambda one: float(one.changes[WITHOUT]["accuracy"].mean),
+        "entropy in nats by": lambda one: float(one.changes[WITHOUT]["entropy_nats"].mean),
+        "accuracy without the copier": lambda one: float(one.table[WITHOUT_COPIER]["accuracy"].mean),
+    }
     changes = [one.changes[WITHOUT] for one in judged]
     return CRITERIA.claim(
         "suppressor",
@@ -43,7 +47,7 @@ def _suppressor(judged: Sequence[Suppression], beside: Sequence[Suppression], kn
         "head it no longer sorts.",
         reference="Urdshals and Urdshals 2025, as recalled: removing the suppressor leaves accuracy and changes entropy; "
         "removing the copier destroys accuracy",
-        measured=_lines(judged, beside, line),
+        measured=_lines(judged, beside, line, parts),
         control=_known(known, line),
         numbers={
             "accuracy_change": [float(one["accuracy"].mean) for one in changes],
@@ -61,17 +65,18 @@ def _calibrates(judged: Sequence[Suppression], beside: Sequence[Suppression], kn
     def line(one: Suppression) -> str:
         whole, cut = one.calibration[AS_IT_IS], one.calibration[WITHOUT]
         return (
-            f"calibration error {estimate(whole.error, 4)} with the suppressor, {estimate(cut.error, 4)} without, gain "
-            f"{estimate(one.gain, 4)}; confidence less accuracy {estimate(whole.excess, 4)} and {estimate(cut.excess, 4)}; were "
-            f"both calibrated, the errors would be {whole.floor:.4f} and {cut.floor:.4f}"
+            f"calibration error {float(whole.error.mean):.4f} with the suppressor, {float(cut.error.mean):.4f} without, gain "
+            f"{estimate(one.gain, 4)}; were both calibrated, the errors would be {whole.floor:.4f} and {cut.floor:.4f}"
         )
+
+    parts: dict[str, Callable[[Suppression], float]] = {"gain": lambda one: float(one.gain.mean)}
 
     return CRITERIA.claim(
         "calibrates",
         id="calibrates",
         statement="The suppressing head makes confidence fit accuracy better.",
         reference="Urdshals and Urdshals 2025: copy suppression mostly calibrates confidence",
-        measured=_lines(judged, beside, line),
+        measured=_lines(judged, beside, line, parts),
         control=_known(known, line),
         numbers={"gain_low": [float(one.gain.low) for one in judged]} if judged else None,
         figure="fig-suppression-calibration" if judged or beside else "",
@@ -81,9 +86,13 @@ def _calibrates(judged: Sequence[Suppression], beside: Sequence[Suppression], kn
 def _preserved(judged: Sequence[Suppression], beside: Sequence[Suppression], known: Sequence[Suppression]) -> Claim:
     def line(one: Suppression) -> str:
         return (
-            f"{estimate(one.kept['answer'])} of the change of entropy is left ({estimate(one.kept['anywhere'])} with attention "
-            f"to the named values where they stand in the list as well)"
+            f"{estimate(one.kept['answer'])} of the change of entropy is left ({float(one.kept['anywhere'].mean):.3f} with "
+            f"attention to the named values where they stand in the list as well)"
         )
+
+    parts: dict[str, Callable[[Suppression], float]] = {
+        "share of the change of entropy that is left": lambda one: float(one.kept["answer"].mean)
+    }
 
     return CRITERIA.claim(
         "suppression-preserved",
@@ -91,18 +100,25 @@ def _preserved(judged: Sequence[Suppression], beside: Sequence[Suppression], kno
         statement="What the suppressing head does to entropy is suppression of values already named.",
         reference="Urdshals and Urdshals 2025: heads resemble the copy-suppression heads of GPT-2, of whose effect an ablation "
         "of this kind keeps .769, as recalled",
-        measured=_lines(judged, beside, line),
+        measured=_lines(judged, beside, line, parts),
         control=_known(known, line),
         numbers={"kept": [float(one.kept["answer"].mean) for one in judged]} if judged else None,
         figure="fig-suppression-ablations" if judged or beside else "",
     )
 
 
-def _lines(judged: Sequence[Suppression], beside: Sequence[Suppression], line: Callable[[Suppression], str]) -> str:
+def _lines(
+    judged: Sequence[Suppression],
+    beside: Sequence[Suppression],
+    line: Callable[[Suppression], str],
+    parts: Mapping[str, Callable[[Suppression], float]],
+) -> str:
+    """One line per run that decides; those labelled both in one line, from the least to the largest."""
     lines = [f"{one.sorter.name}: {line(one)}" for one in judged] or [NONE]
-    lines += [
-        f"beside, {one.sorter.name}, labelled both, at its {one.counted.sum()} opposed values: {line(one)}" for one in beside
-    ]
+    if beside:
+        found = [f"{name} {min(map(part, beside)):.3f} to {max(map(part, beside)):.3f}" for name, part in parts.items()]
+        runs = "run" if len(beside) == 1 else "runs"
+        lines.append(f"beside, {len(beside)} {runs} labelled both, at the values that are opposed: {', '.join(found)}")
     return "\n".join(lines)
 
 

@@ -34,6 +34,7 @@ def suppression_section(found: Sequence[Suppression], known: Sequence[Suppressio
     """Return the section; a skipped one where no run has a suppressing head."""
     if not found:
         return Section(*PLACE, (), (), "skipped", "no run here is labelled copy-suppression, or both modes")
+    found = sorted(found, key=lambda one: one.sorter.label != "suppression")
     text = (
         "The copier and the suppressor are the best pair of heads, turned so that the second suppresses what the first copies. "
         "Each is replaced by nothing, by its mean position by position over other lists, and by twice that mean less itself. "

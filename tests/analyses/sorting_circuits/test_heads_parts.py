@@ -117,7 +117,7 @@ def test_claims_are_about_runs_of_the_label(suppressors):
     assert [claim.id for claim in claims] == ["suppressor", "calibrates", "suppression-preserved"]
     assert all(len(values) == 2 for claim in claims for values in claim.numbers.values())
     assert [claim.verdict for claim in claims] == ["holds", "partly", "partly"]
-    assert all("both ways, labelled both, at its 4 opposed values" in claim.measured for claim in claims)
+    assert all("beside, 1 run labelled both, at the values that are opposed" in claim.measured for claim in claims)
     beside = suppression_claims(suppressors[2:])
     assert all(claim.verdict == "not run" and claim.measured.startswith("no run is labelled") for claim in beside)
     section = suppression_section(suppressors[1:], suppressors[:1])
