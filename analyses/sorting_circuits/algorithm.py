@@ -82,6 +82,12 @@ def algorithm(study: Study, sorter: Sorter) -> Algorithm:
     )
 
 
+def answer_attention(study: Study, sorter: Sorter) -> Looking:
+    """Return the attention of the answers' owners, of the lists that the page watches."""
+    tokens = sorter.lists(study, "algorithm", study.size(LISTS, QUICK_LISTS))
+    return _looking(study, sorter, tokens, sorter.patterns(sorter.model, tokens))
+
+
 def _looking(study: Study, sorter: Sorter, tokens: np.ndarray, patterns: np.ndarray) -> Looking:
     found = owner_attention(patterns, tokens, sorter.process, sorter.modes.owner)
     draw = study.rng(sorter.name, "owner")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from analyses.shared.sorter import Sorter, unsuitable
 from analyses.sorting_circuits.algorithm import algorithm, algorithm_claims, algorithm_section
 from analyses.sorting_circuits.carrying import carrying, carrying_claims, carrying_section
+from analyses.sorting_circuits.closely import closely
 from analyses.sorting_circuits.detectors import detectors, detectors_claim, detectors_section
-from analyses.sorting_circuits.end_states import default_design, end_states_claims, end_states_section
+from analyses.sorting_circuits.end_states import end_states_claims, end_states_section
 from analyses.sorting_circuits.gaps import gaps
 from analyses.sorting_circuits.gaps_section import gap_claims, gap_section
 from analyses.sorting_circuits.known import known_splitter, known_suppressors
@@ -20,6 +21,7 @@ from analyses.sorting_circuits.splitting import splitting, splitting_claim, spli
 from analyses.sorting_circuits.suppression import suppression
 from analyses.sorting_circuits.suppression_claims import suppression_claims
 from analyses.sorting_circuits.suppression_section import suppression_section
+from analyses.sorting_circuits.thresholds import thresholds
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
@@ -38,8 +40,6 @@ RUNS = (
 )
 KNOWN = SortedLists(32, 6)
 """Lists that sorters built by hand sort, beside trained ones."""
-CLOSELY = 4
-"""Runs that are watched closely: those of the default design with the larger task."""
 
 
 def study_page(study: Study) -> Findings:
@@ -83,13 +83,6 @@ def study_page(study: Study) -> Findings:
     return claims, sections
 
 
-def closely(sorters: list[Sorter]) -> list[Sorter]:
-    """Return the runs to watch closely: of the default design those with most values, else the first."""
-    default = default_design(sorters) or sorters[:1]
-    most = max(sorter.process.vocab_size for sorter in default)
-    return [sorter for sorter in default if sorter.process.vocab_size == most][:CLOSELY]
-
-
 PAGE = Page(
     title="How does one block of attention sort?",
     lead="Attention-only transformers of one block sort lists. Their circuits between values are read from the weights, and "
@@ -98,4 +91,5 @@ PAGE = Page(
     runs=RUNS,
     family="sorting",
     study=study_page,
+    thresholds=thresholds,
 )

@@ -22,6 +22,7 @@ from analyses.sorting_development.falls import JUDGED, falls
 from analyses.sorting_development.scale import rescaled, scale_claim, scale_section
 from analyses.sorting_development.snapshots import snapshots_section
 from analyses.sorting_development.stages import sharing, stages_claim, stages_section
+from analyses.sorting_development.thresholds import thresholds
 from analyses.sorting_development.trajectory import trajectory, unsuitable
 from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
@@ -75,4 +76,5 @@ PAGE = Page(
     runs=RUNS,
     family="sorting",
     study=study_page,
+    thresholds=thresholds,
 )
