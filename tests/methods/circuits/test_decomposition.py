@@ -47,6 +47,15 @@ def test_the_parts_make_the_logits(settings):
     np.testing.assert_allclose(found.logits, centred(single(tokens)), rtol=0, atol=1e-5 * max(1, abs(found.logits).max()))
 
 
+@pytest.mark.parametrize("name", ["sorting-decay-s0", "sorting-free-s0", "sorting-plain-free-s0", "sorting-heads3-s0"])
+def test_the_parts_of_trained_sorters_make_their_logits(name):
+    run = mechbp.load(name)
+    tokens = run.process.sample(20, mechbp.rng(0, name), "test").tokens
+    found = decompose(run.model, tokens)
+    np.testing.assert_allclose(found.logits, folded(run.model)(torch.from_numpy(tokens)), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found.logits, centred(in_float64(run.model)(torch.from_numpy(tokens))), rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("settings", [{}, {"normalization_type": "RMS"}, {"normalization_type": None}])
 def test_every_part_is_that_of_loops(settings):
     model = random_model(**settings)

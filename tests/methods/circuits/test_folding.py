@@ -118,7 +118,7 @@ def test_tied_embeddings():
     np.testing.assert_array_equal(model(tokens).log_softmax(-1).detach(), before)
 
 
-@pytest.mark.parametrize("name", ["tree-mlm-k0", "mess3-x50-a20", "topics-4l"])
+@pytest.mark.parametrize("name", ["tree-mlm-k0", "mess3-x50-a20", "topics-4l", "sorting-decay-s0"])
 def test_trained_models(name):
     model = mechbp.load(name).model
     tokens = random_tokens(model, 8)
