@@ -173,7 +173,7 @@ def _why_not(page: Page, runs: Sequence[str]) -> str:
     if page.family is None:
         return "studies no trained run, so --run does not apply to it"
     other = [run.name for run in map(load_run, runs) if page.family not in (run.family, ANY)]
-    return f"studies runs trained on a {page.family}, and {other[0]} was not" if other else ""
+    return f"studies runs of the family {page.family}, and {other[0]} is of another" if other else ""
 
 
 def studied_runs(page: Page, runs: Sequence[str]) -> Sequence[str]:
