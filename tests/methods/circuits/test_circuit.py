@@ -131,7 +131,10 @@ def test_folding_first_changes_nothing_and_the_model_stays():
     assert model.cfg.normalization_type == "LN" and model.embed.W_E.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["tree-mlm-k0", "tree-root-k1", "mess3-x50-a20", "rrxor-s24", "topics-4l", "sorting-plain-free-s0"])
+SHIPPED = ("tree-mlm-k0", "tree-root-k1", "mess3-x50-a20", "rrxor-s24", "topics-4l", "sorting-plain-free-s0")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models(name):
     model = mechbp.load(name).model
     for variant in ("raw", "mean position"):
