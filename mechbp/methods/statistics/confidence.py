@@ -72,6 +72,14 @@ def reliability(
     )
 
 
+def calibration_error(confidence: PerChoice, right: Marks, rng: np.random.Generator, *, resamples: int = RESAMPLES) -> Interval:
+    """Return the expected calibration error alone. Raises InputError as `reliability` does."""
+    generator = checked_generator(rng, "calibration_error")
+    mask = _checked(confidence, right, None, BINS)
+    excess = np.einsum("nc,ncb->nb", confidence - right, _members(confidence, mask, BINS))
+    return _errors(excess[None], mask.sum(axis=1).astype(np.float64), generator, resamples)[0]
+
+
 def calibration_gain(
     confidence: PerChoice,
     right: Marks,
@@ -94,12 +102,15 @@ def calibration_gain(
 
 
 def _errors(
-    excess: Float64[np.ndarray, "model n bin"], counts: Float64[np.ndarray, " n"], rng: np.random.Generator
+    excess: Float64[np.ndarray, "model n bin"],
+    counts: Float64[np.ndarray, " n"],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
 ) -> tuple[Interval, Interval]:
     """The error of the first model, and that of the last less it; all resampled alike."""
     n = excess.shape[1]
     error = np.abs(excess.sum(axis=1)).sum(axis=-1) / counts.sum()
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
     resampled = np.abs(drawn @ excess).sum(axis=-1) / np.maximum(drawn @ counts, 1)
     found = []
     for value, spread in ((error[0], resampled[0]), (error[-1] - error[0], resampled[-1] - resampled[0])):

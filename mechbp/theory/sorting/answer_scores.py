@@ -15,11 +15,10 @@ from jaxtyping import Float, Float64, Int
 from scipy.special import log_softmax, xlogy
 
 from mechbp.errors import InputError
+from mechbp.methods.statistics.confidence import calibration_error
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.randomness import checked_generator
 
-CALIBRATION_BINS = 15
-"""Bins of equal width of the largest probability, as is usual for the expected calibration error."""
 RESAMPLES = 1000
 
 
@@ -111,7 +110,7 @@ def answer_scores(
         **whole,
         list_accuracy=bootstrap_mean(per_list["list_accuracy"], generator, resamples=resamples),
         rolled_out=None if emitted is None else bootstrap_mean(per_list["rolled_out"], generator, resamples=resamples),
-        calibration_error=_calibration_error(measures["confidence"], right, generator, resamples),
+        calibration_error=calibration_error(measures["confidence"], right, generator, resamples=resamples),
         by_value=group(1),
         by_gap=group(1 + values),
         per_list=per_list,
@@ -146,19 +145,6 @@ def answer_measures(
         "entropy_nats": -xlogy(p, p).sum(axis=-1),
         "confidence": p.max(axis=-1),
     }
-
-
-def _calibration_error(confidence: np.ndarray, right: np.ndarray, rng: np.random.Generator, resamples: int) -> Interval:
-    """Expected calibration error, and its percentiles over resampled lists; a confidence of 1 is in the last bin."""
-    which = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    excess = np.einsum("nl,nlb->nb", confidence - right, _one_hot(which, CALIBRATION_BINS)) / confidence.shape[1]
-    n = len(excess)
-    found = np.asarray(np.abs(excess.mean(axis=0)).sum())
-    if n == 1:
-        return Interval(found, np.asarray(np.nan), np.asarray(np.nan), n)
-    drawn = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)]
-    low, high = np.quantile(np.abs(np.stack(drawn) @ excess / n).sum(axis=1), [0.025, 0.975])
-    return Interval(found, np.asarray(low), np.asarray(high), n)
 
 
 def _one_hot(group: np.ndarray, n_groups: int) -> Float64[np.ndarray, "n length group"]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from einops import rearrange, reduce
+from einops import reduce
 from jaxtyping import Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
@@ -38,9 +38,6 @@ class ClassAttention:
     """Sum over the keys of a class; sums to 1 over classes."""
     counts: Int[np.ndarray, "n asked class"]
     """Keys of each class."""
-    answer: Int[np.ndarray, "n asked"]
-    """The value asked for."""
-    n_values: int
 
     @property
     def mean(self) -> Float64[np.ndarray, "head asked class"]:
@@ -56,17 +53,6 @@ class ClassAttention:
     def mean_uniform(self) -> Float64[np.ndarray, "asked class"]:
         """The control's mean over sequences."""
         return self.uniform.mean(axis=0)
-
-    @property
-    def by_answer(self) -> Float64[np.ndarray, "head value class"]:
-        """Mean mass over all positions asked for one value; NaN for a value that no position is asked for."""
-        return _by_value(rearrange(self.mass, "n head asked kind -> (n asked) head kind"), self.answer.ravel(), self.n_values)
-
-    @property
-    def uniform_by_answer(self) -> Float64[np.ndarray, "value class"]:
-        """The control's mean over all positions asked for one value."""
-        flat = rearrange(self.uniform, "n asked kind -> (n asked) 1 kind")
-        return _by_value(flat, self.answer.ravel(), self.n_values)[0]
 
     @property
     def per_key(self) -> Float64[np.ndarray, "head asked class"]:
@@ -93,7 +79,7 @@ def class_attention(
     classes = key_classes(lists)
     member = classes[..., None] == np.arange(len(CLASSES))
     mass = np.einsum("nhqk,nqkc->nhqc", rows, member.astype(np.float64), optimize=True)
-    return ClassAttention(mass, reduce(member.astype(np.int64), "n q k c -> n q c", "sum"), lists.answer, process.vocab_size)
+    return ClassAttention(mass, reduce(member.astype(np.int64), "n q k c -> n q c", "sum"))
 
 
 def key_classes(lists: AskedLists) -> Int[np.ndarray, "n asked key"]:
@@ -120,13 +106,3 @@ def asked_rows(
             f"{list(patterns.shape)}.\nCapture blocks.0.attn.hook_pattern on the same sequences."
         )
     return patterns[:, :, length : 2 * length, : 2 * length].astype(np.float64)
-
-
-def _by_value(
-    mass: Float64[np.ndarray, "row head class"], value: Int[np.ndarray, " row"], n_values: int
-) -> Float64[np.ndarray, "head value class"]:
-    """Mean over the rows of each value."""
-    total = np.zeros((n_values, *mass.shape[1:]))
-    np.add.at(total, value, mass)
-    count = np.bincount(value, minlength=n_values)[:, None, None]
-    return np.swapaxes(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), 0, 1)

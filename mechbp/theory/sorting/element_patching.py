@@ -16,9 +16,9 @@ What a sorter does that puts all attention on the answer and copies it, all head
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,7 @@ from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
-from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, path_name
 from mechbp.methods.patching.patch import PatchEffects, patch
-from mechbp.methods.patching.path_patch import Normalisation, PathEffects, path_patch
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.theory.sorting.list_pairs import ListPairs
 
@@ -36,10 +34,6 @@ AT_PLACE = ("hook_resid_pre", "attn.hook_k", "attn.hook_v")
 """Patched where the value that changes stands in the list."""
 AT_QUERY = ("attn.hook_q", "attn.hook_pattern", "attn.hook_z", "hook_attn_out")
 """Patched at the position asked at; of a pattern, the row of that query."""
-
-
-READS: tuple[tuple[Literal["k", "v"], ...], ...] = (("k",), ("v",), ("k", "v"))
-"""What of a head the paths from the embedding end in."""
 
 
 class ElementCell(NamedTuple):
@@ -121,44 +115,6 @@ def element_patching(model: HookedModel, pairs: ListPairs, *, layer: int = 0, ba
                 cells.append(cell)
                 values.append(column)
     return ElementEffects(tuple(cells), np.stack(values, axis=1), *ends)
-
-
-def element_paths(
-    model: HookedModel, pairs: ListPairs, *, ln: Normalisation = "frozen", layer: int = 0, batch_size: int = 256
-) -> dict[str, PathEffects]:
-    """Return the direct paths of the change: from the embedding into a head, and from a head to the unembedding.
-
-    "read": the embedding to the keys, to the values, and to both, of every head and of all; layer norms computed anew, so that
-    a head reads what it would read in the source list. "written": every head, and all, to the unembedding; `ln` says whether its
-    layer norm keeps the base run's scale, which lets the heads' effects add up.
-    Raises InputError for pairs of kind "current", whose embedding reaches queries and logits too, else as `path_patch` does.
-    """
-    _check_kind(pairs, "element_paths")
-    n_heads = int(model.cfg.n_heads)
-    heads: Sequence[int | None] = [*range(n_heads), None]
-    read = [
-        DirectPath(Sender("embedding"), tuple(Receiver(part, layer, head) for part in parts)) for head in heads for parts in READS
-    ]
-    written = [DirectPath(Sender("attention", layer, head), (Receiver("final"),)) for head in heads]
-    clean, corrupted = pairs.base[:, :-1], pairs.source[:, :-1]
-
-    def patched(paths: list[DirectPath], norms: Normalisation) -> PathEffects:
-        return path_patch(
-            model, clean, corrupted, pairs.metric, paths, norms, direction="noising", batch_size=batch_size
-        )  # fmt: skip
-
-    return {"read": patched(read, "recomputed"), "written": patched(written, ln)}
-
-
-def path_column(found: PathEffects, name: str) -> int:
-    """Return the column of a path by its name, such as "embedding to k 0.1" or "head 0.1 to final".
-
-    Raises InputError, with the names that there are, for another.
-    """
-    names = [path_name(path) for path in found.paths]
-    if name not in names:
-        raise InputError(f"path_column: no path {name!r:.60}; there are {', '.join(names)}.")
-    return names.index(name)
 
 
 def _check_kind(pairs: ListPairs, where: str) -> None:

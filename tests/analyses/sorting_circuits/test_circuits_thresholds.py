@@ -15,18 +15,14 @@ from mechbp.study import Study
 LISTS = SortedLists(12, 4)
 
 
+STUDY = Study((), True, lambda text: None)
+
+
 def judged(monkeypatch, sorters):
+    """The thresholds of sorters that are no runs of a folder."""
     monkeypatch.setattr(held, "unsuitable", lambda run: "")
     monkeypatch.setattr(held, "Sorter", SimpleNamespace(last=lambda run: run))
-    return list(held.thresholds(Study((), True, lambda text: None)) if not sorters else _checks(sorters))
-
-
-def _checks(sorters):
-    study = SimpleNamespace(runs=sorters, **{name: getattr(STUDY, name) for name in ("rng", "size", "stage")})
-    return held.thresholds(study)
-
-
-STUDY = Study((), True, lambda text: None)
+    return list(held.thresholds(SimpleNamespace(runs=sorters, rng=STUDY.rng, size=STUDY.size, stage=STUDY.stage)))
 
 
 def test_no_sorter_is_held_to_nothing(monkeypatch):

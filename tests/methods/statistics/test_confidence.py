@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.methods.statistics.confidence import calibration_gain, reliability
+from mechbp.methods.statistics.confidence import calibration_error, calibration_gain, reliability
 from mechbp.randomness import rng
 
 
@@ -52,3 +52,14 @@ def test_lists_are_resampled_not_choices():
 def test_what_is_no_probability_is_refused(bad):
     with pytest.raises(InputError):
         reliability(bad, np.ones((2, 2), bool), rng(0))
+
+
+def test_the_error_alone_is_that_of_fifteen_bins():
+    confidence = rng(0, "alone").random((60, 4))
+    right = rng(1, "alone").random((60, 4)) < confidence**2
+    which = np.floor(confidence * 15)
+    expected = sum(abs((confidence - right)[which == b].sum()) for b in range(15)) / right.size
+    found = calibration_error(confidence, right, rng(0), resamples=200)
+    assert float(found.mean) == pytest.approx(expected, abs=1e-12) and found.low < found.high
+    assert float(reliability(confidence, right, rng(0)).error.mean) == pytest.approx(expected, abs=1e-12)
+    assert abs(expected - float(reliability(confidence, right, rng(0), bins=7).error.mean)) > 1e-3, "other bins would be seen"

@@ -9,7 +9,6 @@ from mechbp.errors import ImpossibleEvidence, InputError
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.theory.sorting.asked import BEFORE_ALL, asked_lists
 from mechbp.theory.sorting.attention_classes import ANSWER, CLASSES, FURTHER, NO_KEY, class_attention, key_classes
-from mechbp.theory.sorting.larger_order import larger_order
 
 DESIGNS = [SortedLists(9, 4), SortedLists(12, 3, window=6, gap=2), SortedLists(4, 5, repeats=True)]
 
@@ -60,20 +59,6 @@ def test_masses_are_sums_over_single_keys(process):
     assert (over.low <= over.mean).all() and (over.mean <= over.high).all()
 
 
-def test_masses_by_answer_are_means_over_the_questions_with_that_answer():
-    process = SortedLists(20, 3)
-    tokens, patterns = drawn(process, n=12)
-    found = class_attention(patterns, tokens, process)
-    for value in range(20):
-        asked = tokens[:, 4:] == value
-        if not asked.any():
-            assert np.isnan(found.by_answer[:, value]).all() and np.isnan(found.uniform_by_answer[value]).all()
-            continue
-        np.testing.assert_allclose(found.by_answer[:, value], found.mass.swapaxes(1, 2)[asked].mean(axis=0), rtol=0, atol=1e-12)
-        np.testing.assert_allclose(found.uniform_by_answer[value], found.uniform[asked].mean(axis=0), rtol=0, atol=1e-12)
-    assert np.isnan(found.by_answer).any()  # the sample holds both cases
-
-
 def test_one_sequence_written_out():
     process = SortedLists(9, 3)
     tokens = np.array([[7, 2, 5, 9, 2, 5, 7]])
@@ -98,34 +83,6 @@ def test_the_hand_made_sorter_looks_at_the_answer():
         found = class_attention(mechbp.capture(model, shown, hook)[hook].numpy(), tokens, process)
         assert found.mean[:, :, ANSWER].min() > 0.99
         assert found.mass[..., [ANSWER, FURTHER]].sum(axis=-1).min() > 1 - 1e-9
-    share = larger_order(mechbp.capture(model, tokens, hook)[hook].numpy(), tokens, process).share(mechbp.rng(0))
-    np.testing.assert_array_equal(share.mean, 1)
-    flat = larger_order(np.ones((60, 2, 9, 9)) / 9, tokens, process).share(mechbp.rng(0))
-    np.testing.assert_array_equal(flat.mean, 0.5)
-
-
-@pytest.mark.parametrize("process", DESIGNS, ids=str)
-def test_order_among_larger_values_is_that_of_a_loop_over_pairs(process):
-    tokens, patterns = drawn(process)
-    patterns = patterns.round(2)  # ties
-    n = process.length
-    found = larger_order(patterns, tokens, process)
-    wins = np.zeros(found.wins.shape)
-    pairs = np.zeros(found.pairs.shape, int)
-    for row, j, low, high in np.ndindex(len(tokens), n, n, n):
-        smaller, larger = tokens[row, low], tokens[row, high]
-        current = -1 if j == 0 else tokens[row, n + j]
-        if current < smaller < larger:
-            beyond = int(smaller != tokens[row, n + j + 1])
-            mine, theirs = patterns[row, :, n + j, low], patterns[row, :, n + j, high]
-            wins[row, :, j, beyond] += np.where(mine > theirs, 1, np.where(mine == theirs, 0.5, 0))
-            pairs[row, j, beyond] += 1
-    np.testing.assert_array_equal(found.pairs, pairs)
-    np.testing.assert_array_equal(found.wins, wins)
-    assert (wins % 1 == 0.5).any() and pairs[:, :, 1].any()
-    share = found.share(mechbp.rng(0))
-    np.testing.assert_allclose(share.mean, wins.sum(axis=(0, 2)) / pairs.sum(axis=(0, 1)), rtol=0, atol=1e-12)
-    assert np.isnan(found.by_asked[:, -1]).all()  # one value is left at the last question
 
 
 def test_what_does_not_fit_is_refused():
@@ -134,6 +91,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"need patterns \[40, head, query, key\] of 8 or 9 positions, got \[40, 2, 7, 7\]"):
         class_attention(patterns[:, :, :7, :7], tokens, process)
     with pytest.raises(InputError, match=r"need patterns \[39,"):
-        larger_order(patterns, tokens[1:], process)
+        class_attention(patterns, tokens[1:], process)
     with pytest.raises(ImpossibleEvidence):
         class_attention(patterns, tokens[:, ::-1].copy(), process)

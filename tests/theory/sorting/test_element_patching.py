@@ -10,7 +10,7 @@ from mechbp.errors import InputError
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 from mechbp.processes.sorting.sorted_lists import SortedLists
-from mechbp.theory.sorting.element_patching import ElementCell, element_patching, element_paths, path_column
+from mechbp.theory.sorting.element_patching import ElementCell, element_patching
 from mechbp.theory.sorting.list_pairs import list_pairs
 
 PROCESS = SortedLists(14, 4)
@@ -105,29 +105,7 @@ def test_normalised_effects_divide_by_the_gap_or_by_what_is_given(random_model):
     assert list(frame.columns) == ["site", "head", "normalized", "low", "high"]
 
 
-def test_paths_join_keys_and_values_and_add_up_over_heads(random_model, sorter):
-    pairs = list_pairs(PROCESS, "overtaken", 30, mechbp.rng(4), split=None)
-    cells = element_patching(random_model, pairs)
-    paths = element_paths(random_model, pairs)
-    read, written = paths["read"], paths["written"]
-    for path, cell in (("k 0.1", ("attn.hook_k", 1)), ("v 0", ("attn.hook_v", None)), ("k 0, v 0", ("hook_resid_pre", None))):
-        column = read.values[:, path_column(read, f"embedding to {path}")]
-        np.testing.assert_allclose(column, cells.values[:, cells.cells.index(ElementCell(*cell))], rtol=0, atol=2e-5)
-    by_head = [written.effects[:, path_column(written, f"head 0.{head} to final")] for head in (0, 1)]
-    both = written.effects[:, path_column(written, "attention 0 to final")]
-    np.testing.assert_allclose(by_head[0] + by_head[1], both, rtol=0, atol=2e-5)
-    anew = element_paths(random_model, pairs, ln="recomputed")["written"]
-    z = cells.values[:, cells.cells.index(ElementCell("attn.hook_z", 0))]
-    np.testing.assert_allclose(anew.values[:, 0], z, rtol=0, atol=2e-5)
-    assert np.abs(anew.effects.sum(axis=1) - 2 * anew.effects[:, 2]).max() > 1e-3  # with the norm at work they do not add up
-    by_hand = element_paths(sorter, pairs)["read"]
-    assert by_hand.normalized_effect.mean[path_column(by_hand, "embedding to k 0")] == pytest.approx(1, abs=1e-6)
-    with pytest.raises(InputError, match="there are embedding to k"):
-        path_column(read, "embedding to q 0")
-
-
 def test_pairs_that_differ_in_the_token_asked_at_are_refused(sorter):
     pairs = list_pairs(PROCESS, "current", 8, mechbp.rng(5), split=None)
-    for function in (element_patching, element_paths):
-        with pytest.raises(InputError, match=f"{function.__name__}: pairs of kind 'current'"):
-            function(sorter, pairs)
+    with pytest.raises(InputError, match="element_patching: pairs of kind 'current'"):
+        element_patching(sorter, pairs)

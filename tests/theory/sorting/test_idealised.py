@@ -7,7 +7,6 @@ from hand_sorter import attention_by_hand, hand_sorter
 from scipy.special import logsumexp
 
 import mechbp
-from mechbp.divergence import js_nats
 from mechbp.errors import InputError
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
@@ -16,10 +15,8 @@ from mechbp.theory.sorting.asked import asked_lists
 from mechbp.theory.sorting.attention_classes import class_attention
 from mechbp.theory.sorting.idealised import (
     IDEALS,
-    idealised_in_rank_order,
     idealised_pattern,
     in_rank_order,
-    match_idealised,
 )
 from mechbp.theory.sorting.replaced_patterns import REPLACEMENTS, answers_under, class_average_pattern, replaced_losses
 
@@ -75,49 +72,11 @@ def test_in_rank_order_the_answer_is_a_diagonal(tokens):
     answer = np.zeros((200, 1, 8, 8))
     answer[:, 0, 4:] = idealised_pattern(lists, "answer")
     ordered = in_rank_order(answer, tokens, PROCESS)
-    np.testing.assert_array_equal(ordered, np.broadcast_to(idealised_in_rank_order(4), (200, 1, 4, 8)))
+    np.testing.assert_array_equal(ordered, np.broadcast_to(np.eye(4, 8), (200, 1, 4, 8)))
     model = hand_sorter(PROCESS, np.arange(11) < 5, steepness=0.7)
     found = in_rank_order(mechbp.capture(model, tokens, PATTERN)[PATTERN].numpy(), tokens, PROCESS)
     by_hand = np.stack([attention_by_hand(row, 4, 11, 0.7)[:, row[:4].argsort()] for row in tokens])
     np.testing.assert_allclose(found[:, 0, :, :4], by_hand, rtol=0, atol=1e-9)
-
-
-def one_key_js(mass):
-    """Divergence of a row from all on one key that has this mass: ln 2 - ((1 + m) ln(1 + m) - m ln m) / 2."""
-    return np.log(2) - ((1 + mass) * np.log1p(mass) - np.where(mass > 0, mass * np.log(np.maximum(mass, 1e-300)), 0)) / 2
-
-
-def test_match_is_the_mean_divergence_and_the_null_relabels_ranks(tokens):
-    draw = mechbp.rng(2)
-    weights = np.tril(draw.random((200, 2, 8, 8)) ** 3 + 1e-6)
-    lists = asked_lists(PROCESS, tokens)
-    weights[:, 1, 4:] += 2 * idealised_pattern(lists, "answer") * (lists.answer < 6)[..., None]  # one head, small values
-    patterns = weights / weights.sum(axis=-1, keepdims=True)
-    found = match_idealised(patterns, tokens, PROCESS, mechbp.rng(3), permutations=500)
-    by_rank = in_rank_order(patterns, tokens, PROCESS)
-    js = one_key_js(by_rank[:, :, range(4), range(4)])
-    np.testing.assert_allclose(found.js_nats.mean, js.mean(axis=(0, 2)), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.uniform_js_nats, np.mean([one_key_js(1 / keys) for keys in (5, 6, 7, 8)]), rtol=0, atol=1e-9)
-    top = by_rank[:, :, range(4), range(4)] == by_rank.max(axis=3)
-    np.testing.assert_allclose(found.top.mean, top.mean(axis=(0, 2)), rtol=0, atol=1e-12)
-    for value in range(11):
-        at = lists.answer == value
-        np.testing.assert_allclose(
-            found.js_by_answer_nats[:, value], js.swapaxes(1, 2)[at].mean(axis=0) if at.any() else np.nan, rtol=0, atol=1e-9
-        )
-    assert found.p[1] < 0.1 < found.p[0]  # 24 orders of four ranks, and one of them is the truth
-    assert found.js_by_answer_nats[1, 2] < found.js_by_answer_nats[1, 8] - 0.1
-    mean = np.stack([one_key_js(by_rank[:, 1, :, rank]).mean(axis=0) for rank in range(4)], axis=1)
-    least = min(mean[range(4), order].mean() for order in ([0, 1, 2, 3], [1, 0, 2, 3], [3, 2, 1, 0]))
-    assert found.null_js_nats[:, 1].min() == pytest.approx(least, abs=1e-9)  # the identity is among the relabellings
-
-
-def test_attention_without_order_is_as_near_to_every_relabelled_ideal(tokens):
-    flat = match_idealised(
-        np.tile(np.tril(np.ones((8, 8))) / np.arange(1, 9)[:, None], (200, 1, 1, 1)), tokens, PROCESS, mechbp.rng(0)
-    )
-    assert flat.p.tolist() == [1.0]
-    assert flat.js_nats.mean[0] == pytest.approx(flat.uniform_js_nats, abs=1e-9)
 
 
 def test_the_hand_made_sorter_loses_what_the_pattern_says(tokens):
@@ -202,11 +161,3 @@ def test_what_does_not_fit_is_refused(tokens, random_model):
         replaced_losses(random_model, PROCESS, tokens, heads=(2,))
     with pytest.raises(InputError, match="no pattern 'list' here"):
         replaced_losses(random_model, PROCESS, tokens, names=["own"]).of("list")
-    repeats = SortedLists(4, 3, repeats=True)
-    with pytest.raises(InputError, match="without repeats"):
-        match_idealised(np.ones((5, 1, 6, 6)), repeats.sample(5, mechbp.rng(0)).tokens, repeats, mechbp.rng(0))
-
-
-def test_the_closed_form_is_the_divergence():
-    rows = mechbp.rng(5).dirichlet(np.ones(6), size=20)
-    np.testing.assert_allclose(js_nats(rows, np.tile(np.eye(6)[2], (20, 1))), one_key_js(rows[:, 2]), rtol=0, atol=1e-9)
