@@ -80,6 +80,11 @@ def test_wrong_ambiguity_is_refused(ambiguity):
         TreeGrammar.random(3, recipe="released", ambiguity=0.5)
 
 
+def test_one_seed_gives_another_grammar_by_either_recipe():
+    paper, released = (TreeGrammar.random(4, seed=0, recipe=recipe).rules for recipe in ("paper", "released"))
+    assert round(np.abs(paper - released).max(), 2) == 0.71  # what the README says of them
+
+
 def test_every_pair_has_exactly_one_parent():
     for seed in range(20):
         rules = TreeGrammar.random(5, seed=seed).rules
