@@ -85,3 +85,17 @@ def summarize(claims: tuple[Claim, ...]) -> list[tuple[str, int]]:
     """Count the claims of each verdict that occurs, in the order of VERDICTS."""
     counts = Counter(claim.verdict for claim in claims)
     return [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
+
+
+def by_kind(claims: tuple[Claim, ...]) -> list[tuple[str, list[int], int]]:
+    """Count the claims of each kind: by verdict in the order of VERDICTS, and those whose criterion was set after a measurement.
+
+    Kinds that do not occur are left out; claims without a kind come last, under the name "".
+    """
+    rows = []
+    for kind in (*KINDS, ""):
+        own = [claim for claim in claims if claim.kind == kind]
+        if own:
+            counts = Counter(claim.verdict for claim in own)
+            rows.append((kind, [counts[verdict] for verdict in VERDICTS], sum(claim.fixed == "after" for claim in own)))
+    return rows

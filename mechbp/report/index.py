@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mechbp.errors import InputError
-from mechbp.report.claim import summarize
+from mechbp.report.claim import by_kind, summarize
 from mechbp.report.document import Document
 from mechbp.report.templates import content_security_policy, environment
 
@@ -16,13 +16,15 @@ def render_index(documents: Iterable[Document]) -> str:
     slugs = [page.slug for page in pages]
     if len(set(slugs)) < len(slugs) or "index" in slugs:
         raise InputError(f"index: slugs must be unique and not 'index', got {', '.join(slugs)}.")
+    claims = tuple(claim for page in pages for claim in page.claims)
     return (
         environment()
         .get_template("index.html")
         .render(
             documents=pages,
             policy=content_security_policy(),
-            summary=summarize(tuple(claim for page in pages for claim in page.claims)),
+            summary=summarize(claims),
+            by_kind=by_kind(claims),
             missing={
                 page.slug: [part for section in page.sections for part in (section, *section.figures) if part.status != "done"]
                 for page in pages

@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from demo import demo, provenance
 
-from mechbp.report.claim import MOVED, Claim
+from mechbp.report.claim import MOVED, Claim, by_kind
 from mechbp.report.document import REPLACED, Document, FigureData, Provenance, Section, dumps, loads
 from mechbp.report.figures import table
 from mechbp.report.figures.table import format_cell
@@ -236,6 +238,16 @@ def test_the_index_gives_the_reference_and_links_claim_and_figure():
         assert f'href="demo.html#claim-{claim.id}"' in html
         assert not claim.figure or f'href="demo.html#{claim.figure}"' in html
     assert html.count('class="reference"') == sum(bool(claim.reference) for claim in demo().claims) > 0
+
+
+def test_the_index_counts_claims_by_kind_and_verdict():
+    late = replace(demo().claims[0], id="late", kind="new", verdict="fails", fixed="after")
+    early = replace(demo().claims[0], id="early", kind="new", verdict="holds", fixed="before")
+    counted = by_kind((late, early, replace(early, id="other", kind="method")))
+    assert counted == [("method", [1, 0, 0, 0, 0], 0), ("new", [1, 0, 1, 0, 0], 1)]
+    html = render_index([replace(demo(), claims=(late, early))])
+    row = html[html.index("new: <span") :].split("</tr>")[0]
+    assert re.findall(r"<td>(\d*)</td>", row) == ["1", "", "1", "", "", "1"]
 
 
 def test_several_lines_between_backquotes_are_shown_as_they_are():
