@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mechbp.report.criteria import regrade
+from mechbp.report.criteria import Criteria, regrade
+from mechbp.report.document import Document
 from mechbp.report.document import load as load_document
 from mechbp.study import Study, criteria_of, load_page, page_names, record_of
 
 Line = tuple[str, str, str]
-"""Name of a page or run, verdict ("pass", "short", "FAIL", or "-" where nothing was checked), and what was found."""
+"""Name of a page or run, verdict ("pass", "short", "FAIL", "-" where nothing was checked, or "moved"), and what was found."""
 
 
 def claims_regraded() -> Iterator[Line]:
-    """Grade every recorded page anew from its numbers and criteria; "FAIL" where page and criteria disagree."""
+    """Grade every recorded page anew from its numbers and criteria; "FAIL" where page and criteria disagree.
+
+    "moved" tells which verdicts a later criterion changed, and which claims were withdrawn.
+    """
     for name in page_names():
         record = record_of(name)
         if not record.is_file():
@@ -24,6 +28,16 @@ def claims_regraded() -> Iterator[Line]:
         yield from ((name, "FAIL", str(difference)) for difference in differences)
         if not differences:
             yield name, "pass", f"graded as recorded, {len(document.claims)} of {len(document.claims)}"
+        yield from ((name, "moved", text) for text in _moved(document, criteria_of(name)))
+
+
+def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
+    """Say which verdicts a later criterion changed, from the first to the present one, and which claims are made no longer."""
+    for claim in document.claims:
+        moves = [move for move in claim.moved if move["verdicts"]]
+        if moves and moves[0]["verdicts"][0] != claim.verdict:
+            yield f"{claim.id}: {moves[0]['verdicts'][0]} before, {claim.verdict} now"
+    yield from criteria.withdrawn()
 
 
 def thresholds_measured() -> Iterator[Line]:

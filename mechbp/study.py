@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SEED = 0
 SOURCES = ("--", ":/", ":(top,exclude)reports")
+WITHDRAWN = "withdrawn"
+"""The section that lists claims made no longer."""
 PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 
 
@@ -239,7 +241,11 @@ def _document(
     replaced: Sequence[dict[str, Any]],
 ) -> Document:
     lead = f"{lead_counts(tuple(claims))} {page.lead}".strip()
-    return Document(name, page.title, lead, tuple(claims), tuple(sections), provenance, replaced=tuple(replaced))
+    kept = [section for section in sections if section.id != WITHDRAWN]
+    has_criteria = page_file(name).with_name("criteria.toml").is_file()
+    if has_criteria and (texts := criteria_of(name).withdrawn()):
+        kept.append(Section(WITHDRAWN, "Claims made no longer", texts))
+    return Document(name, page.title, lead, tuple(claims), tuple(kept), provenance, replaced=tuple(replaced))
 
 
 def _replaced(runs: Sequence[Run]) -> Sequence[dict[str, Any]]:

@@ -19,6 +19,16 @@ bounds = { close_nats = 0.03 }
 fixed = "before"
 """
 
+MOVED = """
+[[exact.moved]]
+date = 2026-02-01
+what = "close_nats"
+old = 0.01
+new = 0.03
+why = "A wider bound."
+verdicts = { "own-exact" = ["fails", "holds"] }
+"""
+
 
 @pytest.fixture
 def record(tmp_path, monkeypatch):
@@ -73,3 +83,22 @@ def test_single_runs_have_no_page_of_their_own(record, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "verify", "--claims", "tree-mlm-k0")
     assert code == 2 and out == "" and "--claims grades recorded pages" in err
     check_refusal(code, err, "tree-mlm-k0")
+
+
+def test_verdicts_that_a_later_criterion_changed_and_withdrawn_claims_are_told(record, capsys, monkeypatch):
+    criteria = record.parents[1] / "analyses" / "tiny" / "criteria.toml"
+    gone = '\n[gone]\nkind = "new"\nholds = "r2 > 0"\nfixed = "before"\n'
+    gone += 'withdrawn = { date = 2026-02-01, why = "Cannot fail.", verdicts = { "own-gone" = "holds" } }\n'
+    criteria.write_text(CRITERIA + MOVED + gone)
+    claim = Criteria.read(criteria).claim(
+        "exact", id="own-exact", statement="S", reference="R", measured="M", control="C", numbers={"kl_nats": 0.02}
+    )
+    record.write_text(dumps(Document("tiny", "Tiny", "Lead.", (claim,), (), provenance())))
+    code, out, _ = call(capsys, monkeypatch, "verify", "--claims")
+    assert code == 0
+    told = [line.split(maxsplit=2)[1:] for line in out.splitlines() if line.startswith("tiny")]
+    assert told == [
+        ["pass", "graded as recorded, 1 of 1"],
+        ["moved", "own-exact: fails before, holds now"],
+        ["moved", "`own-gone`, holds until 2026-02-01. Cannot fail."],
+    ]

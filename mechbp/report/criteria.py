@@ -18,6 +18,11 @@
     verdicts = { "tree-mlm-k0-exact" = ["fails", "holds"] }
     why = "…"
 
+    [old.withdrawn]                     # a criterion whose claims are made no longer keeps its rules, and says
+    date = 2026-01-31
+    why = "true by construction"
+    verdicts = { "tree-mlm-k0-old" = "holds" }
+
 A claim is `short` where that rule is true, else `holds`, else `partly`, else `fails`; `mechbp.report.rules` says how they read.
 """
 
@@ -88,6 +93,15 @@ class Criteria:
         """Return the verdict that the criterion `key` gives on these numbers."""
         return self[key].grade(numbers)
 
+    def withdrawn(self) -> tuple[str, ...]:
+        """Return what is to be said of claims that are made no longer, one text each, oldest first."""
+        entries = sorted((c.withdrawn for c in self.by_key.values() if c.withdrawn), key=lambda entry: entry["date"])
+        return tuple(
+            f"`{claim}`, {verdict} until {entry['date']}. {entry['why']}"
+            for entry in entries
+            for claim, verdict in entry["verdicts"].items()
+        )
+
     def claim(
         self,
         key: str,
@@ -104,6 +118,8 @@ class Criteria:
 
         numbers: what the rules are about, floats, truth values, None (not measured) or flat lists of them.
         """
+        if self[key].withdrawn:
+            raise InputError(f"{self.where}: [{key}] is withdrawn; claim {id} needs another criterion.")
         measurement = Claim(id, statement, reference, measured, control, "not run", figure, numbers=dict(numbers or {}))
         verdict = "not run" if numbers is None else self.grade(key, measurement.numbers)
         parts = {name: getattr(measurement, name) for name in ("id", "statement", "reference", "measured", "control", "figure")}

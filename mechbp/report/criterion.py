@@ -20,8 +20,9 @@ from mechbp.report.rules import Rule
 RULES = ("short", "holds", "partly")
 """The verdicts that a rule can give, in the order in which they are asked."""
 REQUIRED = ("kind", "holds", "fixed")
-OPTIONAL = ("partly", "short", "bounds", "commit", "date", "recorded", "moved")
+OPTIONAL = ("partly", "short", "bounds", "commit", "date", "recorded", "moved", "withdrawn")
 MOVE = ("date", "what", "old", "new", "why")
+WITHDRAWAL = ("date", "why", "verdicts")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Criterion:
     date: str = ""
     recorded: str = ""
     moved: tuple[dict[str, Any], ...] = ()
+    withdrawn: dict[str, Any] = field(default_factory=dict)
+    """Where its claims are made no longer: since when, why, and the last verdict of each; empty otherwise."""
 
     @property
     def shown(self) -> str:
@@ -99,7 +102,18 @@ def criterion_from(key: str, table: Any, where: str) -> Criterion:
     if not isinstance(moves, list):
         raise InputError(f"{where}.moved must be a list of tables [[{key}.moved]].")
     moved = tuple(_move(move, f"{where}.moved[{index}]") for index, move in enumerate(moves))
-    return Criterion(key, table["kind"], rules, dict(bounds), table["fixed"], date=date, moved=moved, **texts)
+    withdrawn = _withdrawal(table["withdrawn"], f"{where}.withdrawn") if "withdrawn" in table else {}
+    return Criterion(
+        key, table["kind"], rules, dict(bounds), table["fixed"], date=date, moved=moved, withdrawn=withdrawn, **texts
+    )
+
+
+def _withdrawal(table: Any, where: str) -> dict[str, Any]:
+    check_keys(table, WITHDRAWAL, (), where)
+    verdicts = table["verdicts"]
+    if not isinstance(verdicts, dict) or not verdicts or not all(verdict in VERDICTS for verdict in verdicts.values()):
+        raise InputError(f'{where}.verdicts: expected {{ "claim id" = "last verdict" }}, got {verdicts!r:.60}.')
+    return {"date": _date(table["date"], f"{where}.date"), "why": _text(table["why"], f"{where}.why"), "verdicts": verdicts}
 
 
 def _move(move: Any, where: str) -> dict[str, Any]:

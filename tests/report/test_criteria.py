@@ -197,3 +197,37 @@ def test_kinds_are_counted_apart():
     assert lead_counts(claims("", "holds", "fails")) == "Claims: 1 of 2 holds."
     assert lead_counts(claims("expected to fail", "fails", "fails")) == "Expected to fail: 2 of 2 do."
     assert lead_counts(()) == ""
+
+
+GONE = """
+[gone]
+kind = "new"
+holds = "r2 > 0"
+fixed = "before"
+
+[gone.withdrawn]
+date = 2026-02-01
+why = "True by construction."
+verdicts = { "run-gone" = "holds" }
+"""
+
+
+def test_a_withdrawn_criterion_is_told_and_grades_no_claim():
+    criteria = Criteria.parse(GONE)
+    assert criteria.withdrawn() == ("`run-gone`, holds until 2026-02-01. True by construction.",)
+    with pytest.raises(InputError, match=r"\[gone\] is withdrawn; claim run-gone needs another criterion"):
+        criteria.claim("gone", id="run-gone", statement="S", reference="", measured="", control="", numbers={"r2": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"holds" }', '"perhaps" }', "withdrawn.verdicts: expected"),
+        ('{ "run-gone" = "holds" }', "{}", "withdrawn.verdicts: expected"),
+        ("date = 2026-02-01\n", "", "withdrawn"),
+        ('why = "True', 'because = "True', "withdrawn"),
+    ],
+)
+def test_a_withdrawal_says_when_why_and_what_was_claimed(old, new, message):
+    with pytest.raises(InputError, match=message):
+        Criteria.parse(GONE.replace(old, new))
