@@ -103,10 +103,10 @@ def _section(study: Study, found: HandingOn, place: tuple[str, str]) -> Section:
     text = [
         f"Two words, base and source. After the base's token {position}, `{run.name}`'s activation gets the source's component "
         f"in the {found.dims} dimensions in which it moves with the belief (conditional means E[activation | state]), at one "
-        "layer and at this position alone; then the base goes on. A filter that hands its belief on would answer all later tokens from "
-        "the source's. A model that computes every belief from the tokens anew would answer as before. Both exact answers are "
-        "known, and a third: those for the base with this one token replaced. At the last layer nothing later reads the edit, so "
-        "it is left out.",
+        "layer and at this position alone; then the base goes on. A filter that hands its belief on would answer all later "
+        "tokens from the source's. A model that computes every belief from the tokens anew would answer as before. Both exact "
+        "answers are known, and a third: those for the base with this one token replaced. At the last layer nothing later reads "
+        "the edit, so it is left out.",
         "Rivals: the next-token predictive alone, where it is not the belief in other coordinates; the component of yet another "
         "word; the belief erased (LEACE); and the token itself replaced at the embedding. Subspaces are fitted "
         f"{REFITS} times, each on words of its own. The whole vector bounds what any subspace can do at this position.",

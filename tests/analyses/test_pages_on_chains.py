@@ -15,7 +15,7 @@ from mechbp.study import criteria_of
 
 CLAIMS = {
     "belief_geometry": {
-        *("optimal", "emergence", "linear", "layers", "trained", "rivals", "distances", "belief-used", "probe-used"),
+        *("optimal", "linear", "trained", "linear-held-out", "layers", "rivals", "distances", "belief-used", "computed-anew"),
     },
     "constrained_updates": {"mid", "post", "attention", "values", "embeddings", "worth"},
 }

@@ -61,6 +61,7 @@ def distance_agreement(
     weights = np.vstack([np.ones(len(tree)), counts[:, tree]])
     mine = squareform(pdist(read))
     mass = weights.sum(axis=1) ** 2 - np.square(weights).sum(axis=1)
+    mass = np.where(mass > 0, mass, np.nan)  # no two rows were drawn, so there is no pair
     first = _over_pairs(mine, weights) / mass
     spread = _over_pairs(mine**2, weights) / mass - first**2
     found = {}
