@@ -164,6 +164,7 @@ def distance_claim(found: Distances) -> Claim:
     run = found.corpus.run
     lines = [f"{name}: {found.belief[name]:.3f} beliefs, {found.next_token[name]:.3f} next token" for name in found.belief]
     same = [name for name in found.exact if name not in found.rivals]
+    rivals = listed(found.rivals) if found.rivals else "no other target"
     over = {name: found.agreement.over(FULL, name) for name in found.rivals}
     over_random = found.agreement.over(FULL, FULL, found.untrained)
     theirs = published.theirs(published.DISTANCES, run, None)
@@ -171,7 +172,7 @@ def distance_claim(found: Distances) -> Claim:
         "distances",
         id=f"{run.name}-distances",
         statement=f"Distances between what is read from {run.name} on prefix trees that were not fitted follow those of exact "
-        f"beliefs more closely than those of {listed(found.rivals or ['no other target'])}, and than distances read from random weights do.",
+        f"beliefs more closely than those of {rivals}, and than distances read from random weights do.",
         reference=f"{published.NAME}: {theirs[0]:.2f} beliefs, {theirs[1]:.2f} next token" if theirs else "no published number",  # type: ignore[index]
         measured="\n".join(lines[:3]) + f"\n{found.n_pairs[FITTED]:,} pairs of words",
         control="squared correlation with beliefs above that\n"
