@@ -67,9 +67,8 @@ def measure(study: Study, run: Run) -> Answers:
     constant = np.broadcast_to(exact.mean(axis=0), exact.shape)
     others = {name: oracle for name, oracle in run.task.oracles(run.process).items() if oracle is not run.process}
 
-    rivals = {UNTRAINED: untrained, CONSTANT: constant} | {
-        name: run.task.exact(oracle, asked.tokens) for name, oracle in others.items()
-    }
+    rivals = {UNTRAINED: untrained, CONSTANT: constant}
+    rivals |= {name: run.task.exact(oracle, asked.tokens) for name, oracle in others.items()}
     own = kl_nats(exact, answers).mean(axis=1)
 
     def missed(found: np.ndarray, label: str) -> Interval:
@@ -123,8 +122,8 @@ def _calibrated_claim(found: Answers) -> Claim:
         statement=f"Where {name} states a probability, the exact one is on average the same, within {most:g}.",
         reference="no published reference",
         measured=f"mean |stated - exact| over bins {found.calibration.error:.4f}\nn = {found.n:,} sequences",
-        control=f"random weights {found.untrained_calibration.error:.4f}\nthe constant answer: 0 by construction, so that being calibrated "
-        "says nothing of how much is known",
+        control=f"random weights {found.untrained_calibration.error:.4f}\n"
+        "the constant answer: 0 by construction, so that being calibrated says nothing of how much is known",
         numbers={
             "calibration_error": found.calibration.error,
             "untrained_error": found.untrained_calibration.error,
