@@ -165,7 +165,7 @@ def optimal_claim(found: Emergence) -> Claim:
     return CRITERIA.claim(
         "optimal",
         id=f"{run.name}-optimal",
-        statement=f"{run.name} predicts as the exact observer does: its expected loss is at most "
+        statement=f"{run.name} predicts as the exact filter does: its expected loss is at most "
         f"{CRITERIA['optimal'].bounds['normalised']} of the least one.",
         reference=f"{published.NAME}: 1.00 (two decimals)" if published.is_theirs(run) else "no published number",
         measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "

@@ -135,7 +135,7 @@ def _later(study: Study, found: HandingOn) -> FigureData:
         f"model) after the edit / before it, with 95 % bootstrap intervals over {len(found.pairs)} pairs of words; first of "
         f"{REFITS} refits. Edits after which they are farther away are below 0.",
         alt="Share of the way of later answers, one row per layer: whole vector, belief, and rival edits, with intervals.",
-        data={"x_title": "share of the way of later answers", "x_range": [-0.5, 1.05], "categories": found.layers,
+        data={"x_title": "share of the way of later answers", "x_range": [-0.7, 1.05], "categories": found.layers,
               "series": series},
     )  # fmt: skip
 

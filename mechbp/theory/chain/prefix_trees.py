@@ -40,15 +40,13 @@ class PrefixTrees:
         Raises InputError unless 1 <= depth <= length of the words.
         """
         length = words.tokens.shape[1]
-        if depth is None:
-            numbers = (len(np.unique(words.prefix[:, place])) for place in range(length))
-            depth = next((place + 1 for place, number in enumerate(numbers) if number >= LEAST_TREES), max(length - 1, 1))
-        if not 1 <= depth <= length:
+        cut = _enough(words) if depth is None else depth
+        if not 1 <= cut <= length:
             raise InputError(f"PrefixTrees: depth must be 1..{length}, the length of the words, got {depth!r}.")
         word = words.first_of_prefix // length
-        roots = np.unique(words.prefix[:, depth - 1])
-        tree = np.where(words.last_position >= depth - 1, np.searchsorted(roots, words.prefix[word, depth - 1]), -1)
-        return cls(depth, tree, np.bincount(words.prefix.ravel()).astype(np.float64))
+        roots = np.unique(words.prefix[:, cut - 1])
+        tree = np.where(words.last_position >= cut - 1, np.searchsorted(roots, words.prefix[word, cut - 1]), -1)
+        return cls(cut, tree, np.bincount(words.prefix.ravel()).astype(np.float64))
 
     def __len__(self) -> int:
         return int(self.tree.max()) + 1
@@ -137,6 +135,13 @@ def r2_gain(
         return _ratio(c @ rival.errors, c @ rival.totals) - _ratio(c @ found.errors, c @ found.totals)
 
     return _over_trees(gain, counts, level)
+
+
+def _enough(words: Words) -> int:
+    """The fewest tokens that give LEAST_TREES; where no number does, one less than all, which leaves more than single words."""
+    length = words.tokens.shape[1]
+    numbers = (len(np.unique(words.prefix[:, place])) for place in range(length))
+    return next((place + 1 for place, number in enumerate(numbers) if number >= LEAST_TREES), max(length - 1, 1))
 
 
 def _over_trees(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, level: float) -> Interval:
