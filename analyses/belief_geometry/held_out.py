@@ -93,10 +93,10 @@ def held_out_section(found: HeldOut) -> Section:
     text = (
         f"The prefixes of `{run.name}`'s words are cut into {len(found.trees)} trees by their first {found.trees.depth} tokens. "
         "No two trees share a prefix. Each is predicted by a fit on the others; intervals resample trees.",
-        f"{found.last.capitalize()} is wide: it can hold the exact belief and a rival's at once. So each is first regressed on the other, "
-        "and what is left, which only one of the two says, is read from the layer. And the other way round: how much of the "
-        "layer's variance is an affine function of each belief? A target that is read from few principal components fills the "
-        "layer; one that needs many is a small part of it.",
+        f"{found.last.capitalize()} is wide: it can hold the exact belief and a rival's at once. So each is first regressed on "
+        "the other, and what is left, which only one of the two says, is read from the layer. And the other way round: how much "
+        "of the layer's variance is an affine function of each belief? A target that is read from few principal components fills "
+        "the layer; one that needs many is a small part of it.",
     )
     return Section(
         f"{run.name}-held-out", f"{run.name}: the exact belief or a rival's?", text, (_beyond(found), _components(found))
