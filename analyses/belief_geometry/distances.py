@@ -18,8 +18,11 @@ from analyses.shared.prefix_corpus import FULL, NEXT, Corpus, joined, stages
 from mechbp.methods.probing.ridge_loo import fit_ridge_loo
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
+from mechbp.report.parts import estimate, listed
 from mechbp.study import Study
+from mechbp.theory.chain.distance_agreement import DistanceAgreement, distance_agreement
 from mechbp.theory.chain.prefix_probe import word_probe
+from mechbp.theory.chain.prefix_trees import PrefixTrees
 
 MOST_ROWS = 4000
 """Rows drawn where there are more: pairs grow as their square."""
@@ -28,10 +31,15 @@ DRAWN = 400
 MOST_FITTED = 12_000
 """Rows of one ridge regression."""
 PARTS = 5
-"""Parts of the prefixes, each read by a fit on the others."""
+"""Parts of the prefix trees, each read by a fit on the others."""
+MOST_AGREED = 800
+"""Prefixes of which distances are correlated once per resample."""
+RESAMPLES = 400
+SAME = 0.999
+"""A rival whose exact distances agree with those of beliefs as well as this is the belief in other coordinates."""
 PENALTIES = np.logspace(-6, 4, 11)
 FITTED = "all words, as fitted"
-HELD_OUT = "prefixes not fitted"
+HELD_OUT = "prefix trees not fitted"
 RANDOM = "random weights, "
 
 
@@ -45,8 +53,17 @@ class Distances:
     n_pairs: dict[str, int]
     pairs: Float64[np.ndarray, "3 pair"]
     """A sample for the picture: read, belief and next-token distance."""
-    exact: float
-    """Squared correlation of belief distances with next-token distances: what agrees by itself."""
+    exact: dict[str, float]
+    """Squared correlation of belief distances with those of each other target: what agrees by itself."""
+    agreement: DistanceAgreement
+    """Of what is read on trees not fitted, with every target."""
+    untrained: DistanceAgreement
+    """The same of random weights."""
+
+    @property
+    def rivals(self) -> list[str]:
+        """Targets whose distances are not those of beliefs."""
+        return [name for name, value in self.exact.items() if value < SAME]
 
 
 def distances(study: Study, corpus: Corpus) -> Distances:
@@ -59,7 +76,8 @@ def distances(study: Study, corpus: Corpus) -> Distances:
     following = corpus.targets[NEXT]
     every = words.prefix.ravel()
     rows = every if len(every) <= MOST_ROWS + 500 else rng.choice(every, MOST_ROWS, replace=False)
-    distinct = np.arange(words.n_prefixes)
+    trees = PrefixTrees.of(words)
+    distinct = np.flatnonzero(trees.tree >= 0)
     if len(distinct) > MOST_ROWS:
         distinct = np.sort(rng.choice(distinct, MOST_ROWS, replace=False))
     found: tuple[dict[str, float], dict[str, float], dict[str, int]] = ({}, {}, {})
@@ -73,19 +91,26 @@ def distances(study: Study, corpus: Corpus) -> Distances:
             table[name] = float(measured @ pairs) ** 2
         found[2][name] = len(measured)
 
+    few = distinct if len(distinct) <= MOST_AGREED else np.sort(rng.choice(distinct, MOST_AGREED, replace=False))
+    counts = trees.counts(rng, RESAMPLES)
+    every_target = {name: values[few] for name, values in corpus.targets.items()}
+    agreement = {}
     for control, model in (("", run.model), (RANDOM, run.untrained(1))):
         columns = joined(corpus.activations(model, stages(run, mid=False)))
         read = word_probe(columns, {FULL: belief}, words, rng=rng, repeats=0)[FULL].map(columns)
         compare(control + FITTED, read, every_row)
-        compare(control + HELD_OUT, _held_out(columns, belief, distinct, rng), every_prefix)
+        held_out = _held_out(columns, belief, distinct, trees, rng)
+        compare(control + HELD_OUT, held_out, every_prefix)
+        agreement[control] = distance_agreement(held_out[few], every_target, trees.tree[few], counts)
         if not control:
             trained = read
             compare("every prefix once, as fitted", read, every_prefix)
     first = rng.choice(rows, DRAWN)
     second = rng.choice(rows, DRAWN)
     shown = np.stack([np.linalg.norm(values[first] - values[second], axis=1) for values in (trained, belief, following)])
-    belief_pairs, next_pairs = every_row[1]
-    return Distances(corpus, *found, shown, float(belief_pairs @ next_pairs) ** 2)
+    exact = distance_agreement(belief[few], every_target, trees.tree[few], counts[:0]).value
+    exact.pop(FULL)
+    return Distances(corpus, *found, shown, exact, agreement[""], agreement[RANDOM])
 
 
 def distance_section(found: Distances) -> Section:
@@ -96,7 +121,7 @@ def distance_section(found: Distances) -> Section:
     text = (
         f"The belief is read from embedding, layers and final LayerNorm of `{run.name}` side by side, and Euclidean distances "
         "between what is read for two words are compared with distances between their exact beliefs, and between their "
-        f"next-token predictives.{said} Distances of exact beliefs and exact predictives agree by {found.exact:.2f} "
+        f"next-token predictives.{said} Distances of exact beliefs and exact predictives agree by {found.exact[NEXT]:.2f} "
         "themselves.",
     )
     names = list(found.belief)
@@ -104,8 +129,8 @@ def distance_section(found: Distances) -> Section:
         id=f"fig-{run.name}-distances",
         kind="dots",
         title=f"{run.name}: do distances between what is read follow those of beliefs?",
-        caption=f"Squared correlation of pairwise distances. `{HELD_OUT}`: prefixes are cut into {PARTS} parts, "
-        f"each read by a ridge regression on the others. Pairs: {found.n_pairs[FITTED]:,} of words and positions, "
+        caption=f"Squared correlation of pairwise distances. `{HELD_OUT}`: trees of prefixes that begin alike are dealt into "
+        f"{PARTS} parts, each read by a ridge regression on the others. Pairs: {found.n_pairs[FITTED]:,} of words and positions, "
         f"{found.n_pairs[HELD_OUT]:,} of prefixes.",
         alt="Squared correlations with distances of beliefs and of next-token predictives, for the model and for random weights.",
         data={
@@ -135,42 +160,45 @@ def distance_section(found: Distances) -> Section:
 
 
 def distance_claim(found: Distances) -> Claim:
-    """Return whether belief geometry is there beyond that of the next token; where the two are one, there is nothing to tell."""
+    """Return whether distances follow those of beliefs more closely than those of any other target."""
     run = found.corpus.run
     lines = [f"{name}: {found.belief[name]:.3f} beliefs, {found.next_token[name]:.3f} next token" for name in found.belief]
-    gap = CRITERIA["distances"].bounds["gap"]
-    same = found.exact >= 1 - gap
+    same = [name for name in found.exact if name not in found.rivals]
+    rivals = listed(found.rivals) if found.rivals else "no other target"
+    over = {name: found.agreement.over(FULL, name) for name in found.rivals}
+    over_random = found.agreement.over(FULL, FULL, found.untrained)
     theirs = published.theirs(published.DISTANCES, run, None)
     return CRITERIA.claim(
         "distances",
         id=f"{run.name}-distances",
-        statement=f"Distances between what is read from {run.name} are those of beliefs"
-        + (
-            ", which are those of its predictives."
-            if same
-            else f", by {gap} of squared correlation more than those of predictives, on prefixes that were not fitted."
-        ),
+        statement=f"Distances between what is read from {run.name} on prefix trees that were not fitted follow those of exact "
+        f"beliefs more closely than those of {rivals}, and than distances read from random weights do.",
         reference=f"{published.NAME}: {theirs[0]:.2f} beliefs, {theirs[1]:.2f} next token" if theirs else "no published number",  # type: ignore[index]
         measured="\n".join(lines[:3]) + f"\n{found.n_pairs[FITTED]:,} pairs of words",
-        control="\n".join(lines[3:]) + f"\nexact beliefs against exact predictives: {found.exact:.3f}",
-        numbers={
-            "held_out_belief": found.belief[HELD_OUT],
-            "held_out_next": found.next_token[HELD_OUT],
-            "random_belief": found.belief[RANDOM + HELD_OUT],
-            "exact_agreement": found.exact,
-        },
+        control="squared correlation with beliefs above that\n"
+        + "".join(f"with {name}: {estimate(interval, 3)}\n" for name, interval in over.items())
+        + f"of random weights: {estimate(over_random, 3)}\n"
+        + (f"not a rival, its distances are those of beliefs: {listed(same)}\n" if same else "")
+        + f"over {found.agreement.n_trees} prefix trees\n" + "\n".join(lines[3:]),
+        numbers={"over_rivals_low": [interval.low for interval in over.values()], "over_random_low": over_random.low}
+        if over else None,
         figure=f"fig-{run.name}-distances",
-    )
+    )  # fmt: skip
 
 
-def _held_out(columns: np.ndarray, target: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Predictions for the rows `at` by ridge regression on other prefixes; elsewhere 0."""
+def _held_out(
+    columns: np.ndarray, target: np.ndarray, at: np.ndarray, trees: PrefixTrees, rng: np.random.Generator
+) -> np.ndarray:
+    """Predictions for the rows `at` by ridge regression on other trees; elsewhere 0."""
     columns = columns.astype(np.float64)
-    owner = rng.permutation(len(at)) % PARTS
+    part_of_tree = rng.permutation(len(trees)) % PARTS
+    owner = part_of_tree[trees.tree]
     read = np.zeros_like(target)
     for part in range(PARTS):
-        mine = at[owner == part]
-        others = np.setdiff1d(np.arange(len(columns)), mine)
+        mine = at[owner[at] == part]
+        if not len(mine):  # fewer trees than parts
+            continue
+        others = np.flatnonzero((owner != part) | (trees.tree < 0))
         fitted = others if len(others) <= MOST_FITTED else rng.choice(others, MOST_FITTED, replace=False)
         scale = columns[fitted].std(axis=0) + 1e-12
         read[mine] = fit_ridge_loo(columns[fitted] / scale, target[fitted], PENALTIES)(columns[mine] / scale)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from analyses.belief_geometry import published
 from analyses.belief_geometry.criteria import CRITERIA
@@ -23,8 +22,6 @@ POINTS = 260
 """Prefixes in a picture."""
 FRAMES = 4
 """Stored steps under the slider."""
-EARLY = 0.1
-"""Share of the learnable nats still missing when learning counts as begun."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,41 +157,21 @@ def _positions(found: Emergence) -> FigureData:
     )  # fmt: skip
 
 
-def emergence_claims(found: Emergence) -> list[Claim]:
-    """Return whether the model has learnt the process, and whether geometry and loss go together."""
+def optimal_claim(found: Emergence) -> Claim:
+    """Return whether the model has learnt the process."""
     run = found.corpus.run
     last = found.losses[-1]
     first = found.losses[0]
-    stage, values = next(iter(found.mse.items()))
-    relative = np.array([loss.relative for loss in found.losses])
-    ranks = float(np.asarray(stats.spearmanr(values, relative))[0])
-    learnt = next((i for i, value in enumerate(relative) if value <= EARLY), len(relative) - 1)
-    drop = values[0] / values[-1]
-    bounds = CRITERIA["emergence"].bounds
-    return [
-        CRITERIA.claim(
-            "optimal",
-            id=f"{run.name}-optimal",
-            statement=f"{run.name} predicts as the exact observer does: its expected loss is at most "
-            f"{CRITERIA['optimal'].bounds['normalised']} of the least one.",
-            reference=f"{published.NAME}: 1.00 (two decimals)" if published.is_theirs(run) else "no published number",
-            measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "
-            f"{last.relative:.1e} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
-            control=f"uniform guess: {1 + last.kl_uniform_nats.mean() / last.entropy_nats.mean():.4f}\n"
-            f"random weights: {first.normalised:.4f}",
-            numbers={"loss_excess": last.normalised - 1},
-            figure=f"fig-{run.name}-kl",
-        ),
-        CRITERIA.claim(
-            "emergence",
-            id=f"{run.name}-emergence",
-            statement=f"In {run.name} belief geometry emerges as the loss falls: their ranks along training agree (Spearman "
-            f"at least {bounds['agree']}), and the error ends {bounds['least_fall']} times or more below that of random weights.",
-            reference=f"{published.NAME}: MSE falls with the loss (Figs. 6, S2)",
-            measured=f"Spearman {ranks:.3f} over {len(found.steps)} steps\n{stage}: MSE {values[0]:.3g} at step 0, "
-            f"{values[learnt]:.3g} when {relative[learnt]:.1%} of the nats are missing, {values[-1]:.2e} at the end",
-            control=f"random weights are {drop:.1f} times the last MSE",
-            numbers={"spearman": ranks, "fall": drop},
-            figure=f"fig-{run.name}-emergence",
-        ),
-    ]
+    return CRITERIA.claim(
+        "optimal",
+        id=f"{run.name}-optimal",
+        statement=f"{run.name} predicts as the exact filter does: its expected loss is at most "
+        f"{CRITERIA['optimal'].bounds['normalised']} of the least one.",
+        reference=f"{published.NAME}: 1.00 (two decimals)" if published.is_theirs(run) else "no published number",
+        measured=f"{last.normalised:.6f} of the least loss\nKL(exact || model) {last.mean_nats:.2e} nats per token, "
+        f"{last.relative:.1e} of what there is to learn\nexpectation over all {len(found.corpus.words.tokens):,} words",
+        control=f"uniform guess: {1 + last.kl_uniform_nats.mean() / last.entropy_nats.mean():.4f}\n"
+        f"random weights: {first.normalised:.4f}",
+        numbers={"loss_excess": last.normalised - 1},
+        figure=f"fig-{run.name}-kl",
+    )

@@ -2,7 +2,7 @@
 
 The belief of the exact filter is read from every stage of the residual stream by affine regression, beside what shortcuts would
 hold and what can be read without training; distances tell belief geometry from next-token geometry; writing one word's belief
-into another's run says whether it is used. Expectations are over all words, not samples.
+into another's run says whether later answers are computed from it. Expectations are over all words, not samples.
 (Source: Shai et al., "Transformers represent belief state geometry in their residual stream", 2024.)
 """
 
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 from analyses.belief_geometry.belief_states import study_belief_states
 from analyses.belief_geometry.distances import distance_claim, distance_section, distances
-from analyses.belief_geometry.emergence import emergence, emergence_claims, emergence_section
-from analyses.belief_geometry.interchange import study_writing
+from analyses.belief_geometry.emergence import emergence, emergence_section, optimal_claim
+from analyses.belief_geometry.handing_on_claims import study_handing_on
+from analyses.belief_geometry.held_out import held_out_section, study_held_out
+from analyses.belief_geometry.held_out_claims import held_out_claims
 from analyses.belief_geometry.regression import read, reading_section
 from analyses.belief_geometry.regression_claims import reading_claims
 from analyses.belief_geometry.thresholds import thresholds_of
@@ -46,17 +48,26 @@ def study_page(study: Study) -> Findings:
         grown = emergence(study, corpus)
         reading = read(study, corpus)
         apart = distances(study, corpus)
-        used, writing = study_writing(study, corpus)
-        claims += [*emergence_claims(grown), *reading_claims(reading), distance_claim(apart), *used]
-        sections += [emergence_section(grown), reading_section(reading), distance_section(apart), writing]
+        left_out = study_held_out(study, corpus)
+        handed, handing = study_handing_on(study, corpus)
+        claims += [
+            optimal_claim(grown),
+            *reading_claims(reading),
+            *held_out_claims(reading, left_out),
+            distance_claim(apart),
+            *handed,
+        ]
+        sections += [
+            emergence_section(grown), reading_section(reading), held_out_section(left_out), distance_section(apart), handing,
+        ]  # fmt: skip
     return claims, sections
 
 
 PAGE = Page(
-    title="Does the model hold the exact belief, and answer from it?",
+    title="Does the model hold the exact belief, and hand it on?",
     lead="Transformers trained on hidden Markov models are held against the "
-    "exact filter: what can be read from them, how much of that needs training, and whether writing one word's belief into "
-    "another's run moves the answer as exact inference says.",
+    "exact filter: what can be read from them, how much of that needs training, and whether later answers are computed from "
+    "the belief that stands after a token, or from the tokens anew.",
     runs=RUNS,
     family="chain",
     study=study_page,

@@ -22,11 +22,12 @@ from mechbp.models.training import divergence_names
 from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate
+from mechbp.report.parts import estimate, listed
 from mechbp.study import ANY, Findings, Page, Study
 
 CRITERIA = Criteria.read(Path(__file__).with_name("criteria.toml"))
 SEQUENCES, QUICK_SEQUENCES = 2048, 256
+UNTRAINED, CONSTANT = "random weights", "constant answer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,8 @@ class Answers:
     """The same of each query's mean exact answer: what is lost by ignoring the sequence, so what there is to learn."""
     oracles: dict[str, Interval]
     """The same of oracles that know less of the process, by name."""
+    over: dict[str, Interval]
+    """How much more each rival misses than the model on the same sequences: random weights, the constant answer, oracles."""
     calibration: Calibration
     untrained_calibration: Calibration
 
@@ -64,8 +67,15 @@ def measure(study: Study, run: Run) -> Answers:
     constant = np.broadcast_to(exact.mean(axis=0), exact.shape)
     others = {name: oracle for name, oracle in run.task.oracles(run.process).items() if oracle is not run.process}
 
+    rivals = {UNTRAINED: untrained, CONSTANT: constant}
+    rivals |= {name: run.task.exact(oracle, asked.tokens) for name, oracle in others.items()}
+    own = kl_nats(exact, answers).mean(axis=1)
+
     def missed(found: np.ndarray, label: str) -> Interval:
         return bootstrap_mean(kl_nats(exact, found).mean(axis=1), study.rng(run.name, "missed", label))
+
+    def over(found: np.ndarray, label: str) -> Interval:
+        return bootstrap_mean(kl_nats(exact, found).mean(axis=1) - own, study.rng(run.name, "over", label))
 
     return Answers(
         run=run,
@@ -73,7 +83,8 @@ def measure(study: Study, run: Run) -> Answers:
         model=missed(answers, "model"),
         untrained=missed(untrained, "untrained"),
         constant=missed(constant, "constant"),
-        oracles={name: missed(run.task.exact(oracle, asked.tokens), name) for name, oracle in others.items()},
+        oracles={name: missed(rivals[name], name) for name in others},
+        over={name: over(found, name) for name, found in rivals.items()},
         calibration=calibration(exact, answers, study.rng(run.name, "calibration")),
         untrained_calibration=calibration(exact, untrained, study.rng(run.name, "calibration", "untrained")),
     )
@@ -86,17 +97,17 @@ def _exact_claim(found: Answers) -> Claim:
         "exact",
         id=f"{name}-exact",
         statement=f"{name} gives the exact answer but for at most {most:.0%} of the nats that a sequence tells, and misses fewer "
-        "than random weights and than the constant answer.",
+        f"on the same sequences than {listed(list(found.over))}.",
         reference="no published reference",
         measured=f"KL(exact || model) {_nats(found.model)}\nof {_nats(found.constant)} that a sequence tells\n"
         f"n = {found.n:,} sequences",
-        control=f"random weights {_nats(found.untrained)}"
-        + "".join(f"\n{oracle} {_nats(interval)}" for oracle, interval in found.oracles.items()),
+        control="misses more by\n" + "\n".join(f"{rival} {_nats(interval)}" for rival, interval in found.over.items()),
         numbers={
             "kl_high_nats": found.model.high,
             "learnable_nats": found.constant.mean,
-            "constant_low_nats": found.constant.low,
-            "untrained_low_nats": found.untrained.low,
+            "untrained_over_low": found.over[UNTRAINED].low,
+            "constant_over_low": found.over[CONSTANT].low,
+            "oracle_over_low": [found.over[oracle].low for oracle in found.oracles],
         },
         figure=f"fig-{name}-missed",
     )
@@ -111,7 +122,8 @@ def _calibrated_claim(found: Answers) -> Claim:
         statement=f"Where {name} states a probability, the exact one is on average the same, within {most:g}.",
         reference="no published reference",
         measured=f"mean |stated - exact| over bins {found.calibration.error:.4f}\nn = {found.n:,} sequences",
-        control=f"random weights {found.untrained_calibration.error:.4f}",
+        control=f"random weights {found.untrained_calibration.error:.4f}\n"
+        "the constant answer: 0 by construction, so that being calibrated says nothing of how much is known",
         numbers={
             "calibration_error": found.calibration.error,
             "untrained_error": found.untrained_calibration.error,

@@ -1,152 +1,208 @@
 """Verdicts about belief geometry, on made measurements at the bounds on record."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from chain_measurements import RUN, STUDY, WORDS, score
+from chain_measurements import RECIPE, RUN, STUDY, WORDS, score
 
 from analyses.belief_geometry.criteria import CRITERIA as GEOMETRY
 from analyses.belief_geometry.distances import FITTED, HELD_OUT, RANDOM, Distances, distance_claim
-from analyses.belief_geometry.interchange import LEACE, MEANS, PLACEBO, PROBE, Writing, writing_claims
+from analyses.belief_geometry.handing_on import BELIEF, EMBEDDING, ERASED, OTHERS, TOKEN, HandingOn
+from analyses.belief_geometry.handing_on_claims import _anew, _used
+from analyses.belief_geometry.held_out import FREE, HeldOut
+from analyses.belief_geometry.held_out_claims import held_out_claims
 from analyses.belief_geometry.regression import Reading
 from analyses.belief_geometry.regression_claims import reading_claims
-from analyses.shared.prefix_corpus import FULL, NEXT, TOGETHER
-from mechbp.methods.interchange.interchange import NOTHING, WHOLE, MessageTest
+from analyses.shared.prefix_corpus import FULL, NEXT, OTHER, TOGETHER
+from mechbp.methods.interchange.interchange import NOTHING, WHOLE
+from mechbp.methods.interchange.later_answers import LaterAnswers
+from mechbp.theory.chain.distance_agreement import DistanceAgreement
+from mechbp.theory.chain.prefix_trees import TreeErrors
 
 LAST = "layer 2"
-OTHER = "other process"
+PAPERS = SimpleNamespace(
+    name=RUN.name, config=SimpleNamespace(process=replace(RECIPE, x=0.05, alpha=0.85), model=RUN.config.model)
+)
+"""A run whose process is that of the paper, whose error at layer 2 is known."""
+PUBLISHED = 0.0007
 
 
-def reading(errors=(2e-3, 1e-4), together=1e-3, noise=0.1, last=None, rival=0.9, embedded=0.5, prefix=0.99, untrained=0.8):
-    """A reading of two layers whose last is scored as `last` says, and whose rivals are as good as `rival`."""
-    stages = {"embedding": 1e-2, "layer 1 mid": 5e-2, "layer 1": errors[0], LAST: errors[1], TOGETHER: together}
+def reading(mse=1e-4, prefix=0.99, untrained=0.8, random_mse=0.01, noise=0.1, embedded=0.5, run=PAPERS):
+    """A reading of two layers whose last has this error."""
+    stages = {"embedding": 1e-2, "layer 1 mid": 5e-2, "layer 1": 2e-3, LAST: mse, TOGETHER: 1e-5}
     by_word = {stage: {FULL: score(mse=error, held_out_mse=error)} for stage, error in stages.items()}
-    by_word[LAST][FULL] = score(**{"mse": errors[1], "held_out_mse": errors[1], **(last or {})})
-    by_word[LAST] |= {NEXT: score(), OTHER: score(held_out_r2=rival)}
     by_word["embedding"] |= {NEXT: score(r2=0.5), OTHER: score(r2=embedded)}
     by_prefix = {stage: {FULL: score(held_out_r2=prefix)} for stage in stages}
-    random = [{stage: {FULL: score(r2=0.5, mse=0.01, held_out_r2=untrained)} for stage in stages}]
+    random = [{stage: {FULL: score(r2=0.5, mse=random_mse, held_out_r2=untrained)} for stage in stages}]
     baselines = {"token history": (score(), score(held_out_r2=untrained)), "noise": (score(mse=noise), score(held_out_r2=0.1))}
-    return Reading(SimpleNamespace(run=RUN, words=WORDS), by_word, by_prefix, by_word, random, random, baselines, 1)
+    return Reading(SimpleNamespace(run=run, words=WORDS), by_word, by_prefix, by_word, random, random, baselines, 1)
 
 
-def judged(found, key):
-    (claim,) = (claim for claim in reading_claims(found) if claim.criterion == key)
+def judged(claims, key):
+    (claim,) = (claim for claim in claims if claim.criterion == key)
     return claim.verdict
-
-
-LINEAR = GEOMETRY["linear"].bounds
-MSE = LINEAR["linear_mse"]
-
-
-@pytest.mark.parametrize(
-    ("fault", "verdict"),
-    [
-        ({}, "holds"),
-        ({"mse": MSE, "held_out_mse": MSE}, "holds"),  # at the bound
-        ({"mse": 1.01 * MSE, "held_out_mse": MSE}, "partly"),
-        ({"r2": LINEAR["linear_r2"] - 0.001}, "partly"),
-        ({"held_out_mse": 1e-4 * (1.01 + LINEAR["held_out_loss"])}, "partly"),
-        ({"mse": 2 * MSE, "r2": 0.99, "held_out_mse": 4 * MSE}, "fails"),
-    ],
-)
-def test_a_linear_belief_needs_all_three(fault, verdict):
-    assert judged(reading(last=fault), "linear") == verdict
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({"errors": (2e-3, 1e-3)}, "holds"),
-        ({"errors": (2e-3, 3e-3)}, "partly"),  # the error rises
-        ({"errors": (2e-3, 1e-3), "together": 6e-3}, "partly"),
-        ({"errors": (2e-3, 1e-3), "noise": 9e-3}, "partly"),  # noise of as many columns does nearly as well
-        ({"errors": (2e-3, 1e-3), "untrained": 0.98}, "partly"),
-        ({"errors": (2e-3, 3e-3), "together": 6e-3}, "fails"),
+        ({"mse": PUBLISHED}, "holds"),  # at the bound
+        ({"mse": 1.01 * PUBLISHED}, "partly"),
+        ({"random_mse": 1e-4}, "partly"),  # random weights do as well
+        ({"noise": 1e-4}, "partly"),
+        ({"mse": 0.2}, "fails"),
+        ({"run": RUN}, "not run"),  # nothing is published of that process
     ],
 )
-def test_layers_have_to_improve_and_hold_the_belief_together(changes, verdict):
-    found = reading(**changes)
-    assert found.last == LAST and judged(found, "layers") == verdict
+def test_a_linear_belief_is_held_against_the_published_error_and_what_nobody_trained(changes, verdict):
+    assert judged(reading_claims(reading(**changes)), "linear") == verdict
 
 
-def test_a_single_layer_cannot_fail_to_improve():
-    numbers = {"layer_mse": [0.1], "together_mse": 0.001, "noise_mse": 1.0, "held_out_r2": 0.9, "random_r2": 0.5}
-    assert GEOMETRY.grade("layers", numbers) == "holds"
+def trees(r2, spread=0.0, mse=None, n=24):
+    """Errors of trees with this R² on the whole, which varies between trees by `spread`."""
+    missed = 1 - r2 + spread * np.linspace(-1, 1, n)
+    rows = np.full(n, 1.0 if mse is None else (1 - r2) / mse)
+    return TreeErrors(missed, np.ones(n), rows)
+
+
+def held_out(layers=(0.9, 0.99), free=0.8, mine=0.9, theirs=0.5, full=0.6, rival=0.3, spread=0.0, mse=1e-4, run=PAPERS):
+    counts = np.random.default_rng(0).multinomial(24, np.full(24, 1 / 24), size=400).astype(float)
+    errors = {f"layer {i}": trees(r2, spread, mse) for i, r2 in enumerate(layers, 1)}
+    return HeldOut(
+        SimpleNamespace(run=run), Trees(), counts, errors,
+        {name: trees(free) for name in FREE}, {OTHER: (trees(mine), trees(theirs))},
+        {FULL: trees(full), OTHER: trees(rival)}, {FULL: [0.9]},
+    )  # fmt: skip
+
+
+class Trees:
+    """As many trees as the errors above are of."""
+
+    depth = 3
+
+    def __len__(self):
+        return 24
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "verdict"),
+    [
+        ("linear-held-out", {}, "holds"),
+        ("linear-held-out", {"mse": 8e-4}, "partly"),  # more than published of a fit
+        ("linear-held-out", {"free": 0.995}, "fails"),  # tokens alone do better
+        ("linear-held-out", {"run": RUN}, "not run"),
+        ("layers", {}, "holds"),
+        ("layers", {"layers": (0.9, 0.95, 0.94)}, "partly"),
+        ("layers", {"layers": (0.99, 0.98)}, "fails"),
+        ("layers", {"layers": (0.9,)}, "not run"),
+        ("rivals", {}, "holds"),
+        ("rivals", {"mine": 0.5, "theirs": 0.9}, "fails"),  # the rival's own is read better
+        ("rivals", {"full": 0.3, "rival": 0.6}, "fails"),  # the layer is made of the rival
+        ("rivals", {"layers": (0.5, 0.69)}, "fails"),  # the exact belief is not there
+    ],
+)
+def test_what_trees_left_out_decide(key, changes, verdict):
+    assert judged(held_out_claims(reading(), held_out(**changes)), key) == verdict
+
+
+def test_a_rival_that_the_embedding_holds_tells_nothing():
+    assert judged(held_out_claims(reading(embedded=0.996), held_out()), "rivals") == "not run"
+    numbers = {"exact_r2": 0.9, "embedding_r2": [0.5, 1.0], "beyond_low": [0.1, -1.0], "explained_low": [0.1, -1.0]}
+    assert GEOMETRY.grade("rivals", numbers) == "holds"
+    assert GEOMETRY.grade("rivals", numbers | {"embedding_r2": [0.5, 0.5]}) == "partly"
 
 
 @pytest.mark.parametrize(("prefix", "verdict"), [(0.83, "holds"), (0.81, "partly"), (0.11, "fails")])
 def test_training_has_to_beat_what_needs_none(prefix, verdict):
-    assert judged(reading(prefix=prefix), "trained") == verdict
+    assert judged(reading_claims(reading(prefix=prefix)), "trained") == verdict
+
+
+def agreement(n_trees=24, **values):
+    """Agreements with every target that hardly vary over resamples."""
+    wobble = np.linspace(-0.01, 0.01, 50)
+    return DistanceAgreement(values, {name: value + wobble for name, value in values.items()}, n_trees)
+
+
+@pytest.mark.parametrize(
+    ("belief", "following", "random", "exact", "verdict"),
+    [
+        (0.7, 0.4, 0.0, 0.3, "holds"),
+        (0.4, 0.5, 0.0, 0.3, "fails"),  # on other trees they are those of the next token
+        (0.7, 0.4, 0.8, 0.3, "fails"),  # random weights do as well
+        (0.7, 0.7, 0.0, 1.0, "not run"),  # beliefs and predictives are one, and there is no other rival
+    ],
+)
+def test_distances_have_to_follow_beliefs_more_closely_than_rivals(belief, following, random, exact, verdict):
+    names = (FITTED, HELD_OUT, "every prefix once, as fitted", RANDOM + FITTED, RANDOM + HELD_OUT)
+    table = dict.fromkeys(names, 0.5)
+    own, untrained = agreement(**{FULL: belief, NEXT: following}), agreement(**{FULL: random, NEXT: 0.1})
+    found = Distances(
+        SimpleNamespace(run=RUN), table, table, dict.fromkeys(names, 100), np.zeros((3, 2)), {NEXT: exact}, own, untrained
+    )
+    assert distance_claim(found).verdict == verdict
+
+
+def test_some_rivals_of_distances_may_be_beaten():
+    assert GEOMETRY.grade("distances", {"over_rivals_low": [0.1, -0.1], "over_random_low": 0.1}) == "partly"
+    assert GEOMETRY.grade("distances", {"over_rivals_low": [0.1, 0.1], "over_random_low": -0.1}) == "fails"
+
+
+OWN, HANDED, SWAPPED = (np.tile(np.array([p, 1 - p]), (200, 3, 1)) for p in (0.2, 0.8, 0.5))
+
+
+def made(now, later):
+    """Answers that are `now` in place and `later` afterwards."""
+    return np.concatenate([now[:, :1], later[:, 1:]], axis=1)
+
+
+class MadePairs(SimpleNamespace):
+    """Pairs whose exact answers are all alike."""
+
+    def __len__(self):
+        return self.n
+
+
+def handing(belief=HANDED, rival=OWN, whole=(HANDED, OWN), token=SWAPPED, n=200):
+    """A made test at one layer between embedding and last; every answer is one of the exact ones, or between them."""
+    pairs = MadePairs(n=n, position=1, own=OWN, handed=HANDED, swapped=SWAPPED, base=np.zeros((200, 4), int),
+                      source=np.ones((200, 4), int), share_kept=0.5)  # fmt: skip
+    edits = {NOTHING: OWN, WHOLE: made(*whole), BELIEF: belief, OTHERS: rival, ERASED: OWN, TOKEN: OWN}
+    written = {"layer 1": [LaterAnswers("hook", edits)]}
+    replaced = {
+        EMBEDDING: LaterAnswers("hook", {NOTHING: OWN, WHOLE: token}),
+        "layer 1": LaterAnswers("hook", {NOTHING: OWN, WHOLE: made(*whole)}),
+    }
+    return HandingOn(SimpleNamespace(run=RUN), pairs, pairs, False, 2, 2, written, replaced)
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
         ({}, "holds"),
-        ({"rival": 0.9995}, "fails"),
-        ({"last": {"held_out_r2": 1 - 1e-9}, "rival": 1 - 1e-8}, "holds"),  # told apart however near they are to 1
-        ({"last": {"held_out_r2": 0.69}, "rival": 0.1}, "fails"),
-        ({"embedded": 0.996}, "not run"),  # the embedding holds the only rival
+        ({"rival": HANDED}, "fails"),  # another word's belief does as much
+        ({"belief": 0.9 * OWN + 0.1 * HANDED}, "partly"),  # farther than rivals, yet nearer to the base's own
+        ({"belief": OWN}, "fails"),
+        ({"n": 99}, "short"),
     ],
 )
-def test_the_exact_belief_has_to_beat_every_rival_that_tells_something(changes, verdict):
-    assert judged(reading(**changes), "rivals") == verdict
-
-
-def test_some_rivals_may_be_beaten():
-    numbers = {"exact_r2": 0.9, "exact_missed_high": 0.1, "rival_missed_low": [0.2, 0.05], "embedding_r2": [0.5, 0.5]}
-    assert GEOMETRY.grade("rivals", numbers) == "partly"
-    assert GEOMETRY.grade("rivals", numbers | {"embedding_r2": [0.5, 1.0]}) == "holds"  # the other tells nothing
-    assert GEOMETRY.grade("rivals", numbers | {"embedding_r2": [1.0, 0.5]}) == "fails"
+def test_a_belief_is_used_if_later_answers_follow_it_farther_than_rivals(changes, verdict):
+    assert _used(STUDY, handing(**changes)).verdict == verdict
 
 
 @pytest.mark.parametrize(
-    ("fitted", "held_out", "exact", "verdict"),
+    ("changes", "verdict"),
     [
-        ((0.95, 0.3), (0.7, 0.4), 0.3, "holds"),
-        ((0.95, 0.3), (0.5, 0.4), 0.3, "partly"),  # on other prefixes no more than the next token's
-        ((0.95, 0.3), (0.1, 0.0), 0.3, "fails"),  # however well the fitted ones do
-        ((1.0, 1.0), (0.99, 0.99), 1.0, "holds"),  # beliefs and predictives are one
-        ((1.0, 1.0), (0.5, 0.5), 1.0, "fails"),
+        ({}, "holds"),
+        ({"whole": (HANDED, HANDED)}, "fails"),  # handed on
+        ({"whole": (OWN, OWN)}, "fails"),  # nothing was written: the answer in place stays
+        ({"token": OWN}, "fails"),  # no later position reads this one, whatever stands there
+        ({"n": 99}, "short"),
     ],
 )
-def test_distances_have_to_follow_beliefs_on_prefixes_that_were_not_fitted(fitted, held_out, exact, verdict):
-    names = (FITTED, HELD_OUT, "every prefix once, as fitted", RANDOM + FITTED, RANDOM + HELD_OUT)
-    belief, following = (
-        {name: pair[i] for name, pair in zip(names, (fitted, held_out, fitted, fitted, (0.01, 0.0)), strict=True)} for i in (0, 1)
-    )
-    corpus = SimpleNamespace(run=RUN)
-    found = Distances(corpus, belief, following, dict.fromkeys(names, 100), np.zeros((3, 2)), exact)
-    assert distance_claim(found).verdict == verdict
-
-
-def message_test(**left):
-    """A message test whose edits leave these shares of the divergence, over 200 pairs."""
-    names = {NOTHING: 1.0, WHOLE: 0.0, **left}
-    return MessageTest("hook", {edit: np.full(200, share) for edit, share in names.items()}, {}, {})
-
-
-@pytest.mark.parametrize(
-    ("means", "placebo", "erased", "probe", "verdicts"),
-    [
-        (0.01, 0.6, 0.05, 0.99, ("holds", "fails")),
-        (0.01, 0.6, 0.05, 0.05, ("holds", "holds")),
-        (0.2, 0.6, 0.05, 0.99, ("partly", "fails")),  # the subspace carries four fifths
-        (0.01, 0.6, 0.3, 0.99, ("partly", "fails")),  # erasing goes seven tenths of the way
-        (0.01, 0.6, 0.9, 0.99, ("partly", "fails")),  # erasing does no more than its placebo
-        (0.7, 0.6, 0.9, 0.99, ("fails", "fails")),
-    ],
-)
-def test_a_belief_is_used_if_writing_and_erasing_it_move_the_answer(means, placebo, erased, probe, verdicts):
-    written = message_test(**{MEANS: means, MEANS + PLACEBO: placebo, PROBE: probe, PROBE + PLACEBO: 0.98})
-    gone = message_test(**{LEACE: erased, LEACE + PLACEBO: 0.8})
-    for n, expected in ((200, verdicts), (100, verdicts), (99, ("short", "short"))):
-        pairs = type("Pairs", (), {"__len__": lambda self, n=n: n, "share_kept": 0.5})()
-        random = message_test(**{MEANS: 0.9})
-        found = Writing(SimpleNamespace(run=RUN), pairs, 2, {"layer 1": written}, {"layer 1": gone}, random)
-        assert tuple(claim.verdict for claim in writing_claims(STUDY, found)) == expected
+def test_answers_are_computed_anew_if_only_the_one_in_place_follows(changes, verdict):
+    assert _anew(STUDY, handing(**changes)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -157,9 +213,6 @@ def test_a_belief_is_used_if_writing_and_erasing_it_move_the_answer(means, place
         ("machines", {"beliefs": [3, 4, 7, 36], "predictives": [7, 11]}, "fails"),
         ("optimal", {"loss_excess": 0.002}, "holds"),
         ("optimal", {"loss_excess": 0.00201}, "fails"),
-        ("emergence", {"spearman": 0.9, "fall": 2.0}, "holds"),
-        ("emergence", {"spearman": 0.95, "fall": 1.9}, "partly"),
-        ("emergence", {"spearman": 0.49, "fall": 9.0}, "fails"),
     ],
 )
 def test_bounds_of_the_other_claims_about_geometry(key, numbers, verdict):
