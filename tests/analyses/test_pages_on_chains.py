@@ -17,11 +17,20 @@ CLAIMS = {
     "belief_geometry": {
         *("optimal", "emergence", "linear", "layers", "trained", "rivals", "distances", "belief-used", "probe-used"),
     },
-    "constrained_updates": {"mid", "post", "attention", "values", "embeddings", "worth"},
+    "constrained_updates": {"mid", "post", "bend", "attention", "values", "embeddings", "worth"},
 }
 STUDIED = {
     "belief_geometry": ("deep", "parity"),
-    "constrained_updates": ("one-head", "one-head-again", "two-heads", "one-head-less", "two-heads-exact", "deep", "parity"),
+    "constrained_updates": (
+        "one-head",
+        "one-head-again",
+        "two-heads",
+        "one-head-less",
+        "two-heads-exact",
+        "deep",
+        "deep-exact",
+        "parity",
+    ),
 }
 
 
@@ -75,8 +84,8 @@ def test_every_run_is_studied_as_its_architecture_allows(document):
         assert claims == {"machines"} | {f"{name}-{part}" for name in STUDIED[document.slug] for part in CLAIMS[document.slug]}
         return
     expected = {f"{name}-{part}" for name in ("one-head", "two-heads") for part in CLAIMS[document.slug]}
-    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads")}
-    expected |= {"deep-handover", "two-heads-exact-optimum"}
+    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads", "own-decay")}
+    expected |= {"deep-handover", "deep-exact-handover", "two-heads-exact-optimum"}
     # The published table of variance is of these two settings.
     expected |= {f"{name}-variance" for name in ("one-head", "two-heads")}
     assert claims == expected

@@ -20,6 +20,7 @@ ARCHITECTURES = {
     "many-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 4}),
     "short": ({"kind": "mess3", "x": 0.2, "alpha": 0.6}, {"n_heads": 1}),
     "deep": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
+    "deep-exact": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
     "parity": ({"kind": "rrxor"}, {"n_heads": 1}),
 }
 
