@@ -90,7 +90,7 @@ def distance_claims(found: Family) -> list[Claim]:
     measured = gaps(found)
     name = found.exact.group.name
     half = None if measured is None else measured.left - measured.gap / 2
-    shown = "fewer than two seeds have runs of both kinds that pass the same distance"
+    shown = "fewer than 2 seeds have runs of both kinds that pass the same distance"
     if measured is not None:
         shown = (
             f"gap at the end: {estimate(seed_mean(measured.gap), 2)} decades of 1 - R²\nleft at equal distance: "

@@ -38,7 +38,7 @@ def turning_section(found: list[Family]) -> Section:
 
 def _course(found: Family) -> FigureData:
     series = []
-    for color, item in enumerate(_followed(found)):
+    for color, item in enumerate(found.every):
         for name, (shown, dash) in SHOWN.items():
             means = seed_mean(item.log(name))
             ends = {"low": 10.0**means.low, "high": 10.0**means.high} if len(item.seeds) > 1 else {}
@@ -50,16 +50,12 @@ def _course(found: Family) -> FigureData:
         kind="lines",
         title=f"{found.title}: distance from the theory and from the exact answer along training",
         caption="Geometric mean over seeds ("
-        + "; ".join(f"{item.group.training}: {len(item.seeds)}" for item in _followed(found))
+        + "; ".join(f"{item.group.training}: {len(item.seeds)}" for item in found.every)
         + "); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || uniform).",
         alt="What is missed against the training step, both axes logarithmic: the law of attention, predicted edits, the mean "
         "pattern, the constrained belief and the exact answer, by kind of training.",
         data={"x_title": "training step", "y_title": "missed", "x_log": True, "y_log": True, "series": series},
     )
-
-
-def _followed(found: Family) -> list[Courses]:
-    return [item for item in found.every if len(item.steps) > 1]
 
 
 def turning_claims(found: Family) -> list[Claim]:
@@ -115,7 +111,7 @@ def _held_claim(name: str, found: Family, turns: dict[str, Turn]) -> Claim:
             f"{training}: law {_decades(seed_mean(law))}, predicted edits {_decades(seed_mean(predicted))}, {len(law)} seeds"
             for training, law, predicted in pairs
         )
-        or "no kind of training shares two seeds",
+        or "0 kinds of training share 2 seeds or more",
         control="what is compared is the control: rises on exact answers less those on tokens",
         numbers={
             "law_less_low": [float(seed_mean(law).low) for _, law, _ in pairs],
