@@ -19,7 +19,7 @@ from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.seeds import lower, seeds
 from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, Setting
 from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_history
-from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE
+from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE, trained_on_exact
 from analyses.shared.seed_groups import Group
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
@@ -105,8 +105,9 @@ def stages_section(found: list[Stages]) -> Section:
         "of a belief. What exceeds it is the work of the MLP, or of attention that depends on tokens; the constrained belief, "
         "itself a sum, has nothing of it. That part alone is regressed on Mid and Post as well.",
     )
+    pictured = [item for item in found if not trained_on_exact(item.group.runs[0])] or found
     figures = (
-        *(item.picture for item in found),
+        *(item.picture for item in pictured),
         _scores(found),
         variance_figure([(item.group, item.variance) for item in found]),
     )
