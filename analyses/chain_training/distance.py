@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Gaps:
     """At the end of both trainings."""
     left: Float64[np.ndarray, " seed"]
     """With the run on exact answers where it was as far from the optimum as the one on tokens is at its end."""
+    equal_steps: Float64[np.ndarray, " seed"]
+    """With the one on tokens after as many steps as the one on exact answers took; NaN where it does not store any so early."""
     n_runs: int
 
 
@@ -38,7 +41,7 @@ def gaps(found: Family) -> Gaps | None:
     item = found.exact
     if item is None:
         return None
-    pairs: dict[int, list[tuple[float, float]]] = {}
+    pairs: dict[int, list[tuple[float, float, float]]] = {}
     for arm in found.sampled:
         for seed in set(arm.seeds) & set(item.seeds):
             theirs = arm.of_seed(arm.log(LAW), seed)[-1]
@@ -46,11 +49,28 @@ def gaps(found: Family) -> Gaps | None:
             path = item.of_seed(item.log(LAW), seed)
             there = at_level(item.of_seed(item.log(KL), seed), path, distance)
             if np.isfinite(there):
-                pairs.setdefault(seed, []).append((path[-1] - theirs, there - theirs))
+                then = _after(arm.steps, arm.of_seed(arm.log(LAW), seed), item.steps[-1])
+                pairs.setdefault(seed, []).append((path[-1] - theirs, there - theirs, path[-1] - then))
     if len(pairs) < 2:
         return None
-    means = np.array([np.mean(pairs[seed], axis=0) for seed in sorted(pairs)])
-    return Gaps(means[:, 0], means[:, 1], sum(map(len, pairs.values())))
+    means = np.array([_means(np.array(pairs[seed])) for seed in sorted(pairs)])
+    return Gaps(means[:, 0], means[:, 1], means[:, 2], sum(map(len, pairs.values())))
+
+
+def _after(steps: Sequence[int], values: Float64[np.ndarray, " step"], step: int) -> float:
+    """The value after so many steps, straight between the logarithms of stored ones; NaN before the first and after the last."""
+    return float(np.interp(np.log(step), np.log(steps), values, left=np.nan, right=np.nan))
+
+
+def _means(rows: Float64[np.ndarray, "run number"]) -> Float64[np.ndarray, " number"]:
+    """Means over runs, of the known ones."""
+    known = np.isfinite(rows)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, rows, 0).sum(axis=0) / known.sum(axis=0)
+
+
+def _told(values: np.ndarray) -> str:
+    return f"{estimate(seed_mean(values), 2)} decades" if np.isfinite(values).all() else "not stored"
 
 
 def distance_section(found: list[Family]) -> Section:
@@ -94,7 +114,8 @@ def distance_claims(found: Family) -> list[Claim]:
     if measured is not None:
         shown = (
             f"gap at the end: {estimate(seed_mean(measured.gap), 2)} decades of 1 - R²\nleft at equal distance: "
-            f"{estimate(seed_mean(measured.left), 2)} decades\n{len(measured.gap)} seeds, {measured.n_runs} runs on tokens"
+            f"{estimate(seed_mean(measured.left), 2)} decades\nleft at equal steps: "
+            f"{_told(measured.equal_steps)}\n{len(measured.gap)} seeds, {measured.n_runs} runs on tokens"
         )
     return [
         CRITERIA.claim(
@@ -120,6 +141,19 @@ def distance_claims(found: Family) -> list[Claim]:
             measured=shown,
             control="0: all runs on one curve",
             numbers=None if measured is None else {"left": measured.left, "left_low": seed_mean(measured.left).low},
+            figure=f"fig-{found.name}-distance",
+        ),
+        CRITERIA.claim(
+            "steps-left",
+            id=f"{name}-steps-left",
+            statement=f"Nor is it the number of steps: after as many steps as {name} took, runs on sampled tokens are nearer to "
+            "the law than it is.",
+            reference="none",
+            measured=shown,
+            control="0: the law is approached with steps alone, whatever the noise",
+            numbers=None if measured is None or not np.isfinite(measured.equal_steps).all() else {
+                "equal_steps": measured.equal_steps, "equal_steps_low": seed_mean(measured.equal_steps).low,
+            },
             figure=f"fig-{found.name}-distance",
         ),
     ]  # fmt: skip

@@ -65,7 +65,12 @@ def turning_claims(found: Family) -> list[Claim]:
     item = found.exact
     name = item.group.name
     turns = _turns(item)
-    return [_turn_claim(name, found, turns), _held_claim(name, found, turns), _content_claim(name, item, turns)]
+    return [
+        _turn_claim(name, found, turns),
+        _approach_claim(name, item),
+        _held_claim(name, found, turns),
+        _content_claim(name, item, turns),
+    ]
 
 
 def _turns(item: Courses) -> dict[str, Turn]:
@@ -97,6 +102,29 @@ def _turn_claim(name: str, found: Family, turns: dict[str, Turn]) -> Claim:
         + ("; ".join(f"{arm.group.training} {_listed(1 - arm.curve(LAW)[:, -1])}" for arm in found.sampled) or "no run"),
         numbers=numbers,
         figure=f"fig-{found.name}-course",
+    )
+
+
+def _approach_claim(name: str, item: Courses) -> Claim:
+    """The opposite of a turn, from the middle of the stored steps on: what is found where no run turns."""
+    numbers = None
+    shown = f"{len(item.seeds)} seed or one stored step: no interval"
+    if len(item.seeds) > 1 and len(item.steps) > 1:
+        law = item.log(LAW)
+        middle = len(item.steps) // 2
+        fall = law[:, middle] - law[:, -1]
+        numbers = {"fall": fall, "fall_low": seed_mean(fall).low}
+        shown = f"1 - R² falls by {_decades(seed_mean(fall))} from step {item.steps[middle]:,} on, {len(fall)} seeds"
+    return CRITERIA.claim(
+        "approach",
+        id=f"{name}-approach",
+        statement=f"On exact answers attention of {name} comes nearer to the law to the end of training, from the middle of its "
+        "stored steps on.",
+        reference="none",
+        measured=shown,
+        control="a turn, which would be a rise",
+        numbers=numbers,
+        figure=f"fig-{item.group.name}-course",
     )
 
 

@@ -63,9 +63,9 @@ def verdicts(claims):
 @pytest.mark.parametrize(
     ("exact", "expected"),
     [
-        (TURNED, {"turn": "holds", "held": "holds", "content": "holds"}),
-        (HALF, {"turn": "partly", "held": "partly", "content": "fails"}),
-        (STRAIGHT, {"turn": "fails", "held": "fails", "content": "fails"}),
+        (TURNED, {"turn": "holds", "held": "holds", "content": "holds", "approach": "fails"}),
+        (HALF, {"turn": "partly", "held": "partly", "content": "fails", "approach": "fails"}),
+        (STRAIGHT, {"turn": "fails", "held": "fails", "content": "fails", "approach": "holds"}),
     ],
 )
 def test_a_turn_has_to_be_seen_on_seeds_that_did_not_choose_it(exact, expected):
@@ -119,7 +119,14 @@ def test_distance_and_noise_share_the_gap(law, left, expected):
     assert measured is not None and measured.n_runs == 3
     np.testing.assert_allclose(measured.left, left, atol=1e-9)
     noisy = replace_left(found, 1e-3)
-    assert verdicts(distance_claims(noisy)) == expected
+    assert verdicts(distance_claims(noisy)) == expected | {"steps-left": "holds"}
+
+
+@pytest.mark.parametrize(("law", "verdict"), [((1.0, 0.1, 0.01), "holds"), ((3.0, 2.0, 0.01), "fails")])
+def test_at_equal_steps_tokens_have_to_be_nearer_too(law, verdict):
+    """Exact answers end at step 1,000 with 1 - R² = 1, tokens go on to step 10,000."""
+    arm = courses(law, (1e-2, 1e-3, 1e-4), steps=(100, 1000, 10_000), training_steps=10_000)
+    assert verdicts(distance_claims(replace_left(Family(TURNED, [arm]), 1e-3)))["steps-left"] == verdict
 
 
 def replace_left(found, by):
@@ -159,7 +166,7 @@ def test_the_page_is_made_of_tiny_runs(tmp_path, monkeypatch):
     claims_have_evidence(document)
     assert regrade(document, criteria_of("chain_training")) == []
     found = {claim.criterion: claim.verdict for claim in document.claims}
-    assert set(found) == {"turn", "held", "content", "distance", "noise-left", "grid"}
+    assert set(found) == {"turn", "approach", "steps-left", "held", "content", "distance", "noise-left", "grid"}
     assert found["turn"] == "not run" and found["grid"] != "not run"  # twelve steps, of which one is stored
     (skipped,) = (section for section in document.sections if section.status == "skipped" and section.id == "skipped")
     assert "deep, silent" in skipped.reason
