@@ -19,6 +19,7 @@ from mechbp.theory.chain.theory_fit import TheoryFit, theory_fit
 
 FOLLOWED = 8
 """Steps at which a run is followed, at most."""
+Fits = list[list[TheoryFit]]
 SMALLEST = 1e-12
 """What is missed is raised to this, so that it has a logarithm."""
 
@@ -31,6 +32,13 @@ class Courses:
     steps: tuple[int, ...]
     fits: list[list[TheoryFit]]
     """[seed][step]"""
+    first: Courses | None = None
+    """The first seed along training, where the others store the last step alone."""
+
+    @property
+    def shown(self) -> Courses:
+        """What is drawn along training."""
+        return self.first or self
 
     @property
     def seeds(self) -> list[int]:
@@ -69,6 +77,11 @@ class Family:
         return [*([self.exact] if self.exact else []), *self.sampled]
 
     @property
+    def paired(self) -> bool:
+        """Whether two seeds or more were trained on exact answers and on tokens."""
+        return any(self.exact is not None and len(set(arm.seeds) & set(self.exact.seeds)) > 1 for arm in self.sampled)
+
+    @property
     def name(self) -> str:
         """Of the runs on exact answers, or of the first."""
         return self.every[0].group.name
@@ -102,8 +115,16 @@ def follow(study: Study, groups: Sequence[Group], length: int) -> list[Family]:
         common = sorted(set.intersection(*(set(run.steps) for run in group.runs)) - {0})
         steps = spread(common, study.size(FOLLOWED, 3))
         rng = study.rng(group.name, "courses")
-        fits = [[theory_fit(run.at(step), corpus.words, corpus.hmm, rng) for step in steps] for run in group.runs]
-        found.setdefault((first.config.process, first.config.model), []).append(Courses(group, steps, fits))
+
+        def fits(runs: Sequence[Run], at: Sequence[int], corpus: Corpus = corpus, rng: np.random.Generator = rng) -> Fits:
+            return [[theory_fit(run.at(step), corpus.words, corpus.hmm, rng) for step in at] for run in runs]
+
+        alone = None
+        own = spread([step for step in first.steps if step], study.size(FOLLOWED, 3))
+        if len(steps) < 2 < len(own):
+            alone = Courses(Group((first,)), own, fits((first,), own))
+        measured = Courses(group, steps, fits(group.runs, steps), alone)
+        found.setdefault((first.config.process, first.config.model), []).append(measured)
     return [
         Family(
             next((item for item in items if trained_on_exact(item.group.runs[0])), None),

@@ -88,7 +88,10 @@ def distance_section(found: list[Family]) -> Section:
 def _figure(found: Family) -> FigureData:
     series = []
     for color, item in enumerate(found.every):
-        for seed, kl, law in zip(item.seeds, item.curve(KL), item.curve(LAW), strict=True):
+        lines = dict(zip(item.seeds, zip(item.curve(KL), item.curve(LAW), strict=True), strict=True))
+        if item.first is not None:
+            lines |= {item.first.seeds[0]: (item.first.curve(KL)[0], item.first.curve(LAW)[0])}
+        for seed, (kl, law) in lines.items():
             name = f"{item.group.training}, {item.group.runs[0].config.training.steps:,} steps, seed {seed}"
             order = {"x": np.maximum(kl, 1e-9), "y": np.clip(law, 1e-6, 1e4)}
             series.append({"name": name, **order, "markers": True, "color": color, "dash": "solid" if color == 0 else "dot"})
@@ -105,7 +108,7 @@ def _figure(found: Family) -> FigureData:
 
 def distance_claims(found: Family) -> list[Claim]:
     """Return whether distance explains most of the gap between exact answers and tokens, and whether noise adds to it."""
-    if found.exact is None:
+    if found.exact is None or not found.paired:
         return []
     measured = gaps(found)
     name = found.exact.group.name

@@ -38,7 +38,7 @@ def turning_section(found: list[Family]) -> Section:
 
 def _course(found: Family) -> FigureData:
     series = []
-    for color, item in enumerate(found.every):
+    for color, item in enumerate(item.shown for item in found.every):
         for name, (shown, dash) in SHOWN.items():
             means = seed_mean(item.log(name))
             ends = {"low": 10.0**means.low, "high": 10.0**means.high} if len(item.seeds) > 1 else {}
@@ -50,7 +50,7 @@ def _course(found: Family) -> FigureData:
         kind="lines",
         title=f"{found.title}: distance from the theory and from the exact answer along training",
         caption="Geometric mean over seeds ("
-        + "; ".join(f"{item.group.training}: {len(item.seeds)}" for item in found.every)
+        + "; ".join(f"{item.group.training}: {len(item.seeds)}" for item in (item.shown for item in found.every))
         + "); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || uniform).",
         alt="What is missed against the training step, both axes logarithmic: the law of attention, predicted edits, the mean "
         "pattern, the constrained belief and the exact answer, by kind of training.",
@@ -65,12 +65,12 @@ def turning_claims(found: Family) -> list[Claim]:
     item = found.exact
     name = item.group.name
     turns = _turns(item)
-    return [
+    claims = [
         _turn_claim(name, found, turns),
         _approach_claim(name, item),
-        _held_claim(name, found, turns),
         _content_claim(name, item, turns),
     ]
+    return [*claims, _held_claim(name, found, turns)] if found.paired else claims
 
 
 def _turns(item: Courses) -> dict[str, Turn]:

@@ -80,8 +80,10 @@ def test_where_tokens_turn_as_well_nothing_is_held():
 
 def test_one_seed_decides_nothing():
     single = courses((1.0, 0.01, 1.0), FALLING, exact=True, seeds=(0,))
-    assert set(verdicts(turning_claims(Family(single, [STAYED]))).values()) == {"not run"}
-    assert set(verdicts(distance_claims(Family(single, [STAYED]))).values()) == {"not run"}
+    assert verdicts(turning_claims(Family(single, [STAYED]))) == dict.fromkeys(("turn", "approach", "content"), "not run")
+    assert distance_claims(Family(single, [STAYED])) == []
+    early = courses((1.0,), (1.0,), steps=(10,))  # farther from the optimum than the other ever was
+    assert set(verdicts(distance_claims(Family(TURNED, [early]))).values()) == {"not run"}
     assert turning_claims(Family(None, [STAYED])) == [] and distance_claims(Family(None, [STAYED])) == []
 
 
