@@ -9,9 +9,10 @@ from jaxtyping import Float64
 
 from analyses.constrained_updates import published
 from analyses.constrained_updates.criteria import CRITERIA
-from analyses.constrained_updates.settings import COMPONENTS, Group
+from analyses.constrained_updates.settings import COMPONENTS
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, Corpus, trained_on_exact
+from analyses.shared.seed_groups import Group
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData
@@ -90,7 +91,7 @@ def variance_claim(group: Group, parts: Variance) -> Claim | None:
         return None
     return CRITERIA.claim(
         "variance",
-        id=f"{group.name}-variance",
+        id=f"{group.claims}-variance",
         statement=f"The first {TOP} components of {group.name}'s stream hold the published share of variance, within "
         f"{CRITERIA['variance'].bounds['tolerance']}.",
         reference=f"{published.NAME}, Table 1: " + ", ".join(f"{part} {theirs:.4f}" for part, (_, theirs) in table.items()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,15 +10,16 @@ from analyses.constrained_updates import published
 from analyses.constrained_updates.attention import looks_at_parity
 from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.seeds import counted
-from analyses.constrained_updates.settings import Group, Setting
+from analyses.constrained_updates.settings import MID, Setting
 from analyses.shared.prefix_corpus import Corpus
+from analyses.shared.seed_groups import Group
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.theory.chain.constrained_attention import parity_mass
 from mechbp.theory.chain.constrained_values import head_cosine
 from mechbp.theory.chain.exact_loss import ExactLoss, exact_loss
-from mechbp.theory.chain.first_block import one_block
+from mechbp.theory.chain.first_block import one_block, pattern_and_activations
 from mechbp.theory.chain.prefix_activations import prefix_answers
 
 
@@ -101,10 +102,10 @@ def heads_section(groups: list[Group], exact: dict[str, ExactLoss], splits: list
 
 def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss], runs: list[Run]) -> list[Claim]:
     """Return the claims about a group with two heads."""
-    name = group.name
+    name = group.claims
     parity = np.array([split.parity for split in splits])
     stream, belief = (np.array([getattr(split, key) for split in splits]) for key in ("stream_cosine", "belief_cosine"))
-    random = group.runs[0].untrained(1)
+    random = _untrained(splits[0].setting)
     claims = [
         CRITERIA.claim(
             "parity",
@@ -120,13 +121,13 @@ def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss
         CRITERIA.claim(
             "opposed",
             id=f"{name}-opposed",
-            statement=f"The two heads of {name} write opposite vectors: cosine below "
-            f"{CRITERIA['opposed'].bounds['opposed']} in the residual stream.",
-            reference=f"{published.NAME}: anti-parallel (Fig. 3A)",
-            measured=f"cosine {', '.join(f'{value:.3f}' for value in stream)} ({counted(len(stream))})\n"
-            f"in belief space {', '.join(f'{value:.4f}' for value in belief)}",
-            control=f"random weights: {_untrained_cosine(random, group):.3f}",
-            numbers={"stream_cosine": stream, "belief_cosine": belief},
+            statement=f"The two heads of {name} write opposite vectors in belief space: cosine below "
+            f"{CRITERIA['opposed'].bounds['opposed']}.",
+            reference=f"{published.NAME}: anti-parallel in the leading components (Fig. 3A)",
+            measured=f"cosine in belief space {', '.join(f'{value:.4f}' for value in belief)} ({counted(len(belief))})\n"
+            f"in all of the residual stream, which is more than is published: {', '.join(f'{value:.3f}' for value in stream)}",
+            control=f"random weights: {random.belief_cosine:.3f} in belief space, {random.stream_cosine:.3f} in the stream",
+            numbers={"belief_cosine": belief, "random_cosine": random.belief_cosine},
             figure=f"fig-{name}-lengths",
         ),
     ]
@@ -140,13 +141,13 @@ def head_claims(group: Group, splits: list[HeadPair], exact: dict[str, ExactLoss
             CRITERIA.claim(
                 "two-heads",
                 id=f"{name}-two-heads",
-                statement=f"One head cannot do it: {single.name} misses at least "
-                f"{CRITERIA['two-heads'].bounds['least']:g} times the nats that {name} misses.",
+                statement=f"One head cannot do it: {single.name}, of which there is one seed, misses at least "
+                f"{CRITERIA['two-heads'].bounds['least']:g} times the nats that each seed of {name} misses.",
                 reference=f"{published.NAME}: {printed[0]} against {printed[1]} (Fig. A7, unit unclear)" if printed else "no "
                 "published number",
                 measured=f"one head {one.mean_nats:.2e} nats ({one.relative:.2%} of all), two heads "
                 + ", ".join(f"{loss.mean_nats:.2e} ({loss.relative:.2%})" for loss in two)
-                + f"\nratios {', '.join(f'{ratio:.1f}' for ratio in ratios)}",
+                + f"\nratios {', '.join(f'{ratio:.1f}' for ratio in ratios)}; one seed of one head, {counted(len(two))} of two",
                 control=f"uniform guess: {one.kl_uniform_nats.mean():.2e} nats",
                 numbers={"ratio": ratios},
                 figure="fig-loss",
@@ -162,7 +163,10 @@ def _uniform_parity(split: HeadPair) -> float:
     return min(parity_mass(uniform, reach.first % 2) for reach in split.setting.lags)
 
 
-def _untrained_cosine(model: object, group: Group) -> float:
-    hmm = group.runs[0].process
-    first, second = one_block(model, hmm.vocab_size, hmm.length).written  # type: ignore[arg-type]
-    return head_cosine(first, second)
+def _untrained(setting: Setting) -> HeadPair:
+    """The same heads with random weights, belief space read anew from their own stream."""
+    model = setting.run.untrained(1)
+    corpus = setting.corpus
+    pattern, columns = pattern_and_activations(model, corpus.words, (MID,))
+    block = one_block(model, corpus.hmm.vocab_size, corpus.length)
+    return HeadPair.of(replace(setting, pattern=pattern, block=block, columns=columns))

@@ -25,3 +25,12 @@ def seeds(values: np.ndarray, digits: int = 3) -> str:
 def counted(n: int) -> str:
     """Return "one seed" or "3 seeds"."""
     return "one seed" if n == 1 else f"{n} seeds"
+
+
+def lower(differences: np.ndarray) -> float:
+    """Return the lower end of the interval over seeds of paired differences.
+
+    Of one seed it is the difference itself: an expectation over all words, which leaves no sample to vary but says nothing of
+    other seeds.
+    """
+    return float(differences[0] if len(differences) == 1 else seed_mean(differences).low)

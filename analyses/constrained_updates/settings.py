@@ -1,19 +1,16 @@
-"""One-block runs with all that the theory speaks about, and which of them differ only in their seed."""
+"""One-block runs with all that the theory speaks about."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from analyses.shared.prefix_corpus import CONSTRAINED, Corpus, trained_on_exact
-from mechbp.errors import InputError
+from analyses.shared.prefix_corpus import CONSTRAINED, Corpus
 from mechbp.models.runs import Run
-from mechbp.processes.chain.constrained import decay, token_beliefs
-from mechbp.processes.chain.hmm import HiddenMarkovModel
-from mechbp.theory.chain.constrained_attention import Lags, lags_of_heads
+from mechbp.processes.chain.constrained import token_beliefs
+from mechbp.theory.chain.constrained_attention import Lags, lags_of_heads, only_eigenvalue
 from mechbp.theory.chain.constrained_values import read_map
 from mechbp.theory.chain.first_block import MeanPattern, OneBlock, one_block, pattern_and_activations
 
@@ -63,47 +60,6 @@ class Setting:
         return len(self.lags)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in their seed alone, the shipped one first."""
-
-    runs: tuple[Run, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the first run, which stands for all."""
-        return self.runs[0].name
-
-    @property
-    def title(self) -> str:
-        """Parameters, heads and, where it was not tokens, what it was trained on."""
-        config = self.runs[0].config
-        heads = config.model.n_heads
-        exact = trained_on_exact(self.runs[0])
-        counted = "1 head" if heads == 1 else f"{heads} heads"
-        answers = ", on exact answers" if exact else ""
-        return f"{config.process.name.rpartition(', ')[0]}, {counted}{answers}"
-
-
-def groups(runs: Sequence[Run]) -> list[Group]:
-    """Return the runs grouped by process, architecture and objective, in the order in which they came."""
-    found: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        found.setdefault((run.config.process, run.config.model, run.config.objective), []).append(run)
-    return [Group(tuple(members)) for members in found.values()]
-
-
 def theory_applies(setting: Setting) -> bool:
     """Return whether a model has the heads that the theory asks for: one, or two where the process swings (zeta < 0)."""
     return setting.n_heads == (1 if setting.zeta > 0 else 2)
-
-
-def only_eigenvalue(hmm: HiddenMarkovModel) -> float:
-    """Return the one eigenvalue of T besides 1. Raises InputError where there are several, or it is 0 or not real."""
-    values = decay(hmm.transitions).values
-    if len(values) != 2 or abs(values[1].imag) > 1e-9 or values[1] == 0:
-        listed = ", ".join(f"{value.real:.2g}{value.imag:+.2g}i" if value.imag else f"{value.real:.2g}" for value in values[1:])
-        raise InputError(
-            f"constrained updates: the theory of attention needs one real eigenvalue besides 1, this process has {listed}."
-        )
-    return float(values[1].real)

@@ -16,10 +16,11 @@ from analyses.constrained_updates.components import (
     variance_figure,
 )
 from analyses.constrained_updates.criteria import CRITERIA
-from analyses.constrained_updates.seeds import seeds
-from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, Group, Setting
+from analyses.constrained_updates.seeds import lower, seeds
+from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, Setting
 from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_history
-from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE
+from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE, trained_on_exact
+from analyses.shared.seed_groups import Group
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -29,6 +30,8 @@ from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe
 
 HOOKS = {"Mid": MID, "Post": POST, "final LN": FINAL}
+BEYOND = "beyond a sum"
+"""The exact belief less the best sum over tokens, with weights of their own for every token, lag and position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,10 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
     repeats = study.size(50, 8)
     targets = {name: corpus.targets[name] for name in (FULL, CONSTRAINED, NAIVE)}
     rng = study.rng(group.name, "stages")
+    history = token_history(words)
+    features = {"token and position": token_and_position(words), "token history": history}
+    baselines = {name: word_probe(values, targets, words, rng=rng, repeats=repeats) for name, values in features.items()}
+    targets |= {BEYOND: targets[FULL] - baselines["token history"][FULL].map(history)}
 
     def scored(found: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, dict[str, WordScore]]]:
         columns = {name: found[hook] for name, hook in HOOKS.items()}
@@ -77,8 +84,6 @@ def stages_of(study: Study, group: Group, settings: list[Setting]) -> Stages:
         )
         for name, values in columns.items()
     }  # fmt: skip
-    features = {"token and position": token_and_position(words), "token history": token_history(words)}
-    baselines = {name: word_probe(values, targets, words, rng=rng, repeats=repeats) for name, values in features.items()}
     mses = None
     if corpus.hmm.emissions.all():  # else the form is undefined
         row = {"row": corpus.of_words(corpus.hmm.constrained_beliefs(words.tokens, "row"))}
@@ -97,10 +102,12 @@ def stages_section(found: list[Stages]) -> Section:
         "up what each token says on its own. The MLP can bend it into the exact belief (Post). Both are regressed on all "
         "components of the stream, over all words.",
         "A free sum over tokens, with weights of their own for every token, lag and position (token history), already tells most "
-        "of a belief. What exceeds it is the work of the MLP.",
+        "of a belief. What exceeds it is the work of the MLP, or of attention that depends on tokens; the constrained belief, "
+        "itself a sum, has nothing of it. That part alone is regressed on Mid and Post as well.",
     )
+    pictured = [item for item in found if not trained_on_exact(item.group.runs[0])] or found
     figures = (
-        *(item.picture for item in found),
+        *(item.picture for item in pictured),
         _scores(found),
         variance_figure([(item.group, item.variance) for item in found]),
     )
@@ -129,6 +136,8 @@ def _scores(found: list[Stages]) -> FigureData:
                 {"name": "Mid, exact belief", **mean("Mid", FULL), "color": 1},
                 {"name": "Post, constrained belief", **mean("Post", CONSTRAINED), "color": 2},
                 {"name": "Post, exact belief", **mean("Post", FULL), "color": 3},
+                {"name": "Mid, beyond a sum", **mean("Mid", BEYOND), "color": 4},
+                {"name": "Post, beyond a sum", **mean("Post", BEYOND), "color": 5},
                 {"name": "random Mid, constrained", "x": control("Mid", CONSTRAINED), "control": True},
                 {"name": "random Post, exact", "x": control("Post", FULL), "control": True},
                 {"name": "token history, exact", "x": history, "control": True},
@@ -140,6 +149,7 @@ def _scores(found: list[Stages]) -> FigureData:
 def stage_claims(found: Stages) -> list[Claim]:
     """Return whether Mid holds the constrained and Post the exact belief, and whether the variance is spread as published."""
     name = found.group.name
+    claims_as = found.group.claims
     setting = published.setting_of(found.group.runs[0])
     first = found.scores[0]
     random = found.untrained
@@ -147,6 +157,8 @@ def stage_claims(found: Stages) -> list[Claim]:
     mid_full = found.r2("Mid", FULL)
     post = found.r2("Post", FULL)
     post_constrained = found.r2("Post", CONSTRAINED)
+    mid_naive = found.r2("Mid", NAIVE)
+    beyond = {hook: found.r2(hook, BEYOND) for hook in ("Mid", "Post")}
     history = found.baselines["token history"]
     printed = (
         (
@@ -164,32 +176,56 @@ def stage_claims(found: Stages) -> list[Claim]:
     claims = [
         CRITERIA.claim(
             "mid",
-            id=f"{name}-mid",
+            id=f"{claims_as}-mid",
             statement=f"After attention {name} holds the constrained belief (R² at least "
-            f"{CRITERIA['mid'].bounds['mid_r2']}), and it rather than the exact one.",
+            f"{CRITERIA['mid'].bounds['mid_r2']}), and it rather than the exact one or naive Bayes.",
             reference=_reference("Mid", printed[0], printed[1]),
-            measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: R² "
-            f"{first['Mid'][NAIVE].held_out_r2:.4f}\n{row[0]}from {COMPONENTS} "
+            measured=f"constrained: {seeds(mid, 4)}\nexact: {seeds(mid_full, 4)}\nnaive Bayes: "
+            f"{seeds(mid_naive, 4)}\n{row[0]}from {COMPONENTS} "
             f"components: R² {found.leading['Mid'].r2:.4f}\nother prefixes, each once: R² "
             f"{found.by_prefix['Mid'][CONSTRAINED].held_out_r2:.4f}",
             control=f"random weights: R² {random['Mid'][CONSTRAINED].held_out_r2:.3f}{row[1]}\n"
             f"token and position: R² {found.baselines['token and position'][CONSTRAINED].held_out_r2:.3f}",
-            numbers={"constrained_missed": 1 - mid, "exact_missed": 1 - mid_full},
+            numbers={
+                "constrained_missed": 1 - mid,
+                "before_exact_low": lower(mid - mid_full),
+                "before_naive_low": lower(mid - mid_naive),
+            },
             figure="fig-stages-r2",
         ),
         CRITERIA.claim(
             "post",
-            id=f"{name}-post",
+            id=f"{claims_as}-post",
             statement=f"After the MLP {name} holds the exact belief (R² at least "
-            f"{CRITERIA['post'].bounds['post_r2']}), better than any sum over tokens.",
+            f"{CRITERIA['post'].bounds['post_r2']}), and it rather than the constrained one or any sum over tokens.",
             reference=_reference("Post", printed[2], printed[3]),
             measured=f"exact: {seeds(post, 4)}, MSE {first['Post'][FULL].mse:.2e}\nafter the final LayerNorm: R² "
             f"{first['final LN'][FULL].held_out_r2:.4f}, from {COMPONENTS} components "
-            f"{found.leading['final LN'].r2:.4f}\nconstrained: {seeds(post_constrained, 4)}\nother prefixes, each once: R² "
+            f"{found.leading['final LN'].r2:.4f}\nconstrained: {seeds(post_constrained, 4)}\nexact less constrained: "
+            f"{', '.join(f'{lead:+.4f}' for lead in post - post_constrained)}\nother prefixes, each once: R² "
             f"{found.by_prefix['Post'][FULL].held_out_r2:.4f}",
             control=f"token history: R² {history[FULL].held_out_r2:.4f}\nrandom weights: R² "
             f"{random['Post'][FULL].held_out_r2:.3f}, MSE {random['Post'][FULL].mse:.2e}",
-            numbers={"exact_missed": 1 - post, "history_missed": 1 - history[FULL].held_out_r2},
+            numbers={
+                "exact_missed": 1 - post,
+                "history_missed": 1 - history[FULL].held_out_r2,
+                "before_constrained_low": lower(post - post_constrained),
+            },
+            figure="fig-stages-r2",
+        ),
+        CRITERIA.claim(
+            "bend",
+            id=f"{claims_as}-bend",
+            statement=f"Most of what no sum over tokens can give of the exact belief stands in the stream of {name} after the "
+            "MLP, and more than after attention.",
+            reference="none: the constrained belief is a sum over tokens and has nothing of it",
+            measured=f"after the MLP: {seeds(beyond['Post'])}\nafter attention: {seeds(beyond['Mid'])}",
+            control=f"random weights, after the MLP: R² {random['Post'][BEYOND].held_out_r2:.3f}",
+            numbers={
+                "post_r2": beyond["Post"],
+                "post_less_mid_low": lower(beyond["Post"] - beyond["Mid"]),
+                "random_r2": random["Post"][BEYOND].held_out_r2,
+            },
             figure="fig-stages-r2",
         ),
     ]

@@ -9,8 +9,9 @@ import numpy as np
 from analyses.constrained_updates import components, heads, published, vectors
 from analyses.constrained_updates.criteria import CRITERIA
 from analyses.constrained_updates.observers import score_observers
-from analyses.constrained_updates.settings import MID, POST, Group, Setting
+from analyses.constrained_updates.settings import MID, POST, Setting
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, trained_on_exact
+from analyses.shared.seed_groups import Group
 from mechbp.hooks import capture
 from mechbp.models.runs import Run
 from mechbp.models.verify import Check
@@ -102,9 +103,9 @@ def _two_heads(setting: Setting) -> Iterator[Check]:
     shown = ", ".join(f"{share:.3f}" for share in split.parity)
     least = CRITERIA["parity"].bounds["parity"]
     yield Check.of(f"heads' own parity >= {least:.0%}", shown, min(split.parity) >= least)
-    shown = f"{split.stream_cosine:.3f} (in belief space {split.belief_cosine:.4f})"
+    shown = f"{split.belief_cosine:.4f} (in the stream {split.stream_cosine:.3f})"
     most = CRITERIA["opposed"].bounds["opposed"]
-    yield Check.of(f"cosine between heads < {most}", shown, split.stream_cosine < most)
+    yield Check.of(f"cosine between heads in belief space < {most}", shown, split.belief_cosine < most)
 
 
 def _rebuilt(group: Group, length: int) -> Check:

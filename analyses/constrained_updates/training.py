@@ -8,7 +8,7 @@ import numpy as np
 
 from analyses.constrained_updates import published
 from analyses.constrained_updates.history import History
-from analyses.constrained_updates.settings import Group
+from analyses.shared.seed_groups import Group
 from mechbp.report.document import FigureData, Section
 from mechbp.study import Study
 

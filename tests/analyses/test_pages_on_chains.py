@@ -17,11 +17,20 @@ CLAIMS = {
     "belief_geometry": {
         *("optimal", "linear", "trained", "linear-held-out", "layers", "rivals", "distances", "belief-used", "computed-anew"),
     },
-    "constrained_updates": {"mid", "post", "attention", "values", "embeddings", "worth"},
+    "constrained_updates": {"mid", "post", "bend", "attention", "values", "embeddings", "worth"},
 }
 STUDIED = {
     "belief_geometry": ("deep", "parity"),
-    "constrained_updates": ("one-head", "one-head-again", "two-heads", "one-head-less", "two-heads-exact", "deep", "parity"),
+    "constrained_updates": (
+        "one-head",
+        "one-head-again",
+        "two-heads",
+        "one-head-less",
+        "two-heads-exact",
+        "deep",
+        "deep-exact",
+        "parity",
+    ),
 }
 
 
@@ -80,8 +89,8 @@ def test_every_run_is_studied_as_its_architecture_allows(document):
         assert {s.id: s.reason for s in document.sections if s.status != "done"} == {"parity-handing-on": ONE_LAYER}
         return
     expected = {f"{name}-{part}" for name in ("one-head", "two-heads") for part in CLAIMS[document.slug]}
-    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads")}
-    expected |= {"deep-handover", "two-heads-exact-optimum"}
+    expected |= {f"two-heads-{part}" for part in ("parity", "opposed", "two-heads", "own-decay")}
+    expected |= {"deep-handover", "deep-exact-handover", "two-heads-exact-optimum"}
     # The published table of variance is of these two settings.
     expected |= {f"{name}-variance" for name in ("one-head", "two-heads")}
     assert claims == expected

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import mechbp
-from mechbp.models.config import ModelConfig, ObjectiveConfig
+from mechbp.models.config import ModelConfig, ObjectiveConfig, TrainingConfig
 from mechbp.models.tasks.chain import ChainRecipe
 from mechbp.theory.chain.prefix_probe import AffineMap, WordScore
 
@@ -14,9 +14,12 @@ RECIPE = ChainRecipe("mess3", length=10, x=0.5, alpha=0.6)
 MODEL = ModelConfig(n_layers=1, n_heads=2, d_model=64, d_mlp=256, attention="causal")
 
 
-def named(name, n_heads=2, **others):
+def named(name, n_heads=2, batch_size=128, **others):
     """A run of this name, as far as judging needs one."""
-    config = SimpleNamespace(process=RECIPE, model=replace(MODEL, n_heads=n_heads), objective=ObjectiveConfig("next-token"))
+    config = SimpleNamespace(
+        process=RECIPE, model=replace(MODEL, n_heads=n_heads), objective=ObjectiveConfig("next-token"),
+        training=TrainingConfig(16000, batch_size, 1e-3),
+    )  # fmt: skip
     return SimpleNamespace(name=name, config=config, **others)
 
 

@@ -13,6 +13,10 @@ ARCHITECTURES = {
     "two-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
     "one-head-less": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 1}),
     "two-heads-exact": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
+    "two-heads-again": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
+    "two-heads-exact-again": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 2}),
+    "grid": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 1, "d_head": 8}),
+    "grid-deep": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 1, "n_layers": 2, "d_head": 8}),
     "golden-mean": ({"kind": "golden-mean"}, {"n_heads": 1}),
     "even": ({"kind": "even"}, {"n_heads": 1}),
     "silent": ({"kind": "mess3", "x": 0.2, "alpha": 1 / 3}, {"n_heads": 1}),
@@ -20,6 +24,7 @@ ARCHITECTURES = {
     "many-heads": ({"kind": "mess3", "x": 0.5, "alpha": 0.6}, {"n_heads": 4}),
     "short": ({"kind": "mess3", "x": 0.2, "alpha": 0.6}, {"n_heads": 1}),
     "deep": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
+    "deep-exact": ({"kind": "mess3", "x": 0.05, "alpha": 0.85}, {"n_heads": 1, "n_layers": 2}),
     "parity": ({"kind": "rrxor"}, {"n_heads": 1}),
 }
 
@@ -30,7 +35,7 @@ def chain_run(root: Path, name: str, length: int = 5, steps: int = 12) -> Run:
     tables = recipe(
         objective__task="next-token", model__attention="causal", training__steps=steps, training__warmup_steps=2,
         training__seed=1 if name.endswith("again") else 0,
-        objective__targets="posteriors" if name.endswith("exact") else "tokens",
+        objective__targets="posteriors" if "exact" in name else "tokens",
         **{f"model__{key}": value for key, value in model.items()},
     )  # fmt: skip
     tables["process"] = {"length": length, **process}

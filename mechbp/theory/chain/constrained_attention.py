@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from mechbp.errors import InputError
+from mechbp.processes.chain.constrained import decay
+from mechbp.processes.chain.hmm import HiddenMarkovModel
 
 Pattern = Float64[np.ndarray, "destination source"]
 
@@ -49,6 +51,17 @@ class PatternFit:
     squared_correlation: float
     n: int
     """Entries scored."""
+
+
+def only_eigenvalue(hmm: HiddenMarkovModel) -> float:
+    """Return the one eigenvalue of T besides 1. Raises InputError where there are several, or it is 0 or not real."""
+    values = decay(hmm.transitions).values
+    if len(values) != 2 or abs(values[1].imag) > 1e-9 or values[1] == 0:
+        listed = ", ".join(f"{value.real:.2g}{value.imag:+.2g}i" if value.imag else f"{value.real:.2g}" for value in values[1:])
+        raise InputError(
+            f"constrained updates: the theory of attention needs one real eigenvalue besides 1, this process has {listed}."
+        )
+    return float(values[1].real)
 
 
 def lags_of_heads(pattern: Float64[np.ndarray, "head destination source"], zeta: float) -> tuple[Lags, ...]:
@@ -102,6 +115,19 @@ def whole_pattern(pattern: Pattern, zeta: float, lags: Lags) -> Pattern:
     predicted /= np.maximum(sums, 1.0)[:, None]
     predicted[np.diag_indices(len(pattern))] = 1 - np.minimum(sums, 1.0)
     return predicted
+
+
+def own_decay(pattern: Pattern, lags: Lags) -> float:
+    """Return how much attention falls from one own lag of a head to its next: sums over all columns and lags that have both.
+
+    The theory asks for |zeta|^step whatever the first entries of the columns are. Raises InputError where no column has two lags.
+    """
+    earlier = lags.at(len(pattern))
+    earlier[len(pattern) - lags.step :] = False
+    destination, source = np.nonzero(earlier)
+    if not len(source):
+        raise InputError(f"own_decay: a pattern of {len(pattern)} positions has no column with two {lags.name}.")
+    return float(pattern[destination + lags.step, source].sum() / pattern[destination, source].sum())
 
 
 def pattern_fit(pattern: Pattern, predicted: Pattern, lags: Lags) -> PatternFit:

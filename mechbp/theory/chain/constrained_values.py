@@ -125,6 +125,23 @@ def embedding_fit(
     return VectorFit(factor[:, None, None] * shift, measured, shift)
 
 
+def own_token_fit(
+    block: OneBlock,
+    pattern: Float64[np.ndarray, "head destination source"],
+    shift: Float64[np.ndarray, "token state"],
+    read: tuple[np.ndarray, np.ndarray],
+) -> VectorFit:
+    """Return what a token adds at its own position in all, embedding and own values by diagonal attention, beside k(z) (Eq. 10).
+
+    The theory fixes no more than this sum: what one of the two gives up the other can take over, at any diagonal attention.
+    """
+    diagonal = np.diagonal(pattern, axis1=1, axis2=2)
+    added = block.embedded + (diagonal[:, :, None, None] * block.written).sum(axis=0)
+    measured = added @ read[0]
+    measured = measured - measured.mean(axis=1, keepdims=True)
+    return VectorFit(np.broadcast_to(shift, measured.shape).copy(), measured, shift)
+
+
 def loose_fit(vectors: Float64[np.ndarray, "position token d"], predicted: Vectors, components: int = 3) -> tuple[float, float]:
     """Return R² of a new affine map from the vectors' leading components to their predictions, as fitted and leave-one-out.
 

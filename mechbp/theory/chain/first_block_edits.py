@@ -60,7 +60,10 @@ def predicted_lengths(found: Profile, predicted: Float64[np.ndarray, " known"]) 
     return np.append(scale * predicted, found.factor[known:])
 
 
-def with_values(block: OneBlock, written: Sequence[Float64[np.ndarray, "position token d"]]) -> OneBlock:
+def with_values(
+    block: OneBlock,
+    written: Sequence[Float64[np.ndarray, "position token d"]] | Float64[np.ndarray, "head position token d"],
+) -> OneBlock:
     """Return the tables with what every head writes replaced."""
     if np.shape(written) != block.written.shape:
         raise InputError(

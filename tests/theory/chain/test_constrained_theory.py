@@ -4,60 +4,33 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ideal_layers import LENGTH, SETTINGS, WIDTH, ideal_layer, ideal_pattern
 
 import mechbp
 from mechbp.errors import InputError
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
-from mechbp.processes.chain.constrained import token_beliefs
 from mechbp.processes.chain.library import mess3
 from mechbp.processes.chain.words import enumerate_words
 from mechbp.theory.chain.constrained_attention import (
     Lags,
     decay_prediction,
     lags_of_heads,
+    own_decay,
     parity_mass,
     pattern_fit,
     softmax_warp,
     whole_pattern,
 )
-from mechbp.theory.chain.constrained_values import embedding_fit, head_cosine, parallel_cosine, read_map, value_fits
-from mechbp.theory.chain.first_block import PATTERN, OneBlock, mean_pattern_over, one_block
-
-LENGTH = 9
-WIDTH = 64
-SETTINGS = {0.55: mess3(0.15, 0.6), -0.5: mess3(0.5, 0.6)}
-
-
-def ideal_pattern(zeta):
-    """Attention that satisfies Eq. 13 or 19 exactly; the diagonal takes what is left of every row."""
-    heads = [(1, 1, [0.45] + 8 * [0.29])] if zeta > 0 else [(2, 2, 9 * [0.24]), (1, 2, 9 * [0.745])]
-    patterns = []
-    for first, step, start in heads:
-        pattern = np.zeros((LENGTH, LENGTH))
-        for source in range(LENGTH):
-            for lag in range(first, LENGTH - source, step):
-                pattern[source + lag, source] = abs(zeta) ** (lag - first) * start[source]
-        patterns.append(pattern + np.diag(1 - pattern.sum(axis=1)))
-    return np.stack(patterns)
-
-
-def ideal_layer(zeta, seed=0):
-    """Tables that carry out the constrained update exactly, embedded in a random plane of 64 dimensions."""
-    hmm = SETTINGS[zeta]
-    pattern = ideal_pattern(zeta)
-    lags = lags_of_heads(ideal_pattern(zeta), zeta)
-    shift = token_beliefs(hmm.transitions, hmm.start, "bayes") - hmm.start
-    factors = []
-    for head, reach in enumerate(lags):
-        factor = np.ones(LENGTH)
-        for m in range(LENGTH - reach.first):
-            factor[m] = zeta**reach.first / pattern[head, m + reach.first, m]
-        factors.append(factor)
-    embed = 1 - sum(np.diagonal(pattern[h]) * factor for h, factor in enumerate(factors))
-    plane = np.linalg.qr(mechbp.rng(seed, "plane").normal(size=(WIDTH, 3)))[0].T
-    written = np.stack([factor[:, None, None] * shift for factor in factors]) @ plane
-    return hmm, pattern, lags, shift, OneBlock(embed[:, None, None] * shift @ plane + 0.3, written, np.full(WIDTH, 0.1))
+from mechbp.theory.chain.constrained_values import (
+    embedding_fit,
+    head_cosine,
+    own_token_fit,
+    parallel_cosine,
+    read_map,
+    value_fits,
+)
+from mechbp.theory.chain.first_block import PATTERN, mean_pattern_over, one_block
 
 
 @pytest.mark.parametrize("zeta", SETTINGS)
@@ -136,3 +109,32 @@ def test_nonsense_is_refused():
     with pytest.raises(InputError, match="one set of lags per head"):
         value_fits(block, pattern, shift, -0.5, lags[:1], (np.zeros((WIDTH, 3)), np.zeros(3)))
     assert parity_mass(pattern[1], 1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("zeta", SETTINGS)
+def test_heads_fall_by_zeta_to_the_power_of_their_step_and_a_slower_head_is_seen(zeta):
+    _, pattern, lags, _, _ = ideal_layer(zeta)
+    for head, reach in zip(pattern, lags, strict=True):
+        assert own_decay(head, reach) == pytest.approx(abs(zeta) ** reach.step, abs=1e-12)
+        assert own_decay(np.sqrt(head), reach) > abs(zeta) ** reach.step + 0.1
+    with pytest.raises(InputError, match="no column with two"):
+        own_decay(np.eye(2), lags[0])
+
+
+@pytest.mark.parametrize("zeta", SETTINGS)
+def test_embedding_and_own_value_together_are_what_the_theory_fixes(zeta):
+    """Moving weight from the embedding to the own value changes neither the sum nor its score; a fault in one does."""
+    hmm, pattern, lags, shift, block = ideal_layer(zeta)
+    tokens = enumerate_words(hmm, LENGTH).tokens[::37]
+    stream = block.after_attention(tokens, np.broadcast_to(pattern, (len(tokens), *pattern.shape)))
+    target = hmm.constrained_beliefs(tokens)[:, 1:] - hmm.start
+    read = read_map(stream.reshape(-1, WIDTH), target.reshape(-1, 3), 2)
+    fit = own_token_fit(block, pattern, shift, read)
+    assert fit.r2() == pytest.approx(1, abs=1e-8)
+    freed = pattern.copy()
+    freed[0, np.arange(LENGTH), np.arange(LENGTH)] += 0.1
+    moved = replace(block, embedded=block.embedded - 0.1 * block.written[0])
+    assert own_token_fit(moved, freed, shift, read).r2() == pytest.approx(1, abs=1e-8)
+    assert own_token_fit(moved, pattern, shift, read).r2() < 0.999
+    known = (pattern, shift, zeta, lags, read)
+    assert embedding_fit(moved, *known).r2() < embedding_fit(block, *known).r2() - 0.01  # which the other score takes for a fault
