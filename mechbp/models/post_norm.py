@@ -8,9 +8,9 @@ with biases everywhere; after the last block there is no further norm. A linear 
 the task asks for the whole sequence, once: from the final tokens of all positions side by side. There is no dropout.
 (Source: Garnier-Brun, Mézard, Moscato and Saglietti, "How transformers learn structured data", ICML 2025, section 3.)
 
-Hook names are TransformerLens's, and each is what the next part reads: `hook_resid_mid` is the stream after LN1, which the MLP and
-its skip connection read, and `hook_resid_post` the stream after LN2, which the next block or the read-out reads. The sums before
-the norms have no hook; `ln1.hook_normalized` and `ln2.hook_normalized` are normalised and not yet scaled, as everywhere.
+Hook names are TransformerLens's, and each is what the next part reads: `hook_resid_mid` is the stream after LN1, which the MLP
+and its skip connection read, and `hook_resid_post` the stream after LN2, which the next block or the read-out reads. The sums
+before the norms have no hook; `ln1.hook_normalized` and `ln2.hook_normalized` are normalised and not yet scaled, as everywhere.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PostNormEncoder(HookedRootModule):
             residual = block(residual)
         return residual if stop_at_layer is not None else self.hook_logits(self._logits(residual))
 
-    def read(self, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch read"]) -> Float[Tensor, "answer q"]:
+    def read(self, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch position"]) -> Float[Tensor, "answer q"]:
         """Return the logits where `reads` says, with gradients: without hooks where nobody listens to one.
 
         A concatenated read-out answers once per sequence; its answer is read at position 0.
@@ -147,6 +147,7 @@ def build_post_norm(config: PostNormConfig, task: Any, process: Any, *, n_output
         normalization_type="LN",
         eps=EPS,
         attention_dir="bidirectional",
+        positional_embedding_type="sinusoidal",  # tells whoever reads weights that this is no HookedTransformer
         n_ctx=task.n_positions(process),
         d_vocab=task.n_input_tokens(process),
         d_vocab_out=n_outputs,

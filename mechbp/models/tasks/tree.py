@@ -159,7 +159,8 @@ class WholeRoot(_RootTask):
         """Show all leaves and ask for the root."""
         exact = objective.targets == "posteriors"
         targets = self.exact(process, sample.tokens)[:, 0] if exact else sample.root
-        return Lesson(sample.tokens, np.ones((len(sample.tokens), 1), dtype=bool), targets)
+        reads = np.broadcast_to(np.arange(process.n_leaves) == 0, sample.tokens.shape)
+        return Lesson(sample.tokens, reads, targets)
 
     def prompts(self, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"]) -> Prompts:
         """Return the leaves, one prompt per sequence."""
