@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -110,16 +111,17 @@ def mechanism_figures(study: Study, group: Group, measured: Sequence[Measured]) 
 
 def _maps_figure(group: Group, measured: Sequence[Measured]) -> FigureData:
     frames = [{"name": m.run.name, "panels": map_panels(m.looking.mean, 2)} for m in measured]
-    place = (f"fig-{group.slug}-maps", "heatmap", f"{group.heading}: mean attention")
-    if len({tuple(p["title"] for p in frame["panels"]) for frame in frames}) > 1:
-        return FigureData(*place, "", "", status="skipped", reason="the runs differ in their number of blocks or heads")
-    return FigureData(
-        *place,
+    common: dict[str, Any] = dict(
+        id=f"fig-{group.slug}-maps",
+        kind="heatmap",
+        title=f"{group.heading}: mean attention",
         caption="Attention from each query leaf (row) to each key leaf (column), mean over sequences; a ROOT token is left out "
         "and rows are made to sum to 1.",
         alt="Heat maps of mean attention, one per block, with a slider over models.",
-        data=map_layout(measured[0].looking.mean.shape[-1]) | {"frames": frames, "frame_title": "model"},
     )
+    if len({tuple(panel["title"] for panel in frame["panels"]) for frame in frames}) > 1:
+        return FigureData(**common, status="skipped", reason="the runs differ in their number of blocks or heads")
+    return FigureData(**common, data=map_layout(measured[0].looking.mean.shape[-1]) | {"frames": frames, "frame_title": "model"})
 
 
 def _mass_figure(group: Group, measured: Sequence[Measured]) -> FigureData:

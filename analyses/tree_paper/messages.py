@@ -138,6 +138,6 @@ def _test_depth(
 
 def _hull(intervals: list[Interval]) -> Interval:
     """The mean of several estimates, with the lowest and the highest end of their intervals."""
-    mean = np.mean([i.mean for i in intervals], axis=0)
-    low, high = np.min([i.low for i in intervals], axis=0), np.max([i.high for i in intervals], axis=0)
+    mean = np.asarray(np.mean([i.mean for i in intervals], axis=0))
+    low, high = np.asarray(np.min([i.low for i in intervals], axis=0)), np.asarray(np.max([i.high for i in intervals], axis=0))
     return Interval(mean, low, high, intervals[0].n, intervals[0].level)

@@ -8,8 +8,10 @@ import torch
 from small_runs import recipe, toml
 
 import mechbp
+from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.methods.interchange.continuation import Continuation
+from mechbp.methods.interchange.interchange import interchange
 from mechbp.methods.patching.plain_transformer import Network
 from mechbp.models import forward
 from mechbp.models.answers import model_answers
@@ -24,6 +26,7 @@ from mechbp.models.verify import verify_run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
+from mechbp.theory.tree.message_pairs import message_pairs
 
 TREE3 = FilteredTree(TreeGrammar.random(3, 1.0, seed=0), 2)
 CONFIG = PostNormConfig("post-norm", n_layers=3, n_heads=2, d_model=8, d_mlp=12)
@@ -313,3 +316,29 @@ def test_a_run_is_trained_stored_loaded_and_verified(task, tmp_path):
     assert {check.verdict for check in verify_run(run)} == {"pass"}
     control = run.untrained(seed=1)
     assert not torch.equal(control.embed.W_E, run.model.embed.W_E)
+
+
+def test_pairs_for_a_root_asked_of_all_leaves_are_those_for_a_root_token_without_it():
+    both = {task: message_pairs(TREE3, task, 1, 20, rng(0, "pairs")) for task in ("root", "root-all")}
+    with_token, without = both["root"], both["root-all"]
+    np.testing.assert_array_equal(without.base, with_token.base[:, :-1])
+    np.testing.assert_array_equal(without.positions, with_token.positions[:, :-1])
+    np.testing.assert_array_equal(without.expected, with_token.expected)
+    assert (without.query == 0).all() and (with_token.query == TREE3.n_leaves).all()
+    with pytest.raises(InputError, match="no downward message decides it"):
+        message_pairs(TREE3, "root-all", 1, 20, rng(0, "pairs"), message="downward")
+
+
+def test_interchange_of_whole_vectors_equals_an_edit():
+    model = model_of("root-all")
+    pairs = message_pairs(TREE3, "root-all", 1, 12, rng(0, "pairs"))
+    hook = "blocks.0.hook_resid_post"
+    test = interchange(model, pairs, hook, {}, rng=rng(0))
+    source = mechbp.capture(model, pairs.source, hook)[hook]
+
+    def swap(activation):
+        return torch.where(torch.from_numpy(pairs.positions)[..., None], source, activation)
+
+    with torch.no_grad(), mechbp.edit(model, {hook: swap}):
+        said = model(torch.from_numpy(pairs.base))[:, 0].softmax(-1).numpy()
+    np.testing.assert_allclose(test.target_kl_nats["whole vector"], kl_nats(pairs.expected, said), atol=1e-9)
