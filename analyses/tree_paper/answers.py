@@ -50,7 +50,7 @@ def answer(study: Study, run: Run) -> Answers:
     study.stage(f"{run.name}: answers")
     process, own, masked = run.process, run.config.process.filter_level, run.config.objective.task == "masked"
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
-    n = study.size(768, 48) if masked else study.size(4096, 256)
+    n = study.size(512, 48) if masked else study.size(2048, 256)
     hits, margins = [], {}
     there, back, untrained = np.empty((0, 0)), np.empty((0, 0)), np.nan
     for level, tree in enumerate(trees):

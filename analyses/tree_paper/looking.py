@@ -58,7 +58,7 @@ def look(study: Study, group: Group, run: Run) -> Looking:
     study.stage(f"{run.name}: attention")
     process = run.process
     n_leaves = process.n_leaves
-    tokens = run.task.inputs(process, process.sample(study.size(1000, 64), study.rng(group.slug, "patterns")).tokens)
+    tokens = run.task.inputs(process, process.sample(study.size(500, 64), study.rng(group.slug, "patterns")).tokens)
     patterns = mean_pattern(run.model, tokens, n_leaves)
     control = mean_pattern(run.untrained(seed=1), tokens, n_leaves)
     asked, read, oracles = _asked(study, group, run)

@@ -46,7 +46,7 @@ def measure(study: Study, group: Group, run: Run) -> Measured:
     unfiltered = run.config.process.filter_level == 0
     messages: Sequence[DepthTest] = tested_messages(study, group, run) if unfiltered else ()
     try:
-        probes = message_grid(study, run, study.size(3000, 700)) if unfiltered else None
+        probes = message_grid(study, run, study.size(2000, 700)) if unfiltered else None
     except TooFewSequences:
         probes = None
     return Measured(run, answer(study, run), look(study, group, run), tuple(messages), probes)

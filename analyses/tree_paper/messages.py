@@ -26,7 +26,7 @@ from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 MEANS, SHUFFLED, LEARNED, LEACE = "conditional means", "means of shuffled messages", "learned subspace", "LEACE"
 PLACEBO = ", placebo"
 REFITS = 2
-STEPS = 50
+STEPS = 40
 BATCH = 32
 
 
@@ -76,17 +76,20 @@ class DepthTest:
 
 
 def tested_messages(study: Study, group: Group, run: Run) -> list[DepthTest]:
-    """Test every depth that has enough pairs; runs of one group are tested on the same pairs."""
+    """Test every inner depth that has enough pairs; runs of one group are tested on the same pairs.
+
+    Leaves are left out: their message is their token, and the embedding holds nothing else that could be told from it.
+    """
     process, objective = run.process, run.config.objective
     study.stage(f"{run.name}: messages")
-    sample = process.sample(study.size(3000, 300), study.rng(group.slug, "fit"))
+    sample = process.sample(study.size(2000, 300), study.rng(group.slug, "fit"))
     evidence = training_evidence(objective, process, sample.tokens, study.rng(group.slug, "fit masks"))
     upward = process.beliefs(evidence).upward
     hooks = list(between_blocks(run.config.model.n_layers).values())
     stream = captured(run.model, run.task.inputs(process, evidence), hooks)
     rates = (objective.mask_rate_low, objective.mask_rate_high) if objective.mask == "rate" else (0.0, 0.0)
     found = []
-    for depth in range(process.depth, max(process.filter_level, 1) - 1, -1):
+    for depth in range(process.depth - 1, max(process.filter_level, 1) - 1, -1):
         hook = hooks[min(process.depth - depth, run.config.model.n_layers)]
         try:
             held_out, training = (

@@ -72,6 +72,7 @@ def test_runs_of_one_question_are_tested_on_the_same_pairs(runs):
     (group,) = [group for group in groups(quick.runs) if group.question == "root" and group.slug == "root-k0"]
     assert [run.name for run in group.runs] == ["paper-root", "paper-token", "plain"]
     tests = [tested_messages(quick, group, run) for run in group.runs]
+    assert [test.depth for test in tests[0]] == [1]  # of inner nodes, not of leaves
     for one, other in zip(tests[0], tests[1], strict=True):
         np.testing.assert_array_equal(one.pairs.base, other.pairs.base[:, :-1])
         np.testing.assert_array_equal(one.pairs.expected, other.pairs.expected)
