@@ -75,7 +75,7 @@ NEVER_IN = {
     "mechbp.randomness": ("torch",),
 }
 PROCESS_TYPES = ("FilteredTree", "HiddenMarkovModel", "TopicModel", "SupportMixture", "SortedLists")
-TASK_NAMES = ("masked", "root", "next-token", "mask-a", "mask-b", "sort")
+TASK_NAMES = ("masked", "root", "root-all", "next-token", "mask-a", "mask-b", "sort")
 INSIDE_A_WING = (
     *(f"{package}.{wing}" for package in WINGS for wing in WING_NAMES),
     *("mechbp.models.compiled", "analyses.compiled_bp"),

@@ -25,7 +25,8 @@ def kl_to_exact(study: Study, run: Run, n: int) -> tuple[np.ndarray, Metric]:
         tokens = sample.tokens.copy()
         tokens[np.arange(n), leaf] = process.mask_token
     else:
-        leaf, tokens = np.full(n, process.n_leaves), run.task.inputs(process, sample.tokens)
+        prompts = run.task.prompts(process, sample.tokens)
+        leaf, tokens = prompts.read[:, 0], prompts.inputs
     posterior = torch.from_numpy(exact[np.arange(n), leaf if task == "masked" else 0])
     entropy = torch.special.entr(posterior).sum(dim=-1)
 

@@ -38,7 +38,7 @@ def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
     level = run.config.process.filter_level
     name = run.name
     trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
-    n = study.size(*{"masked": (2048, 64), "root": (4096, 256), "next-token": (1024, 64)}[task])
+    n = study.size(*{"masked": (2048, 64), "next-token": (1024, 64)}.get(task, (4096, 256)))
     study.stage(f"{name}: data of the training level")
     own = compare(study, run, trees, process.sample(n, study.rng(name, "own")).tokens, "own")
     study.stage(f"{name}: uniform sequences")
@@ -48,20 +48,27 @@ def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
     by_level = [accuracy_on(study, run, tree, trees[level], n // 4) for tree in trees]
     study.stage(f"{name}: oracles")
     n_oracle = study.size(20_000, 2000)
-    oracles = None if task == "next-token" else oracle_table(trees, n_oracle, study.rng(name, "oracles"), task)
+    oracles = (
+        None
+        if task == "next-token"
+        else oracle_table(trees, n_oracle, study.rng(name, "oracles"), "masked" if task == "masked" else "root")
+    )
     figures = [
         divergence_figure(run, own, uniform),
         level_figure(run, by_level),
         *calibration_figures(study, run, own, uniform),
         *training_figures(run, oracles),
     ]
-    asked = {"masked": "a hidden leaf, given all others", "root": "the root, given all leaves", "next-token": "the next leaf"}[
-        task
-    ]
+    asked = {"masked": "a hidden leaf, given all others", "next-token": "the next leaf"}.get(task, "the root, given all leaves")
+    blocks = (
+        "Its blocks are pre-norm with learned positions, unlike the post-norm encoder of the paper."
+        if run.config.model.kind == "transformer"
+        else "Its blocks are post-norm with sinusoidal positions, as in the paper."
+    )
     text = (
         f"`{name}` is asked for {asked}. It was trained on {run.config.objective.targets} of filter level {level}, "
         f"{run.steps[-1] * run.config.training.batch_size:,} sequences in {run.steps[-1]:,} steps, each sequence seen once. "
-        "Its blocks are pre-norm with learned positions, unlike the post-norm encoder of the paper.",
+        f"{blocks}",
         "BP_k is exact inference for data of filter level k. The model's own level is its matched oracle; the others are "
         "what a model would compute that saw only part of the hierarchy.",
     )

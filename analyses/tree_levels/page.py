@@ -11,7 +11,7 @@ from analyses.tree_levels.ancestors import study_ancestors
 from analyses.tree_levels.answers import study_answers
 from analyses.tree_levels.attention import study_looking
 from analyses.tree_levels.end_probes import study_first_and_last
-from analyses.tree_levels.groups import families
+from analyses.tree_levels.groups import TASKS, families
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -28,8 +28,11 @@ def study_page(study: Study) -> Findings:
             part_claims, section = part(study, family)
             claims += part_claims
             sections.append(section)
-    others = [run.name for run in study.runs if run.config.objective.task == "next-token"]
-    return claims, [*sections, *left_out(others, "filter levels are compared for masked and root models")]
+    others = [run.name for run in study.runs if run.config.objective.task not in TASKS]
+    return claims, [
+        *sections,
+        *left_out(others, "filter levels are compared for models asked for a masked leaf, or for the root at a ROOT token"),
+    ]
 
 
 PAGE = Page(

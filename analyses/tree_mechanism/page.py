@@ -24,8 +24,8 @@ def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
     sections, claims = [], []
     for run in study.runs:
-        if run.config.objective.task == "next-token":
-            reason = "probing, patching and attention maps are defined here for masked and root models"
+        if run.config.objective.task not in ("masked", "root"):
+            reason = "probing, patching and attention maps are defined here for models asked at one position, a leaf or ROOT"
             sections.append(Section(f"run-{run.name}", run.name, (), (), "skipped", reason))
             continue
         probe_claims, probe_section, read = study_probes(study, run)

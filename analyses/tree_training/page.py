@@ -37,7 +37,7 @@ def study_page(study: Study) -> Findings:
             found, section = study_trajectory(study, run)
             claims += found
             sections.append(section)
-    others = [run.name for run in study.runs if run.config.objective.task == "next-token" or not run.metrics]
+    others = [run.name for run in study.runs if run.config.objective.task not in ("masked", "root") or not run.metrics]
     return claims, [*sections, *left_out(others, "no training curve, or a task without a ladder of oracles")]
 
 

@@ -15,14 +15,20 @@ from mechbp.models.config import ModelConfig
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformer_lens import HookedEncoder, HookedTransformer, HookedTransformerConfig
+    from transformer_lens.components.attention import Attention
+    from transformer_lens.components.layer_norm import LayerNorm
+    from transformer_lens.components.mlps.mlp import MLP
     from transformer_lens.hook_points import HookPoint
     from transformer_lens.HookedRootModule import HookedRootModule
 
 __all__ = [
+    "MLP",
+    "Attention",
     "HookPoint",
     "HookedRootModule",
     "HookedTransformer",
     "HookedTransformerConfig",
+    "LayerNorm",
     "build_model",
     "hooked_transformer",
     "text_encoder",

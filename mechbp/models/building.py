@@ -7,7 +7,8 @@ from typing import Any
 
 from mechbp.models.answers import ask
 from mechbp.models.architectures import HookedTransformer, build_model
-from mechbp.models.config import ModelConfig, TopicAttentionConfig
+from mechbp.models.config import ModelConfig, PostNormConfig, TopicAttentionConfig
+from mechbp.models.post_norm import PostNormEncoder, build_post_norm
 from mechbp.models.tasks.task import Task
 from mechbp.models.topic_attention import build_topic_attention
 from mechbp.randomness import rng
@@ -29,8 +30,13 @@ def _transformer(config: ModelConfig, task: Task, process: Any, seed: int) -> Ho
     )
 
 
+def _post_norm(config: PostNormConfig, task: Task, process: Any, seed: int) -> PostNormEncoder:
+    return build_post_norm(config, task, process, n_outputs=n_outputs(task, process), seed=seed)
+
+
 BUILDERS: Mapping[type, Callable[[Any, Task, Any, int], Any]] = {
     ModelConfig: _transformer,
+    PostNormConfig: _post_norm,
     TopicAttentionConfig: build_topic_attention,
 }
 """Configuration class -> function of (configuration, task, process, seed) that returns the model at step 0, in eval mode."""

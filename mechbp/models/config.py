@@ -50,11 +50,30 @@ class ModelConfig:
         if not self.d_head and self.d_model % self.n_heads:
             raise InputError(f"model: d_model = {self.d_model} must be a multiple of n_heads = {self.n_heads}.")
         wide = self.n_heads * self.d_head if self.d_head else self.d_model
-        parameters = self.n_layers * self.d_model * (4 * wide + 2 * self.d_mlp)
-        if parameters > MAX_PARAMETERS:
-            raise LimitExceeded(
-                f"model: about {parameters:,} parameters; at most {MAX_PARAMETERS:,}. Lower n_layers, d_model or d_mlp."
-            )
+        _few_parameters(self.n_layers * self.d_model * (4 * wide + 2 * self.d_mlp))
+
+
+@dataclass(frozen=True)
+class PostNormConfig:
+    """An encoder with fixed sinusoidal positions that normalises after every addition; the task decides how it is read."""
+
+    kind: Literal["post-norm"]
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_mlp: int
+    attention: Literal["bidirectional"] = "bidirectional"
+
+    @property
+    def outputs(self) -> Literal["logits"]:
+        """What the output stands for."""
+        return "logits"
+
+    def __post_init__(self) -> None:
+        in_range("model", self, n_layers=(1, 64), n_heads=(1, 64), d_model=(2, 4096), d_mlp=(1, 65536))
+        if self.d_model % self.n_heads or self.d_model % 2:
+            raise InputError(f"model: d_model = {self.d_model} must be even and a multiple of n_heads = {self.n_heads}.")
+        _few_parameters(self.n_layers * self.d_model * (4 * self.d_model + 2 * self.d_mlp))
 
 
 @dataclass(frozen=True)
@@ -175,7 +194,7 @@ class RunConfig:
     process: Any
     """A ProcessRecipe of one of the registered families."""
     model: Any
-    """A ModelConfig or a TopicAttentionConfig."""
+    """A ModelConfig, a PostNormConfig or a TopicAttentionConfig."""
     objective: ObjectiveConfig
     training: TrainingConfig
     requirement: RequirementConfig = RequirementConfig()
@@ -195,6 +214,11 @@ class RunConfig:
             raise InputError(
                 f"recipe: task {self.objective.task!r} needs {needed} attention, got {self.model.attention!r}. "
                 f"Change model.attention or objective.task."
+            )
+        if getattr(self.task, "asks_once", False) and not isinstance(self.model, PostNormConfig):
+            raise InputError(
+                f"recipe: task {self.objective.task!r} reads all positions at once, which only a model of kind 'post-norm' can.\n"
+                f"Set model.kind, or choose a task that is asked at one position."
             )
         outputs = "probabilities" if self.objective.loss == "squared" else "logits"
         if self.model.outputs != outputs:
@@ -256,5 +280,13 @@ def read_recipe(path: Path) -> RunConfig:
 
 def _config(tables: Any) -> RunConfig:
     """Build a recipe from its tables; [process] becomes a recipe of one of the registered families."""
-    unions = {"process": [cls for f in families() for cls in f.recipes], "model": [ModelConfig, TopicAttentionConfig]}
+    models = [ModelConfig, PostNormConfig, TopicAttentionConfig]
+    unions = {"process": [cls for f in families() for cls in f.recipes], "model": models}
     return dataclass_from(RunConfig, tables, "recipe", unions)
+
+
+def _few_parameters(parameters: int) -> None:
+    if parameters > MAX_PARAMETERS:
+        raise LimitExceeded(
+            f"model: about {parameters:,} parameters; at most {MAX_PARAMETERS:,}. Lower n_layers, d_model or d_mlp."
+        )

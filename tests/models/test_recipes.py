@@ -86,7 +86,10 @@ WRONG = {
     "text for number": (GOOD.replace("0.01", '"fast"'), "training.learning_rate must be a finite number, got 'fast'."),
     "date": (GOOD.replace("0.01", "2020-01-01"), "training.learning_rate must be a finite number, got datetime.date(2020, 1, 1)."),
     "list": (GOOD.replace("0.01", "[0.01]"), "training.learning_rate must be a finite number, got [0.01]."),
-    "unknown task": (GOOD.replace('"masked"', '"mask"'), "objective.task must be one of 'masked', 'root', 'next-token', got 'mask'."),
+    "unknown task": (
+        GOOD.replace('"masked"', '"mask"'),
+        "objective.task must be one of 'masked', 'root', 'root-all', 'next-token', got 'mask'.",
+    ),
     "zero steps": (GOOD.replace("steps = 40", "steps = 0", 1), "training.steps must be in 1..100000000, got 0."),
     "negative seed": (toml(recipe(training__seed=-1)), "training.seed must be in 0.."),
     "beta2 of 1": (toml(recipe(training__beta2=1)), "training.beta2 must be in 0..0.999999, got 1.0."),

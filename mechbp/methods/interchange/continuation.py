@@ -64,7 +64,7 @@ class Continuation:
 
     def logits(
         self, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"], activation: Float[Tensor, "n position d"]
-    ) -> Float[Tensor, "n position q"]:
+    ) -> Float[Tensor, "n answer q"]:
         """Return the logits of runs on `tokens` that hold `activation` at the hook, in the graph when gradients are on.
 
         Between blocks a model that can restart does; anywhere else the whole model runs, with the activation written in.

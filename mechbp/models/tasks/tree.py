@@ -112,10 +112,22 @@ class Masked(_TreeTask):
         return process.leave_one_out(tokens)
 
 
-class Root(_TreeTask):
-    """The root, given all leaves: answered at the ROOT query after them."""
+class _RootTask(_TreeTask):
+    """What both questions about the root share: it is asked for once, given all leaves."""
 
     verified_sequences = 32_768
+
+    def questions(self, process: FilteredTree, sample: TreeSample) -> Questions:
+        """Return the leaves, and the root as what is asked for."""
+        return Questions(sample.tokens, sample.root[:, None])
+
+    def exact(self, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"]) -> Float64[np.ndarray, "n query q"]:
+        """Return P(root | leaves)."""
+        return process.beliefs(tokens).marginals[0]
+
+
+class Root(_RootTask):
+    """The root, given all leaves: answered at the ROOT query after them."""
 
     def n_positions(self, process: FilteredTree) -> int:
         """Return the model's input length: the leaves and the query."""
@@ -124,10 +136,6 @@ class Root(_TreeTask):
     def inputs(self, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"]) -> Int[np.ndarray, "n position"]:
         """Return the leaves as they are (MASK included), and the ROOT query after them."""
         return np.hstack([tokens, np.full((len(tokens), 1), process.root_token)])
-
-    def questions(self, process: FilteredTree, sample: TreeSample) -> Questions:
-        """Return the leaves, and the root as what is asked for."""
-        return Questions(sample.tokens, sample.root[:, None])
 
     def lesson(self, process: FilteredTree, objective: ObjectiveConfig, sample: TreeSample, rng: np.random.Generator) -> Lesson:
         """Show all leaves and ask for the root."""
@@ -140,9 +148,23 @@ class Root(_TreeTask):
         """Return one prompt per sequence, read at the query."""
         return Prompts(self.inputs(process, tokens), np.full((len(tokens), 1), process.n_leaves))
 
-    def exact(self, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"]) -> Float64[np.ndarray, "n query q"]:
-        """Return P(root | leaves)."""
-        return process.beliefs(tokens).marginals[0]
+
+class WholeRoot(_RootTask):
+    """The root, given all leaves: answered once per sequence from the final tokens of all leaves, without a query token."""
+
+    asks_once: bool = True
+    """A model needs a read-out that sees all positions at once; its one answer stands at position 0."""
+
+    def lesson(self, process: FilteredTree, objective: ObjectiveConfig, sample: TreeSample, rng: np.random.Generator) -> Lesson:
+        """Show all leaves and ask for the root."""
+        exact = objective.targets == "posteriors"
+        targets = self.exact(process, sample.tokens)[:, 0] if exact else sample.root
+        reads = np.broadcast_to(np.arange(process.n_leaves) == 0, sample.tokens.shape)
+        return Lesson(sample.tokens, reads, targets)
+
+    def prompts(self, process: FilteredTree, tokens: Int[np.ndarray, "n leaves"]) -> Prompts:
+        """Return the leaves, one prompt per sequence."""
+        return Prompts(tokens, np.zeros((len(tokens), 1), dtype=int))
 
 
 class NextLeaf(_TreeTask):
@@ -196,4 +218,4 @@ def hidden_leaves(
     return np.where(drawn.any(axis=1, keepdims=True), drawn, hidden)
 
 
-TREE = Family("tree", (TreeRecipe,), {"masked": Masked(), "root": Root(), "next-token": NextLeaf()})
+TREE = Family("tree", (TreeRecipe,), {"masked": Masked(), "root": Root(), "root-all": WholeRoot(), "next-token": NextLeaf()})

@@ -21,7 +21,8 @@ from mechbp.processes.tree.filtered_tree import FilteredTree, TreeSample
 from mechbp.processes.tree.interventions import intervene
 from mechbp.randomness import checked_generator
 
-Task = Literal["masked", "root"]
+Task = Literal["masked", "root", "root-all"]
+"""What is asked: a hidden leaf, the root at a ROOT query after the leaves, or the root once of all leaves."""
 Message = Literal["upward", "downward"]
 
 
@@ -52,7 +53,8 @@ def message_pairs(
     """Draw up to n pairs of independent sequences that test the message of random nodes at `depth`.
 
     Masked tasks ask for one hidden leaf on the side that the message decides, and hide one on the other side as bystander;
-    each sequence hides others at a rate drawn from `mask_rates`. Root tasks hide none and ask for the root. Pairs are kept if
+    each sequence hides others at a rate drawn from `mask_rates`. Root tasks hide none and ask for the root: both draw the same
+    pairs from the same `rng`, and what is asked once of all leaves is answered at position 0. Pairs are kept if
     the exact answer moves by LEAST_NATS: chosen by exact inference alone, whatever a model says.
     Raises InputError for a depth without such nodes and TooFewSequences where fewer than LEAST_PAIRS remain.
     """
@@ -64,12 +66,13 @@ def message_pairs(
     lowest, whole = max(tree.filter_level, 1), all(isinstance(value, int | np.integer) for value in (depth, n))
     if not whole or not lowest <= depth <= tree.depth or message not in get_args(Message) or task not in get_args(Task) or n < 1:
         raise InputError(
-            f"message_pairs: need depth in {lowest}..{tree.depth}, n >= 1, message upward or downward, task masked or root,\n"
-            f"got depth {depth!r}, n {n!r}, message {message!r} and task {task!r}."
+            f"message_pairs: need depth in {lowest}..{tree.depth}, n >= 1, message upward or downward, task masked, root "
+            f"or root-all,\ngot depth {depth!r}, n {n!r}, message {message!r} and task {task!r}."
         )
     if len(mask_rates) != 2 or not 0 <= mask_rates[0] <= mask_rates[1] < 1:
         raise InputError(f"message_pairs: mask_rates must be (low, high) with 0 <= low <= high < 1, got {mask_rates!r:.60}.")
-    if task == "root" and message == "downward":
+    asked_of_root = task != "masked"
+    if asked_of_root and message == "downward":
         raise InputError("message_pairs: the root is asked for, and no downward message decides it; pass message='upward'.")
     many, width = CANDIDATES * n, 2 ** (tree.depth - depth)
     nodes = rng.integers(2**depth, size=many)
@@ -77,8 +80,9 @@ def message_pairs(
     base, source = (tree.sample(many, rng) for _ in range(2))
     inside = nodes * width + rng.integers(width, size=many)
     outside = (nodes * width + width + rng.integers(tree.n_leaves - width, size=many)) % tree.n_leaves
-    if task == "root":
-        query, other, shown = np.full(many, tree.n_leaves), None, (base.tokens, source.tokens)
+    if asked_of_root:
+        query, other = np.full(many, tree.n_leaves if task == "root" else 0), None
+        shown = (base.tokens, source.tokens)
     else:
         query, other = (outside, inside) if message == "upward" else (inside, outside)
         if message == "upward" and width == 1:
@@ -120,7 +124,7 @@ def _kept(
     new, without = (intervene(tree, base, depth, nodes, **{message: given}) for given in (lent, silent))
 
     def answers(marginals: dict[int, np.ndarray], leaf: np.ndarray) -> np.ndarray:
-        return marginals[0][:, 0] if task == "root" else marginals[tree.depth][rows, leaf]
+        return marginals[0][:, 0] if task != "masked" else marginals[tree.depth][rows, leaf]
 
     before, expected = answers(own.marginals, query), answers(new.marginals, query)
     moved = new.possible & without.possible & (kl_nats(expected, before) >= LEAST_NATS)

@@ -210,7 +210,7 @@ def _logits(
     edits: Callable[[int], dict[str, Callable[[Tensor], Tensor]]] | None,
     first: int = 0,
     residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
-) -> Float[Tensor, "n position q"]:
+) -> Float[Tensor, "n answer q"]:
     """Logits of all examples, batch by batch, with the edits made for the batch that starts at a given row.
 
     Nothing before block `first` is edited, so runs start there where its input is known.
