@@ -179,8 +179,8 @@ def _carries(measured: Sequence[Measured]) -> Claim:
     return CRITERIA.claim(
         "carries",
         id="content-carries",
-        statement="From block 2 on, the content-dependent pattern of block m protects the message that block m carries: made static "
-        "alone, it removes more of the message of the sibling subtree m - 1 levels up than of any other message.",
+        statement="From block 2 on, the content-dependent pattern of block m protects the message that block m carries: made "
+        "static alone, it removes more of the message of the sibling subtree m - 1 levels up than of any other message.",
         reference="the paper's construction gives block m that message",
         measured="share of its own message removed, blocks 2 and up\n" + _lines(measured, line),
         control="largest share of another message: " + "; ".join(", ".join(_others(m)) for m in measured),

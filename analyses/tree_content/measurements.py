@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechbp.methods.attention.patterns import mean_pattern
-from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.statistics.intervals import RESAMPLES, Interval
+from mechbp.methods.statistics.shared_bootstrap import Resampling
 from mechbp.models.runs import Run
 from mechbp.study import Study
 from mechbp.theory.tree.key_selection import avoidance_of_hidden, preference_for_information, sibling_shares
@@ -46,23 +47,22 @@ class Measured:
     """{block: slope of a key's share on what its symbol tells of the message that the block reads}."""
     avoidance: dict[int, Interval]
     """{block: share of a key when seen minus when hidden}."""
-    pairing: int
-    """Seed of the resamples that all comparisons within this run share."""
+    resampling: Resampling
+    """Of sequences, shared by all comparisons within this run."""
 
     def cost(self, distances: Distances, over: Distances | None = None) -> Interval:
         """Return the increase of KL(BP || model), nats, over the unedited model or over another edit; paired by sequence."""
-        increase = (distances - (self.unedited if over is None else over))[:, 0, self.own]
-        return bootstrap_mean(increase, np.random.default_rng(self.pairing))
+        return self.resampling.mean((distances - (self.unedited if over is None else over))[:, 0, self.own])
 
     def to_oracles(self, distances: Distances) -> Interval:
         """Return KL(BP_k || model), nats, [k]."""
-        return bootstrap_mean(distances[:, 0], np.random.default_rng(self.pairing))
+        return self.resampling.mean(distances[:, 0].T)
 
 
 def can_be_measured(run: Run) -> bool:
     """Whether a run's answers and blocks are what this page asks about."""
     masked = run.config.objective.task == "masked"
-    return masked and run.process.filter_level <= 1 < run.process.depth and run.config.model.n_layers <= run.process.depth
+    return masked and run.process.filter_level <= 1 < run.process.depth == run.config.model.n_layers
 
 
 def measure(study: Study, run: Run) -> Measured:
@@ -96,7 +96,7 @@ def measure(study: Study, run: Run) -> Measured:
         losses=losses,
         preference=preference,
         avoidance=avoidance,
-        pairing=int(study.rng(run.name, "pairs").integers(2**31)),
+        resampling=Resampling.draw(np.arange(len(hidden)), RESAMPLES, study.rng(run.name, "pairs")),
     )
 
 

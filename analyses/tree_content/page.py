@@ -20,10 +20,11 @@ RUNS = ("tree-mlm-k0", "tree-mlm-k0-exact", "tree-mlm-k0-single", "tree-mlm-k0-s
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    studied = [run for run in study.runs if can_be_measured(run)]
+    able = [run for run in study.runs if can_be_measured(run)]
+    studied = [run for run in able if run.process.depth == able[0].process.depth]
     measured = [measure(study, run) for run in studied]
     others = [run.name for run in study.runs if run not in studied]
-    left = left_out(others, "this page asks masked models of filter level 0 or 1 with at most one block per level of the tree")
+    left = left_out(others, "asked are masked models of filter level 0 or 1 with one block per level, on trees of one depth")
     if not measured:
         return [], left
     return claims_of(measured), [*sections_of(measured), *left]
