@@ -17,7 +17,7 @@ COARSER = ("nothing", "query's message", "keys' message", "both messages", "keys
 
 def claims_of(measured: Sequence[Measured]) -> list[Claim]:
     """Return the claims of the page, each over all runs."""
-    claims = (_static, _matching, _messages, _children, _leaf, _row, _carries, _informative, _avoids)
+    claims = (_static, _matching, _messages, _children, _leaf, _row, _carries, _informative, _untelling, _avoids)
     return [claim(measured) for claim in claims]
 
 
@@ -210,6 +210,19 @@ def _informative(measured: Sequence[Measured]) -> Claim:
     )
 
 
+def _untelling(measured: Sequence[Measured]) -> Claim:
+    return _selecting(
+        "untelling",
+        measured,
+        [m.preference for m in measured],
+        statement="Within the subtree that a block reads, these models prefer the leaves whose own symbols tell least about the "
+        "subtree's message.",
+        reference="no published reference",
+        what="slope of a leaf's share on what its symbol tells, per nat, blocks 2 and up",
+        control="0: no preference, once the means by place are taken out",
+    )
+
+
 def _avoids(measured: Sequence[Measured]) -> Claim:
     return _selecting(
         "avoids",
@@ -241,6 +254,9 @@ def _selecting(
         reference=reference,
         measured=f"{what}\n" + _lines(measured, lambda m: shown[m.run.name]),
         control=control,
-        numbers={"low": [low for found in by_block for low in _low(found.values())]},
+        numbers={
+            "low": [float(interval.low) for found in by_block for interval in found.values()],
+            "high": [float(interval.high) for found in by_block for interval in found.values()],
+        },
         figure="fig-content-keys",
     )

@@ -52,7 +52,8 @@ class Measured:
 
     def cost(self, distances: Distances, over: Distances | None = None) -> Interval:
         """Return the increase of KL(BP || model), nats, over the unedited model or over another edit; paired by sequence."""
-        return self.resampling.mean((distances - (self.unedited if over is None else over))[:, 0, self.own])
+        increase = (distances - (self.unedited if over is None else over))[:, 0, self.own]
+        return self.resampling.mean(increase[None])[0]
 
     def to_oracles(self, distances: Distances) -> Interval:
         """Return KL(BP_k || model), nats, [k]."""

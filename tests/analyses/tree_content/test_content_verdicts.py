@@ -67,9 +67,10 @@ def verdict(key, *runs):
 
 
 def test_every_claim_can_hold():
-    """All but that the messages are enough, which the rest contradicts."""
+    """All but that the messages are enough, which the rest contradicts, and that one preference is its opposite."""
     found = {claim.criterion: claim.verdict for claim in claims_of([made()])}
-    assert found == {key: "partly" if key == "messages" else "holds" for key in CRITERIA}
+    assert found == {key: {"messages": "partly", "untelling": "fails"}.get(key, "holds") for key in CRITERIA}
+    assert verdict("untelling", made(preference=(-0.2, -0.3))) == "holds"
     assert verdict("messages", made(costs={"both messages": 0.001})) == "holds"
 
 
@@ -90,6 +91,7 @@ def test_every_claim_can_hold():
         ("carries", {"carried": ((0.4, 0.4, 0), (0, 0.4, 0.4))}, "fails"),
         ("informative", {"preference": (0.2, 0.0)}, "partly"),
         ("informative", {"preference": (-0.2, 0.0)}, "fails"),
+        ("untelling", {"preference": (-0.2, 0.0)}, "partly"),
         ("avoids", {"avoidance": (0.0005, 0.3)}, "partly"),
         ("avoids", {"avoidance": (-0.2, -0.3)}, "fails"),
     ],
