@@ -37,8 +37,7 @@ def sections_of(measured: Sequence[Measured]) -> list[Section]:
     )
     keys = (
         "Within the subtree that a block reads: does a leaf's share of attention rise with what its symbol alone tells of the "
-        "subtree's top (slope per nat, means by place taken out), and does it fall when the leaf is hidden too? A leaf that tells little "
-        "is one whose symbol fits many parents.",
+        "subtree's top (slope per nat, means by place taken out), and does it fall when the leaf is hidden too?",
     )
     return [
         Section("matching", "What must attention know?", must, (_matching_figure(measured, n), _oracle_figure(measured, n))),
