@@ -77,7 +77,7 @@ def frozen_parts(
     pattern between them. "all": everything.
     """
     rows = np.arange(len(hidden))
-    static = np.broadcast_to(static, own.shape)
+    static = np.broadcast_to(static, own.shape).copy()
     only_hidden = with_rows(own, hidden, static[rows, :, :, hidden])
     own_mass, static_mass = (_mass_at_level(patterns, levels) for patterns in (own, static))
     parts = {f"block {block + 1}": _blocks(own, static, [block]) for block in range(own.shape[1])}
