@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
-from analyses.shared.tree_attention import merging_losses
+from analyses.shared.tree_attention import merging_distances, merging_losses
 from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
 from mechbp.methods.attention.patterns import mean_pattern
-from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, mass_by_level
+from mechbp.theory.tree.oracle_distances import Lead, lead_of
+from mechbp.theory.tree.static_patterns import StaticDistances
 
 
 def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
@@ -38,17 +40,21 @@ def study_looking(study: Study, family: Family) -> tuple[list[Claim], Section]:
         f"Patterns are means over {n:,} fully observed sequences of the model's own level, leaf to leaf. In data of level k, "
         f"leaves in different blocks of 2^({family.depth} - k) meet only at the root: the distance of two blocks tells nothing.",
     ]
-    losses = [merging_losses(study, run) for run in family.runs]
-    figures.append(_merging_figure(family, losses))
+    static = [merging_distances(study, run) for run in family.runs]
+    losses = [merging_losses(study, run, found) for run, found in zip(family.runs, static, strict=True)]
+    figures += [_merging_figure(family, losses), _oracle_figure(study, family, static)]
     needed = (
         "What a model needs to tell apart is asked causally: in all blocks at once, patterns are replaced by their average "
-        "over pairs of leaves at the same level, with all levels beyond some level merged into one."
+        "over pairs of leaves at the same level, with all levels beyond some level merged into one. What is left of the answers "
+        "is told by the oracle that they are nearest to."
     )
     if family.task == "root":
         needed += " The row of the ROOT query, which gathers the answer, and what leaves send to it stay as they are."
     text.append(needed)
     title = f"{family.heading}: where every model looks"
-    return [_merging_claim(family, losses)], Section(f"attention-{family.slug}", title, tuple(text), tuple(figures))
+    return [_merging_claim(study, family, losses, static)], Section(
+        f"attention-{family.slug}", title, tuple(text), tuple(figures)
+    )
 
 
 def _map_figure(family: Family, maps: list[np.ndarray], n: int) -> FigureData:
@@ -123,40 +129,81 @@ def _merging_figure(family: Family, losses: list[list[tuple[str, Interval, Inter
     )
 
 
-def _merging_claim(family: Family, losses: list[list[tuple[str, Interval, Interval]]]) -> Claim:
-    """At level k a static pattern per level keeps the answer; merging all levels beyond depth - k costs nothing more."""
+def _oracle_figure(study: Study, family: Family, static: list[StaticDistances]) -> FigureData:
+    kinds = {"as it is": "unedited", "static, by level": "levels", "static, mean pattern": "mean", "uniform attention": None}
+    panels = []
+    for name, field in kinds.items():
+        found = [s.by_level[-1] if field is None else getattr(s, field) for s in static]
+        draw = study.rng(family.slug, "static oracles")
+        panels.append(panel(name, Interval.stack([bootstrap_mean(d[:, 0], draw) for d in found], axis=0)))
+    return FigureData(
+        id=f"fig-{family.slug}-static-oracles",
+        kind="heatmap",
+        title=f"{family.heading}: which oracle is nearest once attention is static?",
+        caption=f"Mean KL(BP_j || model), nats, n = {len(static[0].mean):,} sequences per model, the same in all panels; the "
+        "patterns of all blocks are replaced. The smallest entry of a row is the nearest oracle. Colours end at 1 nat.",
+        alt="Four heatmaps of divergence in nats, of models as they are, with two kinds of static attention, and with uniform "
+        "attention: the training level in rows, the level of the oracle in columns.",
+        data={
+            "rows": family.labels,
+            "columns": [f"BP_{j}" for j in range(family.depth + 1)],
+            "row_title": "trained at",
+            "column_title": "oracle",
+            "value_title": "KL(BP_j || model) (nats)",
+            "cell_text": True,
+            "panels": panels,
+            "panel_columns": 2,
+            "range": [0, 1],
+        },
+    )
+
+
+def _merging_claim(
+    study: Study, family: Family, losses: list[list[tuple[str, Interval, Interval]]], static: list[StaticDistances]
+) -> Claim:
+    """With a static pattern per level a model stays nearest to its own oracle, with levels beyond depth - k merged too."""
     depth = family.depth
     lines = []
-    names = ("static_high", "uniform_low", "free_high", "levels_inside", "spent_low")
+    names = ("static_lead_low", "free_lead_low", "levels_outside", "levels_inside", "spent_lead_high")
     numbers: dict[str, list[float | None]] = {name: [] for name in names}
     uniform = []
-    for label, run, rows in zip(family.labels, family.runs, losses, strict=True):
+    for label, run, rows, found in zip(family.labels, family.runs, losses, static, strict=True):
         k = run.config.process.filter_level
-        by_kept = {kept: extra for kept, (_, _, extra) in zip(range(-1, depth), rows, strict=True)}
+        leads = {kept: lead_of(k, distances, study.rng(run.name, "leads", kept)) for kept, distances in found.by_level.items()}
+        outside = max(k - 1, 0)  # two levels that are left alone together are told apart by nothing
         enough = min(depth - k, depth - 1)
-        free = by_kept[enough]
-        spent = by_kept[enough - 1] if enough else None  # without, every block is one leaf: no level inside is left to be merged
-        static = rows[-1][1]
-        without = rows[0][1]
-        found = (static.high, without.low, free.high, enough, None if spent is None else spent.low)
-        for name, value in zip(names, found, strict=True):
+        spent = leads[enough - 1] if enough else None  # without, every block is one leaf: no level inside is left to be merged
+        as_it_is = lead_of(k, found.unedited, study.rng(run.name, "leads"))
+        values = (
+            leads[depth - 1].low,
+            leads[enough].low if outside else None,
+            outside,
+            enough,
+            None if spent is None else spent.high,
+        )
+        for name, value in zip(names, values, strict=True):
             numbers[name].append(None if value is None else float(value))
-        uniform.append(f"{round(float(without.mean), 2) + 0.0:.2f}")
-        parts = [f"static {estimate(static, 3)}"]
-        parts += [f"beyond {enough}: {estimate(free, 3)}"] if enough < depth - 1 else []
-        parts += [f"beyond {enough - 1}: {estimate(spent, 3)}"] if spent is not None else []
-        lines.append(f"{label}, {', '.join(parts)}")
+        uniform.append(f"{label} {_nearest(leads[-1])}")
+        parts = [f"static {estimate(rows[-1][1], 3)}, nearest {_nearest(leads[depth - 1])}"]
+        parts += [f"beyond {enough} merged: nearest {_nearest(leads[enough])}"] if outside else []
+        parts += [f"beyond {enough - 1}: nearest {_nearest(spent)}"] if spent is not None else []
+        lines.append(f"{label} (as it is: {_nearest(as_it_is)}): {'; '.join(parts)}")
     return CRITERIA.claim(
         "merging",
         id=f"{family.slug}-merging",
-        statement=f"A {family.question} model trained at level k needs to tell apart the levels inside its blocks of "
-        f"2^({depth} - k) leaves and no others: a static pattern per level keeps its answers, merging the levels beyond costs "
-        "nothing more, merging one more does.",
+        statement=f"A {family.question} model trained at level k needs attention only to tell apart the levels inside its blocks "
+        f"of 2^({depth} - k) leaves: with a static pattern per level it still answers like BP_k and no other oracle, with the "
+        "levels beyond merged too, and with one more merged it answers like another.",
         reference="the paper: attention forms blocks of about 2^(l - k) leaves",
-        measured="nats lost by a static pattern per level, and beyond that by merging levels\n"
+        measured="nats lost by a static pattern per level, and the nearest oracle by KL(BP_j || model) and KL(model || BP_j)\n"
         + "\n".join(lines)
         + f"\nn = {losses[0][0][1].n:,} sequences",
-        control="uniform attention, nats: " + ", ".join(uniform),
+        control="uniform attention, nearest: " + ", ".join(uniform),
         numbers=numbers,
-        figure=f"fig-{family.slug}-merging",
+        figure=f"fig-{family.slug}-static-oracles",
     )
+
+
+def _nearest(lead: Lead) -> str:
+    """The oracle nearest by either direction of KL."""
+    return " and ".join(f"BP_{k}" for k in dict.fromkeys(lead.nearest))

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
-from analyses.shared.tree_attention import kl_to_exact
+from analyses.shared.tree_attention import kl_to_exact, one_question
 from analyses.tree_mechanism.criteria import CRITERIA
 from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import mean_pattern
-from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import DECIMALS, estimate, panel, points
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, Theory, mass_by_level, theory_pattern
-from mechbp.theory.tree.pattern_ablation import AttentionAblation, ablate_attention
+from mechbp.theory.tree.oracle_distances import AskedOnce, Lead, answers_with_patterns, lead_of, oracle_distances
+from mechbp.theory.tree.pattern_ablation import AblationRow, AttentionAblation, ablate_attention, stand_ins
 
 REPLACEMENT_NAMES = {
     "block-average": "average by level",
@@ -41,11 +44,12 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
     target = theory_pattern(reference, patterns)
     match = compare_patterns(patterns, target, rng=study.rng(run.name, "match"), control=control)
     study.stage(f"{run.name}: replacing attention")
-    asked, metric = kl_to_exact(study, run, study.size(1024, 64))
+    asked = one_question(study, run, study.size(1024, 64))
     names = ["block-average", "mean", *(["sibling-subtree", "relabelled"] if comparable else []), "uniform"]
-    ablation = ablate_attention(
-        run.model, asked, metric, rng=study.rng(run.name, "replace"), replacements=names, n_leaves=process.n_leaves
-    )
+    chosen = {"replacements": names, "n_leaves": process.n_leaves}
+    ablation = ablate_attention(run.model, asked.shown, kl_to_exact(asked), rng=study.rng(run.name, "replace"), **chosen)
+    patterns_of = stand_ins(run.model, asked.shown, rng=study.rng(run.name, "replace"), **chosen)
+    leads = _leads(study, run, asked, patterns_of)
     text = (
         f"Patterns are means over {len(tokens):,} fully observed sequences, leaf to leaf"
         + (
@@ -64,8 +68,18 @@ def study_attention(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _replace_figure(run, ablation),
     )
     section = Section(f"attention-{run.name}", f"{run.name}: what attention does", text, figures)
-    claims = [_levels_claim(run, mass, control_mass), _causal_claim(run, ablation)]
-    return claims + ([_theory_claim(run, match, ablation)] if comparable else []), section
+    claims = [_levels_claim(run, mass, control_mass), _causal_claim(run, ablation, leads, study.rng(run.name, "paired"))]
+    return claims + ([_theory_claim(run, match, ablation, leads, study.rng(run.name, "theory"))] if comparable else []), section
+
+
+def _leads(study: Study, run: Run, asked: AskedOnce, patterns_of: Mapping[str, np.ndarray]) -> dict[str, Lead]:
+    """By how much the oracle of the run's own level is the nearest, as the model is ("") and with each replacement everywhere."""
+    draw = study.rng(run.name, "leads")
+
+    def lead(patterns: np.ndarray | None) -> Lead:
+        return lead_of(asked.own, oracle_distances(answers_with_patterns(run.model, asked, patterns), asked.oracles), draw)
+
+    return {"": lead(None)} | {name: lead(patterns) for name, patterns in patterns_of.items()}
 
 
 def _map_figure(run: Run, mean: np.ndarray) -> FigureData:
@@ -182,51 +196,76 @@ def _levels_claim(run: Run, mass: LevelMass, control: LevelMass) -> Claim:
     )  # fmt: skip
 
 
-def _causal_claim(run: Run, ablation: AttentionAblation) -> Claim:
+def _causal_claim(run: Run, ablation: AttentionAblation, leads: Mapping[str, Lead], draw: np.random.Generator) -> Claim:
     change = _everywhere(ablation)
     averaged, uniform = change["block-average"], change["uniform"]
-    relabelled = f"\nwith leaves relabelled: {estimate(change['relabelled'], 3, 'nats')}" if "relabelled" in change else ""
+    extra = bootstrap_mean(uniform.per_example - averaged.per_example, draw)
+    relabelled = f"\nwith leaves relabelled: {estimate(change['relabelled'].change, 3, 'nats')}" if "relabelled" in change else ""
     return CRITERIA.claim(
         "attention-causal",
         id=f"{run.name}-attention-causal",
-        statement=f"{run.name} needs to look at the right levels, and at nothing finer: averaging its attention over pairs "
-        "at the same level costs little, uniform attention costs much.",
+        statement=f"{run.name} needs to look at the right levels, and at nothing finer: with its attention averaged over pairs "
+        f"at the same level it still answers like BP_{run.config.process.filter_level} and no other oracle; with uniform "
+        "attention it does not.",
         reference="no published reference: the paper shows maps only",
-        measured=f"increase of KL, all blocks at once\naveraged by level: {estimate(averaged, 3, 'nats')}\n"
-        f"uniform: {estimate(uniform, 3, 'nats')}\n"
-        f"n = {averaged.n:,}",
+        measured=_nearest_oracles(leads, {"": "as it is", "block-average": "averaged by level", "uniform": "uniform"})
+        + f"\nincrease of KL, all blocks at once\naveraged by level: {estimate(averaged.change, 3, 'nats')}\n"
+        f"uniform: {estimate(uniform.change, 3, 'nats')}\nuniform - averaged: {estimate(extra, 3, 'nats')}\n"
+        f"n = {averaged.change.n:,}",
         control=f"unedited KL {estimate(ablation.baseline, 3, 'nats')}" + relabelled,
-        numbers={"averaged_high_nats": averaged.high, "uniform_low_nats": uniform.low},
+        numbers={
+            "averaged_lead_low_nats": leads["block-average"].low,
+            "uniform_lead_high_nats": leads["uniform"].high,
+            "uniform_extra_low_nats": extra.low,
+        },
         figure=f"fig-{run.name}-replace",
     )
 
 
-def _theory_claim(run: Run, match: AttentionMatch, ablation: AttentionAblation) -> Claim:
-    theory = _everywhere(ablation)["sibling-subtree"]
+def _theory_claim(
+    run: Run, match: AttentionMatch, ablation: AttentionAblation, leads: Mapping[str, Lead], draw: np.random.Generator
+) -> Claim:
+    change = _everywhere(ablation)
+    theory = change["sibling-subtree"]
+    extra = {name: bootstrap_mean(change[name].per_example - theory.per_example, draw) for name in ("uniform", "relabelled")}
     nearest, uniform = match.js_nats.mean.min(axis=1), match.uniform_js_nats.min(axis=1)
     shown_js = ", ".join(f"{a:.2f} ({b:.2f})" for a, b in zip(nearest, uniform, strict=True))
     return CRITERIA.claim(
         "attention-theory",
         id=f"{run.name}-attention-theory",
-        statement=f"{run.name} attends as the paper's construction does: block m to the sibling subtree m levels up.",
+        statement=f"The paper's construction, block m looking at the sibling subtree m levels up, is what {run.name} needs of "
+        f"attention: with that pattern in all blocks it still answers like BP_{run.config.process.filter_level} and no other "
+        "oracle, and every block's own pattern is nearer to it than uniform attention and relabelled leaves are.",
         reference="the paper offers the construction as an existence proof, not as what training finds",
-        measured=f"JS to it by block (uniform attention's in brackets):\n{shown_js} nats\n"
-        f"increase of KL when used in all blocks:\n{estimate(theory, 3, 'nats')}",
+        measured=_nearest_oracles(leads, {"": "as it is", "sibling-subtree": "the construction"})
+        + f"\nincrease of KL with it in all blocks: {estimate(theory.change, 3, 'nats')}\n"
+        f"uniform costs {estimate(extra['uniform'], 3, 'nats')} more, relabelled {estimate(extra['relabelled'], 3)}\n"
+        f"JS to it by block (uniform attention's in brackets):\n{shown_js} nats\nn = {theory.change.n:,}",
         control=f"relabelled leaves, by block:\np = {', '.join(f'{p:.3f}' for p in match.p_nearest_js)}",
         numbers={
             "nearest_js_nats": nearest,
             "uniform_js_nats": uniform,
             "p": match.p_nearest_js,
-            "theory_high_nats": theory.high,
+            "theory_lead_low_nats": leads["sibling-subtree"].low,
+            "rivals_extra_low_nats": [extra[name].low for name in ("uniform", "relabelled")],
         },
-        figure=f"fig-{run.name}-match",
+        figure=f"fig-{run.name}-replace",
     )
 
 
-def _everywhere(ablation: AttentionAblation) -> dict[str, Interval]:
-    """Increase of KL by replacement, nats, where all blocks have it at once."""
+def _everywhere(ablation: AttentionAblation) -> dict[str, AblationRow]:
+    """What each replacement does where all blocks have it at once."""
     n_layers = max(len(row.layers) for row in ablation.rows)
-    return {row.replacement: row.change for row in ablation.rows if len(row.layers) == n_layers}
+    return {row.replacement: row for row in ablation.rows if len(row.layers) == n_layers}
+
+
+def _nearest_oracles(leads: Mapping[str, Lead], names: Mapping[str, str]) -> str:
+    """One clause per pattern: the oracle nearest by KL(BP || model) and by KL(model || BP)."""
+    clauses = []
+    for key, name in names.items():
+        found = leads[key].nearest
+        clauses.append(f"{name} " + " and ".join(f"BP_{k}" for k in dict.fromkeys(found)))
+    return "nearest oracle (both ways): " + ", ".join(clauses)
 
 
 def _root_mass(to_rest: np.ndarray | None) -> str:

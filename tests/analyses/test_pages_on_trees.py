@@ -43,7 +43,7 @@ def runs(tmp_path_factory):
     return tuple(load(folder) for folder in folders)
 
 
-@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training", "tree_beyond"])
+@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training", "tree_beyond", "tree_content"])
 def document(request, runs):
     """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
     with pytest.MonkeyPatch.context() as patched:
@@ -127,3 +127,14 @@ def test_runs_beyond_the_paper_stand_side_by_side(document):
     figures = {figure.id: figure.data for figure in document.figures}
     assert len(figures["fig-beyond-oracles"]["rows"]) == 2  # the masked runs
     assert {section.id for section in document.sections if section.status != "done"} == {"skipped"}
+
+
+def test_content_is_asked_of_models_with_one_block_per_level(document):
+    if document.slug != "tree_content":
+        pytest.skip("the other analyses study other runs")
+    assert {claim.id for claim in document.claims} == {f"content-{key}" for key in criteria_of("tree_content")}
+    figures = {figure.id: figure.data for figure in document.figures}
+    assert [series["name"] for series in figures["fig-content-matching"]["series"]] == ["filtered"]
+    assert figures["fig-content-messages"]["rows"] == ["block 1", "block 2", "all"]
+    (skipped,) = [section for section in document.sections if section.status != "done"]
+    assert "masked, root, next-token" in skipped.reason

@@ -89,16 +89,35 @@ def replace_patterns(
 ) -> PatternReplacement:
     """Run the model with the attention patterns of `layers` (and `heads`, default all) replaced, and compare the metric.
 
-    `patterns` holds every layer of the model, one pattern for all examples or one each. Patterns over
-    all positions but the last, a ROOT query, leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute the
-    rest.
-    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run, and
-    `residuals`, what `residual_starts` found, the blocks before the first replaced one.
+    `metric` maps logits [n, position, q] of all examples, in order, to one number each. `baseline` skips the unedited run;
+    for `patterns` and `residuals` see `logits_with_patterns`, whose errors are raised.
+    """
+    edited = logits_with_patterns(model, tokens, patterns, layers, heads=heads, residuals=residuals)
+    before = score(metric, _logits(model, to_tokens(model, tokens), None), "replace_patterns") if baseline is None else baseline
+    return PatternReplacement(before, score(metric, edited, "replace_patterns"))
+
+
+def logits_with_patterns(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    patterns: Float[np.ndarray, "layer head query key"] | Float[np.ndarray, "n layer head query key"] | None = None,
+    layers: Iterable[int] | None = None,
+    *,
+    heads: Iterable[int] | None = None,
+    residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
+) -> Float[Tensor, "n position q"]:
+    """Return the logits of all examples with the attention patterns of `layers` and `heads` (default: all) replaced.
+
+    `patterns` holds every layer of the model, one pattern for all examples or one each; None leaves the model as it is. Patterns
+    over all positions but the last, a ROOT query, leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute
+    the rest. `residuals`, what `residual_starts` found, skips the blocks before the first replaced one.
     Raises InputError for layers or heads the model lacks and patterns of another shape.
     """
-    names = pattern_hooks(model)
     rows = to_tokens(model, tokens)
-    chosen = sorted(set(layers))
+    if patterns is None:
+        return _logits(model, rows, None)
+    names = pattern_hooks(model)
+    chosen = sorted(set(range(len(names)) if layers is None else layers))
     if not chosen or chosen[0] < 0 or chosen[-1] >= len(names):
         raise InputError(f"replace_patterns: layers must lie in 0..{len(names) - 1}, at least one, got {chosen}.")
     given = np.asarray(patterns)
@@ -119,8 +138,7 @@ def replace_patterns(
         part = given[start : start + BATCH] if given.ndim == 5 else given[None]
         return {names[layer]: partial(_replace, torch.as_tensor(part[:, layer]), selected) for layer in chosen}
 
-    before = score(metric, _logits(model, rows, None), "replace_patterns") if baseline is None else baseline
-    return PatternReplacement(before, score(metric, _logits(model, rows, edits, chosen[0], residuals), "replace_patterns"))
+    return _logits(model, rows, edits, chosen[0], residuals)
 
 
 def ablate_attention(
@@ -135,6 +153,38 @@ def ablate_attention(
 ) -> AttentionAblation:
     """Replace patterns in each layer alone and in all layers together (and, with `per_head`, head by head) by each stand-in.
 
+    The replacements are those of `stand_ins`, whose errors are raised.
+    """
+    patterns_of = stand_ins(model, tokens, rng=rng, replacements=replacements, n_leaves=n_leaves)
+    n_layers, n_heads = next(iter(patterns_of.values())).shape[:2]
+    places: list[tuple[tuple[int, ...], int | None]] = [((layer,), None) for layer in range(n_layers)]
+    if n_layers > 1:
+        places.append((tuple(range(n_layers)), None))
+    if per_head and n_heads > 1:
+        places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
+    baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
+    residuals = residual_starts(model, tokens)
+    rows = []
+    for name, patterns in patterns_of.items():
+        for layers, head in places:
+            chosen = None if head is None else [head]
+            found = replace_patterns(
+                model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline, residuals=residuals
+            )
+            rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
+    return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
+
+
+def stand_ins(
+    model: HookedModel,
+    tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
+    *,
+    rng: np.random.Generator,
+    replacements: Sequence[str] = REPLACEMENTS,
+    n_leaves: int | None = None,
+) -> dict[str, Float64[np.ndarray, "layer head query key"]]:
+    """Return the static patterns, by name, that can stand in for a model's own.
+
     "mean" is the model's mean pattern over the examples, "block-average" that averaged over pairs of the same LCA level,
     ROOT's row and column included for root-task models; the others are patterns over the leaves.
     The first `n_leaves` positions are leaves (default: all), a ROOT query may follow.
@@ -146,7 +196,6 @@ def ablate_attention(
     names = pattern_hooks(model)
     captured = capture(model, tokens, names)
     mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
-    del captured
     n_layers, n_heads, n_positions, _ = mean.shape
     leaves = n_positions if n_leaves is None else n_leaves
     relabel = rng.permutation(leaves)
@@ -160,23 +209,7 @@ def ablate_attention(
             return named_pattern("sibling-subtree", n_layers, n_heads, leaves)[..., relabel[:, None], relabel]
         return named_pattern(name, n_layers, n_heads, leaves)  # type: ignore[arg-type]
 
-    places: list[tuple[tuple[int, ...], int | None]] = [((layer,), None) for layer in range(n_layers)]
-    if n_layers > 1:
-        places.append((tuple(range(n_layers)), None))
-    if per_head and n_heads > 1:
-        places += [((layer,), head) for layer in range(n_layers) for head in range(n_heads)]
-    baseline = score(metric, _logits(model, to_tokens(model, tokens), None), "ablate_attention")
-    residuals = residual_starts(model, tokens)
-    rows = []
-    for name in replacements:
-        patterns = stand_in(name)
-        for layers, head in places:
-            chosen = None if head is None else [head]
-            found = replace_patterns(
-                model, tokens, patterns, layers, metric, heads=chosen, baseline=baseline, residuals=residuals
-            )
-            rows.append(AblationRow(name, layers, head, found.interval(rng), found.change))
-    return AttentionAblation(bootstrap_mean(baseline, rng), tuple(rows))
+    return {name: stand_in(name) for name in replacements}
 
 
 def _replace(pattern: Tensor, heads: list[int], activation: Tensor) -> Tensor:

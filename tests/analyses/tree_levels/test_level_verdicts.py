@@ -11,6 +11,12 @@ from analyses.tree_levels.attention import _merging_claim
 from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.end_probes import _claim as ends_claim
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.randomness import rng as named_rng
+from mechbp.theory.tree.static_patterns import StaticDistances
+
+
+def rng_of(*labels):
+    return named_rng(0, *labels)
 
 
 def about(mean, half=0.001):
@@ -80,30 +86,62 @@ def test_half_of_the_cells_make_a_part(numbers, verdict):
     assert CRITERIA.grade("mismatched", numbers) == verdict
 
 
+STUDY = SimpleNamespace(rng=rng_of)
+
+
+def static_of(k, depth, *nearest):
+    """Distances of 9 sequences to all oracles where the one named is nearest, levels told apart from -1 up; None: a near tie."""
+
+    def distances(best, ways=(0, 1)):
+        found = np.full((9, 2, depth + 1), 0.1)
+        found += np.linspace(0, 0.01, 9)[:, None, None]
+        if best is None:  # the own oracle is ahead of another in half of the sequences
+            found[::2, :, k] -= 0.05
+            found[1::2, :, k] += 0.05
+        elif isinstance(best, tuple):  # one oracle each way
+            for way, oracle in enumerate(best):
+                found[:, way, oracle] = 0.05
+        else:
+            found[:, ways, best] = 0.05
+        return found
+
+    by_level = {kept: distances(best) for kept, best in zip(range(-1, depth), nearest, strict=True)}
+    return StaticDistances(distances(k), distances(k), by_level)
+
+
 @pytest.mark.parametrize(
-    ("uniform", "static", "beyond", "one_more", "verdict"),
+    ("none", "one_more", "beyond", "static", "verdict"),
     [
-        (0.8, 0.05, 0.002, 0.1, "holds"),
-        (0.8, 0.05, 0.02, 0.1, "fails"),  # levels outside the blocks count
-        (0.8, 0.05, 0.002, 0.01, "fails"),  # levels inside do not
-        (0.8, 0.3, 0.002, 0.1, "fails"),  # no static pattern keeps the answers, whatever it tells apart
-        (0.02, 0.008, 0.002, 0.1, "holds"),  # a loss that harms nothing keeps them, be uniform attention as harmless
-        (0.02, 0.012, 0.002, 0.1, "fails"),
+        (3, 3, 2, 2, "holds"),
+        (3, 3, 3, 2, "fails"),  # levels outside the blocks count
+        (3, 2, 2, 2, "fails"),  # the level inside does not
+        (3, 3, 2, 3, "fails"),  # a static pattern answers like another oracle
+        (3, 3, 2, None, "fails"),  # or no surer like its own
+        (3, 3, 2, (2, 3), "fails"),  # or so in one direction only
+        (3, (2, 3), 2, 2, "fails"),  # what is spent must cost the lead both ways
     ],
 )
-def test_merging_levels_is_judged_where_a_static_pattern_keeps_the_answers(uniform, static, beyond, one_more, verdict):
+def test_merging_levels_is_judged_by_the_oracle_that_stays_nearest(none, one_more, beyond, static, verdict):
     """Depth 3, k = 2: blocks of two leaves, whose level 1 is needed and level 2 is not."""
-    losses = [(str(kept), about(static + extra), about(extra)) for kept, extra in ((0, one_more), (1, beyond), (2, 0.0))]
-    rows = [("none", about(uniform), about(uniform - static)), *losses]
-    assert _merging_claim(family_of(2, task="root", depth=3), [rows]).verdict == verdict
+    rows = [(str(kept), about(0.1), about(0.1)) for kept in range(-1, 3)]
+    found = static_of(2, 3, none, one_more, beyond, static)
+    assert _merging_claim(STUDY, family_of(2, task="root", depth=3), [rows], [found]).verdict == verdict
 
 
 def test_blocks_of_one_leaf_have_no_level_to_be_needed():
-    rows = [("none", about(0.002), about(0.001)), *((str(kept), about(0.001), about(0.001)) for kept in range(3))]
-    claim = _merging_claim(family_of(3, depth=3), [rows])
-    assert claim.numbers["levels_inside"] == [0] and claim.numbers["spent_low"] == [None]
+    rows = [(str(kept), about(0.1), about(0.1)) for kept in range(-1, 3)]
+    claim = _merging_claim(STUDY, family_of(3, depth=3), [rows], [static_of(3, 3, 3, 3, 3, 3)])
+    assert claim.numbers["levels_inside"] == [0] and claim.numbers["spent_lead_high"] == [None]
     assert claim.verdict == "holds"
-    assert _merging_claim(family_of(2, depth=3), [rows]).verdict == "fails"
+    assert _merging_claim(STUDY, family_of(2, depth=3), [rows], [static_of(2, 3, 2, 2, 2, 2)]).verdict == "fails"
+
+
+def test_levels_that_merging_leaves_apart_count_as_no_success():
+    """Level 1: the last level is alone, merging it with nothing is no measurement."""
+    rows = [(str(kept), about(0.1), about(0.1)) for kept in range(-1, 3)]
+    claim = _merging_claim(STUDY, family_of(1, depth=3), [rows], [static_of(1, 3, 3, 3, 2, 1)])
+    assert claim.numbers["levels_outside"] == [0] and claim.numbers["free_lead_low"] == [None]
+    assert claim.verdict == "holds"
 
 
 class Grid:

@@ -12,6 +12,7 @@ from analyses.tree_mechanism.probes import _probe_claim
 from mechbp.methods.attention.comparison import AttentionMatch
 from mechbp.methods.patching.patch import PatchCell
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.theory.tree.oracle_distances import Lead
 
 NEVER = 3
 """In a model of two blocks."""
@@ -84,47 +85,62 @@ def test_blocks_climb_only_in_clear_steps(levels, verdict):
 
 
 def ablation(**everywhere):
-    """Losses of two blocks at once, as intervals; either block alone loses nothing."""
+    """Losses of two blocks at once, the same in every sequence but for a little; either block alone loses nothing."""
     rows = [
         SimpleNamespace(
-            replacement=name.replace("_", "-"), layers=layers, change=between(*ends) if len(layers) > 1 else exactly(0)
+            replacement=name.replace("_", "-"),
+            layers=layers,
+            change=exactly(loss if len(layers) > 1 else 0),
+            per_example=(loss if len(layers) > 1 else 0) + np.linspace(-0.001, 0.001, 9),
         )
-        for name, ends in everywhere.items()
+        for name, loss in everywhere.items()
         for layers in ((0,), (1,), (0, 1))
     ]
     return SimpleNamespace(rows=rows, baseline=between(0.001, 0.002))
 
 
-@pytest.mark.parametrize(
-    ("averaged", "uniform", "verdict"),
-    [
-        ((0.004, 0.009), (0.2, 0.3), "holds"),
-        ((0.004, 0.011), (0.2, 0.3), "partly"),  # the interval of the loss reaches beyond a hundredth of a nat
-        ((0.004, 0.009), (0.09, 0.3), "partly"),  # that of uniform attention reaches below a tenth
-        ((0.04, 0.051), (0.2, 0.3), "fails"),  # a quarter of uniform attention's loss
-    ],
-)
-def test_levels_are_needed_where_averages_cost_nothing_and_uniform_attention_much(averaged, uniform, verdict):
-    found = ablation(block_average=averaged, uniform=uniform)
-    assert _causal_claim(SimpleNamespace(name="own"), found).verdict == verdict
+def lead(low, high=None):
+    """The own oracle's lead over one other, both ways."""
+    ends = low, low + 0.01 if high is None else high
+    return Lead((0, 0), Interval(*(np.full((2, 1), end) for end in (np.mean(ends), *ends)), n=9))
+
+
+RUN = SimpleNamespace(name="own", config=SimpleNamespace(process=SimpleNamespace(filter_level=0)))
 
 
 @pytest.mark.parametrize(
-    ("js", "p", "theory", "verdict"),
+    ("averaged", "uniform", "losses", "verdict"),
     [
-        ([0.29, 0.29], [0.05, 0.05], (0.05, 0.099), "holds"),
-        ([0.29, 0.29], [0.05, 0.05], (0.05, 0.101), "partly"),  # using the construction costs too much
-        ([0.29, 0.31], [0.05, 0.05], (0.05, 0.099), "partly"),  # one block is no nearer than uniform attention
-        ([0.29, 0.29], [0.05, 0.051], (0.05, 0.099), "partly"),  # one is as near as to relabelled leaves
-        ([0.29, 0.31], [0.051, 0.05], (0.05, 0.099), "fails"),  # neither block is both
+        (lead(0.001), lead(-0.3), (0.05, 0.9), "holds"),
+        (lead(-0.001), lead(-0.3), (0.05, 0.9), "partly"),  # another oracle may be as near with averages
+        (lead(0.001), lead(-0.005), (0.05, 0.9), "partly"),  # uniform attention may leave the oracle the nearest
+        (lead(-0.001), lead(-0.3), (0.9, 0.9), "fails"),  # averages serve no better than uniform attention
     ],
 )
-def test_attention_is_the_constructions_where_every_block_is_near_and_using_it_costs_little(js, p, theory, verdict):
+def test_levels_are_needed_where_averages_keep_the_oracle_and_uniform_attention_does_not(averaged, uniform, losses, verdict):
+    found = ablation(block_average=losses[0], uniform=losses[1])
+    leads = {"": lead(0.01), "block-average": averaged, "uniform": uniform}
+    assert _causal_claim(RUN, found, leads, np.random.default_rng(0)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("js", "p", "theory", "losses", "verdict"),
+    [
+        ([0.29, 0.29], [0.05, 0.05], lead(0.001), (0.05, 0.9, 0.9), "holds"),
+        ([0.29, 0.29], [0.05, 0.05], lead(-0.001), (0.05, 0.9, 0.9), "partly"),  # with the construction another oracle is as near
+        ([0.29, 0.31], [0.05, 0.05], lead(0.001), (0.05, 0.9, 0.9), "partly"),  # one block is no nearer than uniform attention
+        ([0.29, 0.29], [0.05, 0.051], lead(0.001), (0.05, 0.9, 0.9), "partly"),  # one is as near as to relabelled leaves
+        ([0.29, 0.29], [0.05, 0.05], lead(-0.001), (0.9, 0.9, 0.95), "fails"),  # uniform attention serves as well
+        ([0.29, 0.29], [0.05, 0.05], lead(-0.001), (0.9, 0.95, 0.9), "fails"),  # relabelled leaves do
+    ],
+)
+def test_attention_is_the_constructions_where_it_keeps_the_oracle_and_beats_its_rivals(js, p, theory, losses, verdict):
     """Of two heads per block the nearer one counts, and so for uniform attention."""
     mean = exactly(np.stack([js, np.full(2, 0.6)], axis=1))
     match = SimpleNamespace(js_nats=mean, uniform_js_nats=np.array([[0.3, 0.4]] * 2), p_nearest_js=np.array(p))
-    claim = _theory_claim(SimpleNamespace(name="own"), match, ablation(sibling_subtree=theory))
-    assert claim.verdict == verdict
+    found = ablation(sibling_subtree=losses[0], uniform=losses[1], relabelled=losses[2])
+    leads = {"": lead(0.01), "sibling-subtree": theory}
+    assert _theory_claim(RUN, match, found, leads, np.random.default_rng(0)).verdict == verdict
 
 
 @pytest.mark.parametrize("key", ["attribution-agrees", "integrated-agrees"])
