@@ -17,7 +17,8 @@ from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, block_average, mass_by_level, named_pattern
-from mechbp.theory.tree.replaced_answers import Followed, answers_with_patterns, followed
+from mechbp.theory.tree.followed import Followed, followed
+from mechbp.theory.tree.oracle_distances import AskedOnce, answers_with_patterns
 
 CONSTRUCTION, RELABELLED, UNIFORM = "the construction", "the construction, relabelled", "uniform"
 
@@ -61,20 +62,20 @@ def look(study: Study, group: Group, run: Run) -> Looking:
     tokens = run.task.inputs(process, process.sample(study.size(500, 64), study.rng(group.slug, "patterns")).tokens)
     patterns = mean_pattern(run.model, tokens, n_leaves)
     control = mean_pattern(run.untrained(seed=1), tokens, n_leaves)
-    asked, read, oracles = _asked(study, group, run)
+    asked = _asked(study, group, run)
     n_layers, n_heads = patterns.mean.shape[:2]
     relabel = study.rng(group.slug, "relabelled").permutation(n_leaves)
     replaced = {merged_name(kept): block_average(patterns.mean, kept) for kept in range(process.depth - 1, -2, -1)}
     if n_layers <= process.depth:
         theory = named_pattern("sibling-subtree", n_layers, n_heads, n_leaves)
         replaced |= {CONSTRUCTION: theory, RELABELLED: theory[..., relabel[:, None], relabel]}
-    answers = {name: answers_with_patterns(run.model, asked, pattern, read) for name, pattern in replaced.items()}
+    answers = {name: answers_with_patterns(run.model, asked, pattern) for name, pattern in replaced.items()}
     return Looking(
         patterns.mean,
         mass_by_level(patterns, study.rng("mass")),
         mass_by_level(control, study.rng("mass")),
-        {"": forward.answers(run.model, asked, read), **answers},
-        oracles,
+        {"": forward.answers(run.model, asked.shown, asked.read), **answers},
+        dict(enumerate(asked.oracles.swapaxes(0, 1))),
         process.filter_level,
     )
 
@@ -84,15 +85,15 @@ def merged_name(kept: int) -> str:
     return {-1: UNIFORM, 0: "itself told apart"}.get(kept, f"levels to {kept} told apart")
 
 
-def _asked(study: Study, group: Group, run: Run) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """Inputs with one query each, where it is answered, and what every oracle answers."""
+def _asked(study: Study, group: Group, run: Run) -> AskedOnce:
+    """Sequences with one query each, in the form in which the run is asked."""
     process = run.process
     n = study.size(1024, 64)
     tokens = process.sample(n, study.rng(group.slug, "asked")).tokens
-    trees = {k: FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)}
-    exact = {k: run.task.exact(tree, tokens) for k, tree in trees.items()}
+    trees = [FilteredTree(process.grammar, process.depth, k) for k in range(process.depth + 1)]
     prompts = run.task.prompts(process, tokens)
-    n_queries = exact[0].shape[1]
+    n_queries = len(prompts.inputs) // n
     query = study.rng(group.slug, "queries").integers(n_queries, size=n)
     rows = np.arange(n) * n_queries + query
-    return prompts.inputs[rows], prompts.read[rows, 0], {k: answer[np.arange(n), query] for k, answer in exact.items()}
+    exact = np.stack([run.task.exact(tree, tokens)[np.arange(n), query] for tree in trees], axis=1)
+    return AskedOnce(prompts.inputs[rows], prompts.read[rows, 0], exact, process.filter_level)

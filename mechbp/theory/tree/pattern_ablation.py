@@ -105,9 +105,10 @@ def logits_with_patterns(
     *,
     heads: Iterable[int] | None = None,
     residuals: Mapping[int, Float[Tensor, "n position d"]] | None = None,
-) -> Float[Tensor, "n position q"]:
+) -> Float[Tensor, "n answer q"]:
     """Return the logits of all examples with the attention patterns of `layers` and `heads` (default: all) replaced.
 
+    A model that answers once per sequence has one answer, any other one per position.
     `patterns` holds every layer of the model, one pattern for all examples or one each; None leaves the model as it is. Patterns
     over all positions but the last, a ROOT query, leave each leaf's mass on ROOT and ROOT's own row as they are, and redistribute
     the rest. `residuals`, what `residual_starts` found, skips the blocks before the first replaced one.

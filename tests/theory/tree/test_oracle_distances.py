@@ -5,13 +5,16 @@ import pytest
 import torch
 from pattern_model import PatternModel
 
+import mechbp
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.models.architectures import build_model
+from mechbp.models.config import ModelConfig
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
 from mechbp.theory.tree.attention import block_average, named_pattern
-from mechbp.theory.tree.oracle_distances import answers_with_patterns, ask_once, lead_of, oracle_distances
+from mechbp.theory.tree.oracle_distances import AskedOnce, answers_with_patterns, ask_once, lead_of, oracle_distances
 from mechbp.theory.tree.static_patterns import static_distances
 
 TREE = FilteredTree(TreeGrammar.random(vocab_size=4, sigma=1.0, seed=0, recipe="paper"), depth=3, filter_level=1)
@@ -85,3 +88,25 @@ def test_a_hidden_leaf_must_exist() -> None:
         ask_once(TREE, TOKENS, HIDDEN + 1)
     with pytest.raises(InputError, match="one leaf"):
         ask_once(TREE, TOKENS, HIDDEN[:3])
+
+
+@pytest.mark.parametrize("n_leaves", [4, 3])  # all positions, or all but a ROOT query
+def test_answers_are_those_of_a_plain_edit(n_leaves: int) -> None:
+    model = build_model(ModelConfig(n_layers=2, n_heads=2, d_model=8, d_mlp=8), d_vocab=5, d_vocab_out=3, n_ctx=4, seed=0)
+    draw = rng(0, "patterns")
+    tokens, read = draw.integers(5, size=(7, 4)), draw.integers(4, size=7)
+    patterns = draw.dirichlet(np.ones(n_leaves), size=(2, 2, n_leaves))
+    found = answers_with_patterns(model, AskedOnce(tokens, read, np.full((7, 1, 3), 1 / 3), 0), patterns)
+
+    def replaced(layer):
+        def change(pattern):
+            new = torch.from_numpy(patterns[layer]).to(pattern)
+            left = 1 - pattern[:, :, :n_leaves, n_leaves:].sum(-1, keepdim=True)
+            pattern[:, :, :n_leaves, :n_leaves] = new * left
+            return pattern
+
+        return change
+
+    with torch.no_grad(), mechbp.edit(model, {f"blocks.{m}.attn.hook_pattern": replaced(m) for m in range(2)}):
+        expected = model(torch.from_numpy(tokens))[torch.arange(7), torch.from_numpy(read)].double().softmax(-1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What a model answers, and which oracle it follows, once its attention patterns are replaced by static ones.
+"""Which oracle some answers follow, and by how much.
 
 That answers stay near the exact ones is not enough: the oracle of the next level is near them too. A static pattern keeps what
 a model computes only where its answers still follow the oracle that they followed before.
@@ -10,36 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64, Int
-from torch import Tensor
+from jaxtyping import Float64
 
 from mechbp.divergence import kl_nats
-from mechbp.hooks import HookedModel
 from mechbp.methods.statistics.answers import nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.theory.tree.pattern_ablation import replace_patterns
-
-
-def answers_with_patterns(
-    model: HookedModel,
-    tokens: Int[np.ndarray, "n position"],
-    patterns: Float[np.ndarray, "layer head query key"],
-    read: Int[np.ndarray, " n"],
-) -> Float64[np.ndarray, "n q"]:
-    """Return the model's probabilities at position read[i] of row i, its patterns in all blocks replaced.
-
-    Patterns are those of `replace_patterns`: over all positions, or over all but a ROOT query at the end.
-    """
-    heard: list[np.ndarray] = []
-
-    def listen(logits: Float[Tensor, "n answer q"]) -> Float[Tensor, " n"]:
-        at = logits[torch.arange(len(logits)), torch.from_numpy(read)]
-        heard.append(at.double().softmax(dim=-1).numpy())
-        return at[:, 0] * 0
-
-    replace_patterns(model, tokens, patterns, range(len(patterns)), listen, baseline=np.zeros(len(tokens)))
-    return heard[0]
 
 
 @dataclass(frozen=True, eq=False)
