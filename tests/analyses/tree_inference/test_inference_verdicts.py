@@ -14,7 +14,7 @@ from mechbp.methods.statistics.rival_oracles import OracleLeads
 
 def about(mean, half=0.001):
     mean = np.array(mean)
-    return Interval(mean, mean - half, mean + half, 9)
+    return Interval(mean, np.asarray(mean - half), np.asarray(mean + half), 9)
 
 
 def run_of(nearest, depth=2, level=0):
