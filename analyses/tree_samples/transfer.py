@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import REACHED, Curve, TestSet, accuracy_layout, fewest_seeds, seeds_text
+from analyses.tree_samples.curves import REACHED, Curve, TestSet, accuracy_layout, fewest_seeds, paired_lead, seeds_text
 from mechbp.hooks import capture
 from mechbp.methods.probing.transfer_probe import read_out
+from mechbp.methods.statistics.intervals import Interval, seed_mean
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
 from mechbp.models.training_set import training_set
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 
 LAST = "ln_final.hook_normalized"
@@ -76,37 +78,57 @@ def _last(model: HookedTransformer, tokens: np.ndarray) -> np.ndarray:
 def _frozen(study: Study, name: str, features, sizes: tuple[int, ...], scratch: Curve, test: TestSet) -> Curve:
     unseen = features(test.tokens)
     seeds = range(study.size(2, 1))
-    scores = np.full((3, len(sizes), len(seeds)), np.nan)
+    hits = np.full((len(sizes), len(seeds), len(test.tokens)), np.nan)
+    kl = np.full((len(sizes), len(seeds)), np.nan)
     for i, size in enumerate(sizes):
         for seed in seeds:
             study.stage(f"{name}: read-out of {size:,} sequences")
             labelled = training_set(TREE.tasks["root"], test.process, seed, size)
             found = read_out(features(labelled.tokens), labelled.root, unseen, test.process.vocab_size)
-            scores[:, i, seed] = test.grade(found.probabilities[:, None])
-    return Curve(name, sizes, scores[0], scores[1], np.full_like(scores[1], np.nan), test.best, scratch.chance, scores[2].max())
+            hits[i, seed], kl[i, seed] = test.grade(found.probabilities[:, None])
+    return Curve(name, sizes, *test.place, tuple(seeds), hits, kl, np.full_like(kl, np.nan), test.oracles, scratch.chance)
 
 
 def _claim(slug: str, curves: list[Curve], controls: list[Curve], n: int) -> Claim:
-    """The seed from random weights that needs the fewest stands against the pre-trained one that needs the most."""
-    scratch = curves[0]
-    fewest = (scratch.needed_by_seed() or (None,))[0] or scratch.sizes[-1]  # at least, where the optimum is never reached
-    most = [(curve.needed_by_seed() or (None,))[-1] for curve in curves[1:]]
+    """Seeds are paired: one training set per size and seed, whatever starts on it."""
+    scratch, *pretrained = curves
+    frozen = pretrained[-1]
+    factors = [_factor(scratch, curve) for curve in pretrained]
+    beyond = [paired_lead(frozen, control, size) for control in controls for size in frozen.sizes]
     small = scratch.sizes[0]
+    texts = ["not known" if factor is None else estimate(factor, 1) for factor in factors]
     return CRITERIA.claim(
         "transfer",
         id=f"samples-{slug}",
-        statement="Pre-training on masked leaves cuts the labelled sequences that the root needs by a factor of "
-        f"{CRITERIA['transfer'].bounds['spared']:g} or more, with the encoder fine-tuned and with it frozen.",
+        statement="Pre-training on masked leaves cuts the labelled sequences that the root needs, with the encoder fine-tuned "
+        "and with it frozen; the same read-out of random weights or of tokens stays behind at every size.",
         reference="the paper: masked pre-training cuts P* strongly, frozen or free",
         measured=f"needed for {100 * REACHED:g} % of the way to the optimum\n"
         + "\n".join(f"{curve.name}: {curve.needed_text()}" for curve in curves)
+        + "\nfactor, geometric mean over seeds: "
+        + ", ".join(f"{curve.name} {text}" for curve, text in zip(pretrained, texts, strict=True))
         + f"\naccuracy at {small:,}: "
         + ", ".join(f"{curve.name} {curve.accuracy_text(small)}" for curve in curves if small in curve.sizes)
         + f"\nn = {n:,} test sequences, {seeds_text(curves)}, one encoder",
         control="at the largest set: " + ", ".join(f"{curve.name} {curve.mean[-1]:.2f}" for curve in controls),
         numbers={
-            "factor": [None if at is None else fewest / at for at in most],
+            "factor_low": [None if factor is None else float(factor.low) for factor in factors],
+            "beyond_low": [float(lead.low) for lead in beyond],
             "fewest_seeds": fewest_seeds(curves),
         },
         figure=f"fig-samples-{slug}",
     )
+
+
+def _factor(scratch: Curve, pretrained: Curve) -> Interval | None:
+    """How many times as many sequences are needed from random weights, over paired seeds; None where one never arrives.
+
+    From random weights a seed that never arrives needs more than its largest set, so that the factor is no smaller than said.
+    """
+    above, below = scratch.log_needed(), pretrained.log_needed()
+    seeds = [seed for seed in above if seed in below]
+    if not seeds or any(np.isnan(below[seed]) for seed in seeds):
+        return None
+    longest = np.log2(scratch.sizes[-1])
+    found = seed_mean(np.array([(longest if np.isnan(above[seed]) else above[seed]) - below[seed] for seed in seeds]))
+    return Interval(*(np.asarray(np.exp2(end)) for end in (found.mean, found.low, found.high)), n=len(seeds))

@@ -72,7 +72,7 @@ def ranking_figures(run: Run, ranking: Ranking, sequences: list[int]) -> list[Fi
                 caption=(
                     "Share of hidden leaves where model and BP_k hold the same symbol likeliest"
                     if measure == "match"
-                    else "Spearman's correlation of the probabilities that model and BP_k give the symbols, mean over hidden leaves"
+                    else "Spearman's correlation of the probabilities that model and BP_k give the symbols, mean over leaves"
                 )
                 + f"; 95 % intervals over {ranking.n:,} sequences of the run's own level.",
                 alt=f"Lines of {name} with intervals against training sequences on a logarithmic axis, one per oracle.",
