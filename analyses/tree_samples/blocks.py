@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import Curve, accuracy_layout, fewest_seeds, paired_lead, seeds_text
+from analyses.tree_samples.curves import Curve, accuracy_layout, fewest_seeds, interval_text, paired_lead, seeds_text
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate
 
 
 def study_blocks(curves: dict[int, Curve]) -> tuple[list[Claim], Section]:
@@ -28,7 +27,9 @@ def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
     behind = {layers: [paired_lead(curves[most], curves[layers], size) for size in sizes] for layers in fewer}
     lines = [
         f"{_name(layers)}: " + ", ".join(curve.accuracy_text(size) for size in sizes) for layers, curve in sorted(curves.items())
-    ] + [f"{_name(most)} less {_name(layers)}: {', '.join(estimate(lead, 3) for lead in behind[layers])}" for layers in fewer]
+    ] + [
+        f"{_name(most)} less {_name(layers)}: {', '.join(interval_text(lead, 3) for lead in behind[layers])}" for layers in fewer
+    ]
     return CRITERIA.claim(
         "blocks",
         id="samples-blocks",

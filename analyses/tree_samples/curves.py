@@ -18,6 +18,7 @@ from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
 from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 
 REACHED = CRITERIA["optimum"].bounds["reached"]
@@ -227,6 +228,11 @@ def paired_lead(one: Curve, other: Curve, size: int) -> Interval:
     first, second = (curve.hits[curve.sizes.index(size), [curve.members.index(seed) for seed in seeds]] for curve in (one, other))
     both = first - second
     return crossed_mean(both[np.isfinite(both).all(axis=1)])
+
+
+def interval_text(found: Interval, digits: int = 3) -> str:
+    """Return "0.021 [0.019, 0.023]", or the mean alone where one seed tells nothing of the spread."""
+    return estimate(found, digits) if np.isfinite(found.low) else f"{float(found.mean):.{digits}f} (1 seed)"
 
 
 def accuracy_layout(series: Sequence[dict[str, object]], references: Sequence[dict[str, object]]) -> dict[str, Any]:

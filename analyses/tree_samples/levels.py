@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, seeds_text
+from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, interval_text, seeds_text
 from analyses.tree_samples.order import study_order
 from mechbp.methods.statistics.repetitions import crossed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate
 
 
 def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[list[Claim], list[Section]]:
@@ -79,7 +78,7 @@ def _optimum_claim(curves: list[Curve], n: int) -> Claim:
         f"needed {c.needed_text()}"
         for c in curves
     ] + [
-        f"{c.name}: share of the way {estimate(share, 3)}, ahead of BP_{c.oracles.rival_level} by {estimate(lead, 3)}"
+        f"{c.name}: share of the way {interval_text(share, 3)}, ahead of BP_{c.oracles.rival_level} by {interval_text(lead, 3)}"
         for c, share, lead in zip(asked, shares, leads, strict=True)
     ]
     return CRITERIA.claim(

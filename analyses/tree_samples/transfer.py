@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import REACHED, Curve, TestSet, accuracy_layout, fewest_seeds, paired_lead, seeds_text
+from analyses.tree_samples.curves import (
+    REACHED,
+    Curve,
+    TestSet,
+    accuracy_layout,
+    fewest_seeds,
+    interval_text,
+    paired_lead,
+    seeds_text,
+)
 from mechbp.hooks import capture
 from mechbp.methods.probing.transfer_probe import read_out
 from mechbp.methods.statistics.intervals import Interval, seed_mean
@@ -17,7 +26,6 @@ from mechbp.models.tasks.tree import TREE
 from mechbp.models.training_set import training_set
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate
 from mechbp.study import Study
 
 LAST = "ln_final.hook_normalized"
@@ -96,7 +104,7 @@ def _claim(slug: str, curves: list[Curve], controls: list[Curve], n: int) -> Cla
     factors = [_factor(scratch, curve) for curve in pretrained]
     beyond = [paired_lead(frozen, control, size) for control in controls for size in frozen.sizes]
     small = scratch.sizes[0]
-    texts = ["not known" if factor is None else estimate(factor, 1) for factor in factors]
+    texts = ["not known" if factor is None else interval_text(factor, 1) for factor in factors]
     return CRITERIA.claim(
         "transfer",
         id=f"samples-{slug}",
