@@ -10,7 +10,7 @@ from analyses.shared.attention_maps import by_head, head_names, map_layout, map_
 from analyses.shared.probe_maps import OUTPUTS, probe_layout
 from analyses.tree_training.ladder import HEADINGS
 from analyses.tree_training.ranking import Ranking, agreement_with, ranking_claim, ranking_figures, ranking_of
-from analyses.tree_training.rise_fall import Hits, rise_fall_claim
+from analyses.tree_training.rise_fall import Hits, rise_fall_claims
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import TooFewSequences
 from mechbp.methods.attention.patterns import mean_pattern
@@ -94,7 +94,7 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
         _probe_figure(run, readable, list(targets), names, unreadable),
     ]
     title = f"{HEADINGS[run.config.objective.task]}: {run.name}, step by step"
-    claims = [rise_fall_claim(study, run, curves.hits, len(curves.steps))]
+    claims = rise_fall_claims(study, run, curves.hits, len(curves.steps))
     if masked:  # one-hot root posteriors cannot be ranked
         claims.append(ranking_claim(run, curves.ranking))
     return claims, Section(f"trajectory-{run.name}", title, text, tuple(figures))

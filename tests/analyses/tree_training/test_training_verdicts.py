@@ -8,7 +8,7 @@ import pytest
 from analyses.shared.tree_training import taken_in
 from analyses.tree_training.ladder import _claim as ladder_claim
 from analyses.tree_training.ranking import agreement_with, ranking_claim, ranking_of
-from analyses.tree_training.rise_fall import Hits, rise_fall_claim
+from analyses.tree_training.rise_fall import Hits, rise_fall_claims
 
 GOOD = {1: 10, 0: 20}
 
@@ -58,25 +58,41 @@ def hits(*levels):
     return Hits(tiled[..., :3], tiled[..., 3], tiled[..., 4], tiled[..., 5])
 
 
+def judged(*levels):
+    return {claim.criterion: claim.verdict for claim in rise_fall_claims(STUDY, run_of(), hits(*levels), 3)}
+
+
 @pytest.mark.parametrize(
     ("one", "two", "verdict"),
     [
         ((0.2, 0.52, 0.5, 0.5, 0.52, 0.52), (0.2, 0.6, 0.505, 0.5, 0.52, 0.6), "holds"),
         ((0.2, 0.50, 0.5, 0.5, 0.52, 0.52), (0.2, 0.6, 0.505, 0.5, 0.52, 0.6), "partly"),  # level 1 never falls
-        ((0.2, 0.52, 0.511, 0.5, 0.52, 0.52), (0.2, 0.6, 0.505, 0.5, 0.52, 0.6), "partly"),  # it ends nearer to the next oracle
         ((0.52, 0.52, 0.5, 0.5, 0.52, 0.52), (0.2, 0.6, 0.505, 0.5, 0.52, 0.6), "partly"),  # it never rises
         ((0.2, 0.50, 0.5, 0.5, 0.5, 0.5), (0.2, 0.6, 0.505, 0.5, 0.52, 0.6), "holds"),  # no fall is possible on level 1
         ((0.2, 0.50, 0.5, 0.5, 0.5, 0.5), (0.2, 0.6, 0.6, 0.5, 0.52, 0.6), "fails"),
         ((0.2, 0.50, 0.5, 0.5, 0.5, 0.5), (0.2, 0.5, 0.5, 0.5, 0.5, 0.5), "fails"),  # nothing is possible, so nothing is shown
     ],
 )
-def test_accuracy_rises_and_falls_to_the_oracle_on_every_level_above(one, two, verdict):
-    assert rise_fall_claim(STUDY, run_of(), hits(one, two), 3).verdict == verdict
+def test_accuracy_rises_and_falls_on_every_level_above(one, two, verdict):
+    assert judged(one, two)["rise-fall"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("ends", "following", "verdict"),
+    [
+        ((0.505, 0.505), (0.52, 0.52), "holds"),
+        ((0.505, 0.52), (0.52, 0.52), "fails"),  # on average it ends nearer to the next oracle
+        ((0.5, 0.515), (0.52, 0.52), "holds"),
+        ((0.5, 0.5), (0.5, 0.5), "short"),  # the two oracles cannot be told apart
+    ],
+)
+def test_the_end_is_held_against_the_next_oracle(ends, following, verdict):
+    levels = [(0.2, 0.6, end, 0.5, other, 0.6) for end, other in zip(ends, following, strict=True)]
+    assert judged(*levels)["lands"] == verdict
 
 
 def test_a_run_of_the_highest_level_has_no_level_above():
-    claim = rise_fall_claim(STUDY, run_of(), hits(), 3)
-    assert claim.verdict == "fails" and claim.numbers["share_low"] == []
+    assert judged() == {"rise-fall": "fails", "lands": "not run"}
 
 
 def ranking(match, spearman):
