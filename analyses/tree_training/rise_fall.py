@@ -51,8 +51,8 @@ def _rise_fall(study: Study, run: Run, hits: Hits, steps: int) -> Claim:
     return CRITERIA.claim(
         "rise-fall",
         id=f"{run.name}-rise-fall",
-        statement=f"On data of every higher filter level the accuracy of {run.name} first rises, and then falls by a share of what "
-        f"is possible between the best oracle and BP_{own}.",
+        statement=f"On data of every higher filter level the accuracy of {run.name} first rises, and then falls by a share of "
+        f"what is possible between the best oracle and BP_{own}.",
         reference="the paper: accuracy on filtered data first rises, then falls",
         measured="\n".join([*lines, f"n = {len(hits.model):,} sequences per level, {steps} steps; one training seed"]),
         control=f"random weights: {start}",
@@ -77,8 +77,8 @@ def _lands(study: Study, run: Run, hits: Hits) -> Claim:
     return CRITERIA.claim(
         "lands",
         id=f"{run.name}-lands",
-        statement=f"On data of the higher filter levels, all together, {run.name} ends nearer to the accuracy of BP_{own} than to "
-        f"that of BP_{own + 1}.",
+        statement=f"On data of the higher filter levels, all together, {run.name} ends nearer to the accuracy of BP_{own} than "
+        f"to that of BP_{own + 1}.",
         reference="the paper: accuracy on filtered data falls to BP_0's",
         measured="0 levels above the run's own"
         if beyond is None or told is None
