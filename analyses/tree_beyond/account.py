@@ -81,7 +81,8 @@ def _told(p: Measurements) -> str:
     falling = "not known" if gained is None else f"{gained:.3f} nats"
     return (
         f"`{run.name}` ends nearest to BP_{p.nearest_level}. A pair of children of its grammar has "
-        f"{rule_entropy_nats(run.process.grammar):.2f} nats given the parent, of {2 * np.log(run.process.vocab_size):.2f} for a free pair. On its data KL(BP_{own} || BP_k) is "
+        f"{rule_entropy_nats(run.process.grammar):.2f} nats given the parent, of {2 * np.log(run.process.vocab_size):.2f} for "
+        f"a free pair. On its data KL(BP_{own} || BP_k) is "
         + ", ".join(f"{value:.3f} for k = {k}" for k, value in rungs.items())
         + f" nats, and the model, of {parameters:,} parameters, is left with {estimate(p.answers.kl_bp_to_model_nats, 3)}. "
         f"Over the last doubling of the sequences, to {run.metrics[-1]['sequences'] / 1e6:.1f} M, that fell by {falling}."

@@ -95,7 +95,8 @@ def _needed(graded: Sequence[Measurements], measured: Sequence[Measurements]) ->
         "needed",
         [{"averaged_high": p.merging[-1][1].high, "uniform_low": p.merging[0][1].low} for p in graded],
         statement="In every run the model needs to look at the right levels, and at nothing finer: averaging its attention "
-        f"over pairs at the same level costs less than {bounds['close_nats']:g} nats, uniform attention more than {bounds['clear_nats']:g}.",
+        f"over pairs at the same level costs less than {bounds['close_nats']:g} nats, uniform attention more than "
+        f"{bounds['clear_nats']:g}.",
         reference="no published reference: the paper shows maps only",
         measured="increase of KL, all blocks at once, nats\n" + "\n".join(lines) + f"\nn = {measured[0].merging[0][1].n:,} each",
         control="uniform attention: " + ", ".join(estimate(p.merging[0][1], 2) for p in measured),
