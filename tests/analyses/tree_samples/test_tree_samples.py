@@ -54,9 +54,8 @@ def sets(tmp_path_factory):
 def test_training_sets_of_growing_size(sets, monkeypatch):
     monkeypatch.setattr(transfer, "FROZEN_SIZES", (32, 64))
     page = study.analyse("tree_samples", study.Study(sets, True, lambda text: None))
-    assert {c.id for c in page.claims} == {
-        f"samples-{part}" for part in ("optimum", "order", "least", "crossing", "blocks", "transfer")
-    }
+    parts = ("optimum", "order", "least", "early", "crossing", "blocks", "transfer", "transfer-ahead")
+    assert {claim.id for claim in page.claims} == {f"samples-{part}" for part in parts}
     for check in (claims_have_evidence, figures_can_be_drawn, survives_the_round_trip):
         check(page)
     assert regrade(page, CRITERIA) == []
@@ -68,7 +67,8 @@ def test_training_sets_of_growing_size(sets, monkeypatch):
     assert [s["x"] for s in figures["fig-samples-transfer"]["series"]] == [[16, 32]] * 2 + [[32]] * 3
     assert [section.id for section in page.sections if section.status == "skipped"] == ["skipped"]  # the masked run
     verdicts = {claim.id.removeprefix("samples-"): claim.verdict for claim in page.claims}
-    assert verdicts["blocks"] == verdicts["transfer"] == "short", "one seed is too few for a verdict"
+    one_seed = {verdicts[part] for part in ("blocks", "transfer", "transfer-ahead")}
+    assert one_seed == {"short"}, "one seed is too few for a verdict"
     assert verdicts["least"] == "not run", "no run of the level that is the depth"
     assert "short" not in (verdicts["optimum"], verdicts["order"], verdicts["crossing"])
 
@@ -142,6 +142,12 @@ def test_the_least_demanding_level_is_asked_the_other_way_round():
     assert levels(early, level=2)["least"] == "holds"
 
 
+def test_the_first_half_of_the_way_is_asked_by_itself():
+    assert levels([(0.6, 0.7, 0.97), (0.61, 0.71, 0.97)])["early"] == "holds"
+    assert levels([(0.1, 0.3, 0.96), (0.1, 0.31, 0.97)])["early"] == "fails"
+    assert levels([(0.1, 0.3, 0.96), (0.6, 0.7, 0.97)])["early"] == "fails", "seeds differ more than levels"
+
+
 @pytest.mark.parametrize(
     ("filtered", "verdict"),
     [
@@ -174,6 +180,9 @@ def test_the_optimum_is_held_against_the_best_other_oracle(last, rival, verdict)
         ("transfer", {"factor_low": [1.01, 8.0], "beyond_low": [-0.1]}, "partly"),
         ("transfer", {"factor_low": [None, 8.0], "beyond_low": [0.1]}, "partly"),
         ("transfer", {"factor_low": [0.99, None], "beyond_low": [0.1]}, "fails"),
+        ("ahead", {"lead_low": [0.01, 0.01]}, "holds"),
+        ("ahead", {"lead_low": [0.01, 0.0]}, "partly"),
+        ("ahead", {"lead_low": [0.0, -0.1]}, "fails"),
     ],
 )
 def test_the_bounds_stand_where_the_criteria_put_them(key, numbers, verdict):
