@@ -42,11 +42,7 @@ def _rise_fall(study: Study, run: Run, hits: Hits, steps: int) -> Claim:
     """
     own = run.config.process.filter_level
     rows = [_level(study, run, hits, k) for k in range(own + 1, hits.model.shape[1])]
-    lines = [
-        f"level {k}: falls by {estimate(row['share'], 2)} of the possible {float(row['possible'].mean):.3f}, after a rise by "
-        f"{estimate(row['rise'], 3)}"
-        for k, row in enumerate(rows, own + 1)
-    ]
+    lines = [f"level {k}: {_fall_text(row)}, after a rise by {estimate(row['rise'], 3)}" for k, row in enumerate(rows, own + 1)]
     start = ", ".join(f"{value:.2f}" for value in hits.model[:, own + 1 :, 0].mean(axis=0))
     return CRITERIA.claim(
         "rise-fall",
@@ -63,6 +59,12 @@ def _rise_fall(study: Study, run: Run, hits: Hits, steps: int) -> Claim:
         },
         figure=f"fig-{run.name}-levels",
     )
+
+
+def _fall_text(row: dict[str, Interval]) -> str:
+    if not np.isfinite(row["share"].low):
+        return "no fall is possible"
+    return f"falls by {estimate(row['share'], 2)} of the possible {float(row['possible'].mean):.3f}"
 
 
 def _lands(study: Study, run: Run, hits: Hits) -> Claim:
