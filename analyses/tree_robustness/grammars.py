@@ -99,7 +99,7 @@ def _claim(task: str, measured: Sequence[OnGrammar], n: int) -> Claim:
     numbers = [found.leads.numbers() for found in measured]
     seeds = sorted({found.run.config.process.seed for found in measured})
     lines = [
-        f"{found.label}: accuracy {estimate(found.accuracy, 3)}, BP_0.. "
+        f"{found.label}: accuracy {estimate(found.accuracy, 3)}, BP_0 to BP_{len(found.ladder) - 1} "
         + ", ".join(f"{value:.3f}" for value in found.ladder)
         + f"; nearest BP_{found.nearest_level}; KL of the next oracle less the model's "
         f"{estimate(found.leads.closer_nats[found.leads.next], 4)} nats"

@@ -108,7 +108,7 @@ class Curve:
 
     def log_needed(self, share: float = REACHED) -> dict[int, float]:
         """Return log2 of the same by training seed, NaN where a seed never gets so far."""
-        whole = [seed for seed, known in zip(self.members, np.isfinite(self.accuracy).all(axis=0), strict=True) if known]
+        whole = [seed for seed, column in zip(self.members, self.accuracy.T, strict=True) if np.isfinite(column).all()]
         found = [np.nan if at is None else float(np.log2(at)) for at in self.needed_by_seed(share)]
         return dict(zip(whole, found, strict=True))
 

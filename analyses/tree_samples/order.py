@@ -14,7 +14,8 @@ from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 from mechbp.report.parts import estimate, listed, points
 
-THRESHOLDS = tuple(np.linspace(*(CRITERIA["order"].bounds[end] for end in ("least_share", "most_share")), 10).round(3).tolist())
+BOUNDS = CRITERIA["order"].bounds
+THRESHOLDS: tuple[float, ...] = tuple(np.linspace(BOUNDS["least_share"], BOUNDS["most_share"], 10).round(3).tolist())
 """Shares of the way to the optimum at which levels are compared."""
 DRAWN = (*THRESHOLDS, 0.97, 0.99)
 
