@@ -15,6 +15,7 @@ from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.answers import Agreement, agreement, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.statistics.rival_oracles import OracleLeads, oracle_leads
 from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
@@ -32,6 +33,10 @@ class Measurements:
     to_oracles: Interval
     """KL(model || BP_k), nats, for every k."""
     nearest_level: int
+    leads: OracleLeads
+    """Of the run's own oracle over every other."""
+    rungs: Interval
+    """KL(own oracle || other), nats, in the order of leads.rivals."""
     passed: dict[int, float]
     """{k: sequences seen when BP_k became nearer than BP_(k+1) for good}."""
     mass: LevelMass
@@ -69,6 +74,8 @@ def measure(study: Study, run: Run) -> Measurements:
     divergences = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
     found, _ = nearest(divergences, draw)
     own = oracles[level]
+    leads = oracle_leads(oracles, level, answers, study.rng(run.name, "leads"))
+    rungs = np.stack([kl_nats(own, oracles[k]).mean(axis=1) for k in leads.rivals], axis=1)
     few = slice(max(20, len(tokens) // 8))
     untrained = model_answers(run.untrained(seed=1), run.task, process, tokens[few])
     study.stage(f"{run.name}: attention")
@@ -81,6 +88,8 @@ def measure(study: Study, run: Run) -> Measurements:
         untrained_kl=float(kl_nats(own[few], untrained).mean()),
         to_oracles=bootstrap_mean(divergences, draw),
         nearest_level=found,
+        leads=leads,
+        rungs=bootstrap_mean(rungs, study.rng(run.name, "rungs")),
         passed=inclusions(run),
         mass=mass,
         control_mass=control,

@@ -9,6 +9,7 @@ import numpy as np
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.methods.statistics.answers import Agreement, agreement, nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.statistics.rival_oracles import OracleLeads, oracle_leads
 from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
@@ -27,6 +28,8 @@ class Comparison:
     nearest_level: int
     margin: Interval
     """KL(model || BP_k), nats, of the runner-up minus that of the nearest oracle."""
+    leads: OracleLeads
+    """Of the run's own oracle over every other."""
     exact: np.ndarray
     answers: np.ndarray
 
@@ -42,7 +45,8 @@ def compare(study: Study, run: Run, trees: list[FilteredTree], tokens: np.ndarra
     to_control = [agreement(e[: len(few)], control, study.rng(run.name, label, "control", k)) for k, e in enumerate(exact)]
     divergences = np.stack([kl_nats(answers, e).mean(axis=1) for e in exact], axis=1)
     level_found, margin = nearest(divergences, study.rng(run.name, label, "nearest"))
-    return Comparison(len(tokens), to_model, to_control, level_found, margin, exact[level], answers)
+    leads = oracle_leads(exact, level, answers, study.rng(run.name, label, "leads"))
+    return Comparison(len(tokens), to_model, to_control, level_found, margin, leads, exact[level], answers)
 
 
 def accuracy_on(study: Study, run: Run, tree: FilteredTree, matched: FilteredTree, n: int) -> dict[str, Interval]:

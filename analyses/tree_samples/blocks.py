@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import Curve, accuracy_layout, fewest_seeds, seeds_text
+from analyses.tree_samples.curves import Curve, accuracy_layout, fewest_seeds, interval_text, paired_lead, seeds_text
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 
@@ -24,38 +20,35 @@ def _name(layers: int) -> str:
 
 
 def _blocks_claim(curves: dict[int, Curve], sizes: list[int]) -> Claim:
-    """Every part is asked of the seeds that speak most against it."""
+    """Numbers of blocks are compared seed by seed: the same training set, the same test sequences."""
     most = max(curves)
     fewest = min(curves)
-    low, high = ({layers: _ends(curve, sizes, end) for layers, curve in curves.items()} for end in (np.nanmin, np.nanmax))
-    next_behind = [high[most][-1] - low[most - 1][-1]] if most - 1 in curves else []
-    shallow_behind = [low[most][-1] - high[fewest][-1]] if fewest < most - 1 else []
+    fewer = sorted(set(curves) - {most}, reverse=True)
+    behind = {layers: [paired_lead(curves[most], curves[layers], size) for size in sizes] for layers in fewer}
     lines = [
         f"{_name(layers)}: " + ", ".join(curve.accuracy_text(size) for size in sizes) for layers, curve in sorted(curves.items())
+    ] + [
+        f"{_name(most)} less {_name(layers)}: {', '.join(interval_text(lead, 3) for lead in behind[layers])}" for layers in fewer
     ]
     return CRITERIA.claim(
         "blocks",
         id="samples-blocks",
-        statement=f"With {_name(most)} a training set of given size leads farthest; {most - 1} come within "
+        statement=f"With {_name(most)} a training set of given size leads farther than with fewer; {most - 1} come within "
         f"{CRITERIA['blocks'].bounds['poor']:g} of them at the largest set, {fewest} alone stays farther below.",
         reference="the paper: 4 layers need the least data, 3 comparable, only 1 poor",
         measured=f"accuracy at {', '.join(f'{size:,}' for size in sizes)}, mean (lowest to highest seed)\n"
         + "\n".join(lines)
-        + f"\nstandard error over test sequences at most {max(curve.error for curve in curves.values()):.3f}",
+        + f"\nn = {fewest_seeds(list(curves.values()), sizes)} seeds or more, paired, "
+        f"{curves[most].hits.shape[2]:,} test sequences",
         control=f"always naming the likeliest root: {curves[most].chance:.2f}",
         numbers={
-            "deepest_low": low[most],
-            "others_high": np.max([high[layers] for layers in curves if layers != most], axis=0),
-            "next_behind": next_behind,
-            "shallow_behind": shallow_behind,
+            "ahead_low": [float(lead.low) for leads in behind.values() for lead in leads],
+            "next_high": [float(behind[most - 1][-1].high)] if most - 1 in behind else [],
+            "shallow_low": [float(behind[fewest][-1].low)] if fewest < most - 1 else [],
             "fewest_seeds": fewest_seeds(list(curves.values()), sizes),
         },
         figure="fig-samples-blocks",
     )
-
-
-def _ends(curve: Curve, sizes: list[int], end: Callable[[np.ndarray], float]) -> np.ndarray:
-    return np.array([end(curve.accuracy[curve.sizes.index(size)]) for size in sizes])
 
 
 def _blocks_section(curves: dict[int, Curve]) -> Section:

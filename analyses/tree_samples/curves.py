@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,27 @@ import numpy as np
 from analyses.tree_samples.criteria import CRITERIA
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
+from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.statistics.repetitions import crossed_mean
 from mechbp.models.answers import model_answers
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import TREE
 from mechbp.processes.tree.filtered_tree import FilteredTree
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 
 REACHED = CRITERIA["optimum"].bounds["reached"]
 """The optimum counts as reached at this share of the way from always naming the likeliest root to the exact posterior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Oracles:
+    """Expected hits per test sequence of the exact posterior, and of the oracle of another filter level that does best."""
+
+    exact: np.ndarray
+    rival: np.ndarray
+    rival_level: int | None
+    """None where there is no other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,18 +41,35 @@ class Curve:
 
     name: str
     sizes: tuple[int, ...]
-    accuracy: np.ndarray
-    """[size, seed]: expected accuracy under the exact posterior."""
+    level: int
+    """Filter level of the data."""
+    depth: int
+    members: tuple[int, ...]
+    """The training seeds, in order."""
+    hits: np.ndarray
+    """[size, seed, sequence]: expected hits under the exact posterior, on test sequences that all seeds share."""
     kl: np.ndarray
     """[size, seed]: mean KL(BP || model), nats."""
     kl_uniform: np.ndarray
     """The same on uniformly random sequences; NaN where not measured."""
-    best: float
-    """Expected accuracy of the exact posterior."""
+    oracles: Oracles
     chance: float
     """Accuracy of always naming the likeliest root."""
-    error: float
-    """Largest standard error of an accuracy over the test sequences."""
+
+    @cached_property
+    def accuracy(self) -> np.ndarray:
+        """Expected accuracy [size, seed]."""
+        return self.hits.mean(axis=2)
+
+    @property
+    def best(self) -> float:
+        """Expected accuracy of the exact posterior."""
+        return float(self.oracles.exact.mean())
+
+    @property
+    def error(self) -> float:
+        """Largest standard error of an accuracy over the test sequences."""
+        return float(np.nanmax(self.hits.std(axis=2)) / np.sqrt(self.hits.shape[2]))
 
     @property
     def mean(self) -> np.ndarray:
@@ -55,11 +86,14 @@ class Curve:
         """Accuracy of the seeds that have all sizes [size, seed]."""
         return self.accuracy[:, np.isfinite(self.accuracy).all(axis=0)]
 
-    def lowest_share(self) -> float | None:
-        """Return the share of the way from chance to exact inference that the lowest seed goes at the largest set, if known."""
-        way = self.best - self.chance
-        last = self.complete[-1]
-        return float((last.min() - self.chance) / way) if last.size and way > 0 else None
+    def shares(self, i: int) -> np.ndarray:
+        """Share of the way from chance to exact inference at a size, [seed, sequence], seeds without this size left out."""
+        hits = self.hits[i][np.isfinite(self.accuracy[i])]
+        return 1 - (self.oracles.exact - hits) / (self.best - self.chance)
+
+    def lead(self, i: int) -> Interval:
+        """Return how far the accuracy at a size is above that of the best other oracle, over seeds and sequences."""
+        return crossed_mean(self.hits[i][np.isfinite(self.accuracy[i])] - self.oracles.rival)
 
     def needed(self) -> float | None:
         """Return how many sequences the mean over seeds needs to reach the optimum, log-linear between sizes; None if never.
@@ -68,14 +102,19 @@ class Curve:
         """
         return self._needed(self.mean)
 
-    def needed_by_seed(self) -> tuple[float | None, ...]:
-        """Return the same for every seed that has all sizes, in rising order, those that never reach the optimum last."""
-        found = [self._needed(column) for column in self.complete.T]
-        return tuple(sorted(found, key=lambda at: np.inf if at is None else at))
+    def needed_by_seed(self, share: float = REACHED) -> tuple[float | None, ...]:
+        """Return the same for every seed that has all sizes, in their order, and for any share of the way."""
+        return tuple(self._needed(column, share) for column in self.complete.T)
+
+    def log_needed(self, share: float = REACHED) -> dict[int, float]:
+        """Return log2 of the same by training seed, NaN where a seed never gets so far."""
+        whole = [seed for seed, column in zip(self.members, self.accuracy.T, strict=True) if np.isfinite(column).all()]
+        found = [np.nan if at is None else float(np.log2(at)) for at in self.needed_by_seed(share)]
+        return dict(zip(whole, found, strict=True))
 
     def needed_text(self) -> str:
         """Return "57,900 sequences (by seed 51,000 to 62,000)"; sizes to three digits."""
-        by_seed = self.needed_by_seed()
+        by_seed = sorted(self.needed_by_seed(), key=lambda at: np.inf if at is None else at)
         ends = f" (by seed {self._text(by_seed[0])} to {self._text(by_seed[-1])})" if len(by_seed) > 1 else ""
         return f"{self._text(self.needed())} sequences{ends}"
 
@@ -92,16 +131,16 @@ class Curve:
         band = {key: end(values, axis=1) for key, end in ends.items()}
         return {"name": self.name, "x": list(self.sizes), "markers": True, **band, **style}
 
-    def _needed(self, accuracy: np.ndarray) -> float | None:
-        wanted = self.chance + REACHED * (self.best - self.chance)
+    def _needed(self, accuracy: np.ndarray, share: float = REACHED) -> float | None:
+        wanted = self.chance + share * (self.best - self.chance)
         below = np.flatnonzero(accuracy < wanted)
         if not below.size:
             return float(self.sizes[0])
         if below[-1] == len(self.sizes) - 1:
             return None
         i = below[-1]
-        share = (wanted - accuracy[i]) / (accuracy[i + 1] - accuracy[i])
-        return float(np.exp2(np.interp(share, [0, 1], np.log2(self.sizes[i : i + 2]))))
+        part = (wanted - accuracy[i]) / (accuracy[i + 1] - accuracy[i])
+        return float(np.exp2(np.interp(part, [0, 1], np.log2(self.sizes[i : i + 2]))))
 
     def _text(self, at: float | None) -> str:
         if at is None:
@@ -128,22 +167,37 @@ class TestSet:
         exact, exact_uniform = (TREE.tasks["root"].exact(process, rows) for rows in (tokens, uniform))
         return cls(process, tokens, exact, uniform, exact_uniform)
 
+    @cached_property
+    def oracles(self) -> Oracles:
+        """Hits of exact inference, and of the best oracle of another filter level."""
+        depth = self.process.depth
+        levels = [k for k in range(depth + 1) if k != self.process.filter_level]
+        trees = [FilteredTree(self.process.grammar, depth, k) for k in levels]
+        hits = [expected_hits(self.exact, TREE.tasks["root"].exact(tree, self.tokens))[:, 0] for tree in trees]
+        best = int(np.argmax([h.mean() for h in hits]))
+        return Oracles(expected_hits(self.exact, self.exact)[:, 0], hits[best], levels[best])
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Filter level and depth."""
+        return self.process.filter_level, self.process.depth
+
     @property
     def best(self) -> float:
         """Expected accuracy of the exact posterior."""
-        return float(self.exact.max(axis=-1).mean())
+        return float(self.oracles.exact.mean())
 
-    def grade(self, answers: np.ndarray) -> tuple[float, float, float]:
-        """Return the answers' expected accuracy, KL(BP || answers) in nats, and the standard error of the accuracy."""
-        hits = expected_hits(self.exact, answers)
-        return hits.mean(), kl_nats(self.exact, answers).mean(), hits.std() / np.sqrt(len(hits))
+    def grade(self, answers: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the answers' expected hits per sequence and their mean KL(BP || answers) in nats."""
+        return expected_hits(self.exact, answers)[:, 0], float(kl_nats(self.exact, answers).mean())
 
 
 def curve_of(name: str, runs: Sequence[Run], test: TestSet, *, uniform: bool = False) -> Curve:
-    """TestSetine the last stored step of every run. Raises InputError for two runs of one size and seed."""
+    """Grade the last stored step of every run. Raises InputError for two runs of one size and seed."""
     sizes = sorted({run.config.training.training_set for run in runs})
     seeds = sorted({run.config.training.seed for run in runs})
-    scores = np.full((4, len(sizes), len(seeds)), np.nan)
+    hits = np.full((len(sizes), len(seeds), len(test.tokens)), np.nan)
+    kl = np.full((2, len(sizes), len(seeds)), np.nan)
     names: dict[tuple[int, int], str] = {}
     for run in runs:
         at = (sizes.index(run.config.training.training_set), seeds.index(run.config.training.seed))
@@ -152,11 +206,33 @@ def curve_of(name: str, runs: Sequence[Run], test: TestSet, *, uniform: bool = F
                 f"{names[at]} and {run.name} both have training_set {sizes[at[0]]:,} and seed {seeds[at[1]]}: a curve has one "
                 "point for each.\nGive one of them, or train the other with another seed."
             )
-        scores[(slice(3), *at)] = test.grade(model_answers(run.model, run.task, run.process, test.tokens))
+        hits[at], kl[(0, *at)] = test.grade(model_answers(run.model, run.task, run.process, test.tokens))
         if uniform:
-            scores[(3, *at)] = kl_nats(test.exact_uniform, model_answers(run.model, run.task, run.process, test.uniform)).mean()
-    chance = float(test.process.grammar.root_prior.max())
-    return Curve(name, tuple(sizes), scores[0], scores[1], scores[3], test.best, chance, float(np.nanmax(scores[2])))
+            kl[(1, *at)] = kl_nats(test.exact_uniform, model_answers(run.model, run.task, run.process, test.uniform)).mean()
+    return Curve(
+        name,
+        tuple(sizes),
+        *test.place,
+        tuple(seeds),
+        hits,
+        kl[0],
+        kl[1],
+        test.oracles,
+        float(test.process.grammar.root_prior.max()),
+    )
+
+
+def paired_lead(one: Curve, other: Curve, size: int) -> Interval:
+    """Return the accuracy of one less that of the other at a size, over the seeds that both have, on the same test sequences."""
+    seeds = [seed for seed in one.members if seed in other.members]
+    first, second = (curve.hits[curve.sizes.index(size), [curve.members.index(seed) for seed in seeds]] for curve in (one, other))
+    both = first - second
+    return crossed_mean(both[np.isfinite(both).all(axis=1)])
+
+
+def interval_text(found: Interval, digits: int = 3) -> str:
+    """Return "0.021 [0.019, 0.023]", or the mean alone where one seed tells nothing of the spread."""
+    return estimate(found, digits) if np.isfinite(found.low) else f"{float(found.mean):.{digits}f} (1 seed)"
 
 
 def accuracy_layout(series: Sequence[dict[str, object]], references: Sequence[dict[str, object]]) -> dict[str, Any]:

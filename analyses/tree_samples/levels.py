@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
-from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, fewest_seeds, seeds_text
+from analyses.tree_samples.curves import REACHED, Curve, accuracy_layout, interval_text, seeds_text
+from analyses.tree_samples.order import study_order
+from mechbp.methods.statistics.repetitions import crossed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
 
@@ -57,65 +59,40 @@ def study_levels(curves: list[Curve], n: int, notes: Sequence[str]) -> tuple[lis
         },
     )
     claims = [_optimum_claim(curves, n)]
-    if len(curves) > 1:
-        claims.append(_order_claim(curves, n))
     sections = [Section("levels", "Filter levels", text, (accuracy, divergence))]
+    if len(curves) > 1:
+        found, section = study_order(curves, _sampled(curves, n))
+        claims += found
+        sections.append(section)
     return claims, sections
 
 
 def _optimum_claim(curves: list[Curve], n: int) -> Claim:
+    """Judge the levels that have the largest set of all; the others are told."""
+    largest = max(curve.sizes[-1] for curve in curves)
+    asked = [curve for curve in curves if curve.sizes[-1] == largest]
+    shares = [crossed_mean(curve.shares(-1)) for curve in asked]
+    leads = [curve.lead(-1) for curve in asked]
     lines = [
         f"{c.name}: {c.accuracy_text(c.sizes[-1])} at {c.sizes[-1]:,}, BP {c.best:.3f}, KL {np.nanmean(c.kl[-1]):.3f} nats; "
         f"needed {c.needed_text()}"
         for c in curves
+    ] + [
+        f"{c.name}: share of the way {interval_text(share, 3)}, ahead of BP_{c.oracles.rival_level} by {interval_text(lead, 3)}"
+        for c, share, lead in zip(asked, shares, leads, strict=True)
     ]
     return CRITERIA.claim(
         "optimum",
         id="samples-optimum",
-        statement=f"From enough sequences a root model becomes the oracle of its own filter level: {100 * REACHED:g} % of the "
-        "way from always naming the likeliest root to exact inference.",
+        statement=f"From {largest:,} sequences a root model gets {100 * REACHED:g} % of the way from always naming the likeliest "
+        "root to exact inference, farther than the oracle of any other filter level.",
         reference="the paper: BP_k's accuracy is reached at large P for every k",
         measured="\n".join([*lines, _sampled(curves, n)]),
         control=f"at {curves[0].sizes[0]:,} sequences: " + ", ".join(f"{c.name} {c.mean[0]:.2f}" for c in curves),
-        numbers={"lowest_share": [curve.lowest_share() for curve in curves], "fewest_seeds": fewest_seeds(curves)},
-        figure="fig-samples-levels",
-    )
-
-
-def _order_claim(curves: list[Curve], n: int) -> Claim:
-    """Every seed of every other level is held against every seed of the whole tree, and mean against mean.
-
-    A level that its largest set does not take to the optimum needs more than that set.
-    """
-    unfiltered = curves[0]
-    others = curves[1:]
-    first = (unfiltered.needed_by_seed() or (None,))[-1]
-    later = [(curve.needed_by_seed() or (None,))[0] for curve in others]
-    on_average = [curve.needed() for curve in others]
-    share = {c.name: (c.mean - c.chance) / (c.best - c.chance) for c in curves}
-    return CRITERIA.claim(
-        "order",
-        id="samples-order",
-        statement="Data whose top levels are filtered out need more training sequences than the whole tree.",
-        reference="the paper: intermediate filter levels need more data than k = 0",
-        measured="share of the way to the optimum at "
-        + ", ".join(f"{size:,}" for size in unfiltered.sizes)
-        + "\n"
-        + "\n".join(
-            f"{c.name}: " + ", ".join(f"{value:.2f}" for value in share[c.name]) + f"; needed {c.needed_text()}" for c in curves
-        )
-        + "\n"
-        + _sampled(curves, n),
-        control=f"always naming the likeliest root: {unfiltered.chance:.2f}, share 0",
         numbers={
-            "most_first": first,
-            "fewest_later": later,
-            "never_later": [at is None for at in later],
-            "mean_first": unfiltered.needed(),
-            "mean_later": on_average,
-            "mean_never": [at is None for at in on_average],
-            "largest_later": [curve.sizes[-1] for curve in others],
-            "fewest_seeds": fewest_seeds(curves),
+            "share_low": [float(share.low) for share in shares],
+            "lead_low": [float(lead.low) for lead in leads],
+            "fewest_seeds": min(int(curve.seeds[-1]) for curve in asked),
         },
         figure="fig-samples-levels",
     )
@@ -123,4 +100,7 @@ def _order_claim(curves: list[Curve], n: int) -> Claim:
 
 def _sampled(curves: Sequence[Curve], n: int) -> str:
     error = max(curve.error for curve in curves)
-    return f"n = {n:,} test sequences, standard error at most {error:.3f}; {seeds_text(curves)}, lowest to highest in brackets"
+    return (
+        f"n = {n:,} test sequences, standard error at most {error:.3f}; {seeds_text(curves)}, lowest to highest in round "
+        "brackets, intervals over seeds and sequences in square ones"
+    )

@@ -8,8 +8,9 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.probe_maps import OUTPUTS, probe_layout
-from analyses.tree_training.criteria import CRITERIA
 from analyses.tree_training.ladder import HEADINGS
+from analyses.tree_training.ranking import Ranking, agreement_with, ranking_claim, ranking_figures, ranking_of
+from analyses.tree_training.rise_fall import Hits, rise_fall_claims
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import TooFewSequences
 from mechbp.methods.attention.patterns import mean_pattern
@@ -22,12 +23,12 @@ from mechbp.models.tasks.tree import training_evidence
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, panel, reason, spread
+from mechbp.report.parts import DECIMALS, panel, reason, spread
 from mechbp.study import Study
 from mechbp.theory.tree.attention import mass_by_level
 from mechbp.theory.tree.leaves import own_nodes
 
-FRAMES = 11
+FRAMES = 9
 """Stored steps shown under the slider; all stored steps stand in the curves, but for quick reports."""
 QUICK_FRAMES = 6
 
@@ -40,12 +41,12 @@ class Curves:
     sequences: list[int]
     accuracy: Interval
     """[level of the data, step]"""
-    hits: np.ndarray
-    """Per sequence, [sequence, level, step]."""
+    hits: Hits
     oracle: list[float]
     """Accuracy of the run's own oracle on data of every level."""
     to_oracles: Interval
     """KL(model || BP_k), nats, on the run's own data: [k, step]."""
+    ranking: Ranking
     n: int
 
 
@@ -87,12 +88,16 @@ def study_trajectory(study: Study, run: Run) -> tuple[list[Claim], Section]:
     figures = [
         _levels_figure(run, curves),
         _staircase_figure(run, curves, chosen, names),
+        *(ranking_figures(run, curves.ranking, curves.sequences) if masked else []),
         *([_map_figure(run, maps, names)] if masked else []),
         _mass_figure(run, masses, names),
         _probe_figure(run, readable, list(targets), names, unreadable),
     ]
     title = f"{HEADINGS[run.config.objective.task]}: {run.name}, step by step"
-    return [_rise_and_fall(study, run, curves)], Section(f"trajectory-{run.name}", title, text, tuple(figures))
+    claims = rise_fall_claims(study, run, curves.hits, len(curves.steps))
+    if masked:  # one-hot root posteriors cannot be ranked
+        claims.append(ranking_claim(run, curves.ranking))
+    return claims, Section(f"trajectory-{run.name}", title, text, tuple(figures))
 
 
 def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
@@ -106,6 +111,7 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
     oracles = [run.task.exact(tree, data[own]) for tree in trees]
     hits = np.empty((n, len(trees), len(steps)))
     divergences = np.empty((n, len(trees), len(steps)))
+    agreed = np.empty((n, 2, len(trees), len(steps)))
     for at, step in enumerate(steps):
         study.stage(f"{run.name}: answers at step {step:,}")
         model = run.at(step)
@@ -113,17 +119,32 @@ def _curves(study: Study, run: Run, steps: tuple[int, ...]) -> Curves:
             answers = model_answers(model, run.task, process, tokens)
             hits[:, k, at] = expected_hits(exact[k], answers).mean(axis=1)
             if k == own:
-                for j, oracle in enumerate(oracles):
-                    divergences[:, j, at] = kl_nats(answers, oracle).mean(axis=1)
+                divergences[..., at] = np.stack([kl_nats(answers, oracle).mean(axis=1) for oracle in oracles], axis=1)
+                agreed[..., at] = agreement_with(oracles, answers)
+    of_oracles = {
+        name: _hits(run, exact, data, [trees[level] for level in levels])
+        for name, levels in {
+            "own": [own] * len(trees),
+            "next": [min(own + 1, process.depth)] * len(trees),
+            "best": range(len(trees)),
+        }.items()
+    }
     return Curves(
         steps=steps,
         sequences=[step * run.config.training.batch_size for step in steps],
         accuracy=bootstrap_mean(hits, study.rng(run.name, "accuracy")),
-        hits=hits,
-        oracle=[float(expected_hits(e, run.task.exact(trees[own], t)).mean()) for e, t in zip(exact, data, strict=True)],
+        hits=Hits(hits, **of_oracles),
+        oracle=of_oracles["own"].mean(axis=0).tolist(),
         to_oracles=bootstrap_mean(divergences, study.rng(run.name, "divergence")),
+        ranking=ranking_of(study, run, agreed),
         n=n,
     )
+
+
+def _hits(run: Run, exact: list[np.ndarray], data: list[np.ndarray], trees: list[FilteredTree]) -> np.ndarray:
+    """Expected hits of one oracle per kind of data, [sequence, level]."""
+    answers = [run.task.exact(tree, tokens) for tree, tokens in zip(trees, data, strict=True)]
+    return np.stack([expected_hits(e, a).mean(axis=1) for e, a in zip(exact, answers, strict=True)], axis=1)
 
 
 def _levels_figure(run: Run, curves: Curves) -> FigureData:
@@ -240,31 +261,4 @@ def _probe_figure(run: Run, grids: list[ProbeGrid], targets: list[str], names: l
         "in columns.",
         data=probe_layout(grids[0].hooks, run.process.depths, run.process.depth, "R²")
         | {"frames": frames, "frame_title": "training step"},
-    )
-
-
-def _rise_and_fall(study: Study, run: Run, curves: Curves) -> Claim:
-    """On data of a level above the run's own, accuracy peaks and then falls to that of the run's oracle."""
-    own = run.config.process.filter_level
-    lines = []
-    falls = []
-    ends = []
-    for k in range(own + 1, len(curves.oracle)):
-        peak = int(curves.accuracy.mean[k].argmax())
-        fall = bootstrap_mean(curves.hits[:, k, peak] - curves.hits[:, k, -1], study.rng(run.name, "fall", k))
-        end = float(curves.accuracy.mean[k, -1])
-        falls.append(fall.low)
-        ends.append(end)
-        lines.append(f"level {k}: falls by {estimate(fall, 3)} to {end:.3f} (BP_{own} {curves.oracle[k]:.3f})")
-    start = ", ".join(f"{value:.2f}" for value in curves.accuracy.mean[own + 1 :, 0])
-    return CRITERIA.claim(
-        "rise-fall",
-        id=f"{run.name}-rise-fall",
-        statement=f"On data of higher filter levels the accuracy of {run.name} first rises, while it knows lower levels only, "
-        f"and then falls by more than {CRITERIA['rise-fall'].bounds['fall']:g} to that of BP_{own}.",
-        reference="the paper: accuracy on filtered data first rises, then falls to BP_0's",
-        measured="\n".join([*lines, f"n = {curves.n:,} sequences per level, {len(curves.steps)} steps"]),
-        control=f"random weights: {start}",
-        numbers={"fall_low": falls, "end": ends, "oracle": curves.oracle[own + 1 :]},
-        figure=f"fig-{run.name}-levels",
     )

@@ -109,20 +109,21 @@ def test_training_is_watched(document):
     if document.slug != "tree_training":
         pytest.skip("the other analyses study the last step")
     ladders, watched = {"masked-k0", "masked-k1", "root-k0"}, {"masked", "filtered", "root"}
-    claims = {f"{name}-ladder" for name in ladders} | {f"{name}-rise-fall" for name in watched}
+    claims = {f"{name}-ladder" for name in ladders} | {f"{name}-{part}" for name in watched for part in ("rise-fall", "lands")}
+    claims |= {f"{name}-ranking" for name in ("masked", "filtered")}
     assert {claim.id for claim in document.claims} == claims
     figures = {figure.id: figure.data for figure in document.figures}
     for name in watched:  # one slider for all
         frames = [[f["name"] for f in figures[f"fig-{name}-{kind}"]["frames"]] for kind in ("staircase", "mass", "readable")]
         assert frames == [["step 0", "step 12"]] * 3
-    assert "fig-masked-maps" in figures and "fig-root-maps" not in figures
+    assert {"fig-masked-maps", "fig-masked-match"} <= set(figures) and not {"fig-root-maps", "fig-root-match"} & set(figures)
 
 
 def test_runs_beyond_the_paper_stand_side_by_side(document):
     if document.slug != "tree_beyond":
         pytest.skip("the other analyses study one process")
     assert {claim.id for claim in document.claims} == {
-        f"beyond-{part}" for part in ("exact", "order", "looking", "needed", "writing")
+        f"beyond-{part}" for part in ("exact", "order", "looking", "needed", "writing", "wide")
     }
     figures = {figure.id: figure.data for figure in document.figures}
     assert len(figures["fig-beyond-oracles"]["rows"]) == 2  # the masked runs

@@ -53,7 +53,7 @@ def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, tru
         kl_nats(answers, exact),
         js_nats(exact, answers),
         answers.argmax(-1) == exact.argmax(-1),
-        _spearman(exact, answers),
+        rank_correlation(exact, answers),
         expected_hits(truth, answers),
         expected_hits(truth, exact),
     ]
@@ -109,7 +109,8 @@ def _over_sequences(values: Float64[np.ndarray, "n query measure"], rng: np.rand
     )
 
 
-def _spearman(exact: Answers, answers: Answers) -> Float64[np.ndarray, "n query"]:
+def rank_correlation(exact: Answers, answers: Answers) -> Float64[np.ndarray, "n query"]:
+    """Return Spearman's rank correlation of the two probability vectors of every query; NaN where one of them is constant."""
     ranks = [stats.rankdata(a, axis=-1) for a in (exact, answers)]
     centred = [r - r.mean(axis=-1, keepdims=True) for r in ranks]
     with np.errstate(invalid="ignore", divide="ignore"):

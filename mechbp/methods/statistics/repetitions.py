@@ -50,6 +50,39 @@ def independent_difference(one: Float64[np.ndarray, " n"], other: Float64[np.nda
     return _around(one.mean() - other.mean(), np.sqrt(total), freedom, min(len(one), len(other)))
 
 
+def crossed_mean(values: Float64[np.ndarray, "repetition n"]) -> Interval:
+    """Return the mean over repetitions and examples, where every repetition was scored on the same examples.
+
+    Two sources of error add up in squares: Student's over repetitions, and the normal one over examples, of which the
+    repetitions' mean is taken first; for a paired comparison give the differences. NaN ends of a single repetition.
+    Raises InputError unless there is a repetition, and two examples or more.
+    """
+    _crossed("crossed_mean", values)
+    over = seed_mean(values.mean(axis=1), level=LEVEL)
+    half = np.hypot(over.high - over.mean, _over_examples(values))
+    return Interval(over.mean, np.asarray(over.mean - half), np.asarray(over.mean + half), len(values), LEVEL)
+
+
+def crossed_difference(one: Float64[np.ndarray, "repetition n"], other: Float64[np.ndarray, "repetition_ m"]) -> Interval:
+    """Return the difference of two such means that share neither repetitions nor examples; raises InputError as those do."""
+    _crossed("crossed_difference", one)
+    _crossed("crossed_difference", other)
+    over = independent_difference(one.mean(axis=1), other.mean(axis=1))
+    half = np.hypot(over.high - over.mean, np.hypot(_over_examples(one), _over_examples(other)))
+    return Interval(over.mean, np.asarray(over.mean - half), np.asarray(over.mean + half), over.n, LEVEL)
+
+
+def _crossed(where: str, values: np.ndarray) -> None:
+    if values.ndim != 2 or not len(values) or values.shape[1] < 2:
+        raise InputError(f"{where}: need values [repetition >= 1, example >= 2], got {list(values.shape)}.")
+
+
+def _over_examples(values: np.ndarray) -> float:
+    """Half width of the interval over examples of the repetitions' mean."""
+    means = values.mean(axis=0)
+    return float(stats.norm.ppf((1 + LEVEL) / 2) * means.std(ddof=1) / np.sqrt(len(means)))
+
+
 def _around(value: float, error: float, freedom: float, n: int) -> Interval:
     half = stats.t.ppf((1 + LEVEL) / 2, freedom) * error
     return Interval(np.asarray(value), np.asarray(value - half), np.asarray(value + half), n, LEVEL)

@@ -9,10 +9,12 @@ from analyses.tree_inference.along_training import order_along_training
 from analyses.tree_inference.claims import claims_of
 from analyses.tree_inference.criteria import CRITERIA
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.statistics.rival_oracles import OracleLeads
 
 
 def about(mean, half=0.001):
-    return Interval(np.array(mean), np.array(mean - half), np.array(mean + half), 9)
+    mean = np.array(mean)
+    return Interval(mean, np.asarray(mean - half), np.asarray(mean + half), 9)
 
 
 def run_of(nearest, depth=2, level=0):
@@ -25,11 +27,15 @@ def run_of(nearest, depth=2, level=0):
     return SimpleNamespace(name="own", metrics=lines, process=SimpleNamespace(depth=depth), config=config)
 
 
-def comparison(kl=0.01, accuracy=0.7, nearest=0, margin=0.1):
+def comparison(closer=0.01, nearer=0.01, better=0.01, nearest=0, margin=0.1):
+    """Numbers are those of BP_1, the next oracle; BP_2 is farther off in every way."""
     matched = SimpleNamespace(
-        kl_bp_to_model_nats=about(kl), kl_model_to_bp_nats=about(kl), accuracy=about(accuracy), best_accuracy=about(0.7)
+        kl_bp_to_model_nats=about(0.01), kl_model_to_bp_nats=about(0.01), accuracy=about(0.7), best_accuracy=about(0.7)
     )
-    return SimpleNamespace(n=9, oracles=[matched] * 3, control=[matched] * 3, nearest_level=nearest, margin=about(margin))
+    leads = OracleLeads((1, 2), *(about([value, value + 0.1]) for value in (closer, nearer, better)))
+    return SimpleNamespace(
+        n=9, oracles=[matched] * 3, control=[matched] * 3, nearest_level=nearest, margin=about(margin), leads=leads
+    )
 
 
 def verdicts(own, uniform=None, run=None):
@@ -42,16 +48,18 @@ def test_every_criterion_is_used():
 
 
 @pytest.mark.parametrize(
-    ("kl", "accuracy", "verdict"),
+    ("closer", "nearer", "better", "verdict"),
     [
-        (0.0289, 0.6901, "holds"),
-        (0.0291, 0.6901, "partly"),  # the interval of the divergence reaches beyond the bound
-        (0.0289, 0.6899, "partly"),
-        (0.0291, 0.6899, "fails"),
+        (0.0011, 0.0011, 0.0011, "holds"),
+        (0.0009, 0.0011, 0.0011, "partly"),  # it loses no less than the next oracle does
+        (0.0011, 0.0009, 0.0011, "partly"),  # it is no nearer to its own oracle than to the next
+        (0.0011, 0.0011, 0.0009, "partly"),  # it is right no more often than the next oracle
+        (0.0009, 0.0009, 0.0011, "fails"),
+        (0.0, -0.027, 0.0, "fails"),  # a model that computes the next oracle
     ],
 )
-def test_an_exact_model_is_near_in_divergence_and_in_accuracy(kl, accuracy, verdict):
-    assert verdicts(comparison(kl, accuracy))["exact"] == verdict
+def test_an_exact_model_excludes_the_next_oracle(closer, nearer, better, verdict):
+    assert verdicts(comparison(closer, nearer, better))["exact"] == verdict
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from mechbp.errors import InputError
-from mechbp.methods.statistics.repetitions import independent_difference, paired_difference, paired_ratio
+from mechbp.methods.statistics.repetitions import (
+    crossed_difference,
+    crossed_mean,
+    independent_difference,
+    paired_difference,
+    paired_ratio,
+)
 from mechbp.randomness import rng
 
 
@@ -61,3 +67,30 @@ def test_refusals():
 def test_two_constants_have_no_width():
     found = independent_difference(np.full(3, 2.0), np.full(4, 5.0))
     assert (float(found.mean), float(found.low), float(found.high)) == (-3, -3, -3)
+
+
+def test_a_crossed_mean_covers_seeds_and_examples():
+    """Seeds share their examples: without the error over examples the interval would cover far too rarely."""
+    draw = rng(3)
+    covered = 0
+    narrow = 0
+    for _ in range(400):
+        values = draw.normal(size=(4, 1)) * 0.05 + draw.normal(size=30)
+        found = crossed_mean(values)
+        covered += bool(found.low < 0 < found.high)
+        seeds = values.mean(axis=1)
+        narrow += bool(abs(seeds.mean()) < stats.t.ppf(0.975, 3) * seeds.std(ddof=1) / 2)
+    assert covered > 0.92 * 400 > 0.6 * 400 > narrow
+
+
+def test_a_crossed_difference_adds_both_errors():
+    one, other = rng(4).normal(1, 1, (3, 50)), rng(5).normal(0, 1, (4, 60))
+    found = crossed_difference(one, other)
+    seeds = independent_difference(one.mean(axis=1), other.mean(axis=1))
+    assert float(found.mean) == pytest.approx(float(seeds.mean))
+    examples = [1.96 * values.mean(axis=0).std(ddof=1) / np.sqrt(values.shape[1]) for values in (one, other)]
+    expected = np.sqrt(float(seeds.high - seeds.mean) ** 2 + examples[0] ** 2 + examples[1] ** 2)
+    assert float(found.high - found.mean) == pytest.approx(expected, rel=1e-4)
+    assert np.isnan(crossed_mean(one[:1]).low)
+    with pytest.raises(InputError, match="example >= 2"):
+        crossed_mean(one[:, :1])

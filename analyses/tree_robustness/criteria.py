@@ -1,0 +1,7 @@
+"""What decides the claims of this page."""
+
+from pathlib import Path
+
+from mechbp.report.criteria import Criteria
+
+CRITERIA = Criteria.read(Path(__file__).with_name("criteria.toml"))

@@ -1,0 +1,63 @@
+"""Claim: the picture does not hang on one grammar, nor on the kind of probe that reads it.
+
+Runs on grammars of other seeds, each beside the ladder of its own oracles; and ancestors read by the paper's two-layer probe
+beside a linear one. Controls: random weights, and what a leaf's block of leaves can tell at best.
+"""
+
+from __future__ import annotations
+
+from analyses.tree_robustness.ancestors import study_ancestors
+from analyses.tree_robustness.grammars import study_grammars
+from mechbp.errors import InputError
+from mechbp.models.runs import Run, run_names
+from mechbp.report.document import Section
+from mechbp.report.parts import left_out
+from mechbp.study import Findings, Page, Study
+from mechbp.theory.tree.block_ceilings import block_ceilings
+
+PROBED = ("tree-mlm-k0", "tree-mlm-k0-exact")
+"""Runs whose ancestors are probed; where none of them is given, the first that can be."""
+GRAMMARS = (
+    *("tree-root-k0", "tree-root-k0-g1", "tree-root-k0-g15", "tree-root-k0-g31"),
+    *("tree-mlm-k0-g1", "tree-mlm-k0-exact-g15", "tree-mlm-k0-exact-g31"),
+)
+RUNS = tuple(name for name in (*PROBED, *GRAMMARS) if name in run_names())
+
+
+def study_page(study: Study) -> Findings:
+    """Return the claims and sections of the page."""
+    claims = []
+    sections: list[Section] = []
+    unfiltered = [run for run in study.runs if run.config.process.filter_level == 0]
+    for task in ("root", "masked"):
+        runs = [run for run in unfiltered if run.config.objective.task == task]
+        if runs:
+            found, section = study_grammars(study, task, runs)
+            claims += found
+            sections.append(section)
+    probed = [run for run in unfiltered if _can_be_probed(run)]
+    chosen = [run for run in probed if run.name in PROBED] or probed[:1]
+    if chosen:
+        found, parts = study_ancestors(study, chosen)
+        claims += found
+        sections += parts
+    others = [run.name for run in study.runs if run not in unfiltered or run.config.objective.task == "next-token"]
+    return claims, [*sections, *left_out(others, "this page compares masked and root models of filter level 0")]
+
+
+def _can_be_probed(run: Run) -> bool:
+    try:
+        block_ceilings(run.process)
+    except InputError:
+        return False
+    return run.config.objective.task == "masked"
+
+
+PAGE = Page(
+    title="Does it hang on the grammar, or on the probe?",
+    lead="Models on grammars of other seeds beside their own ladders of oracles, and ancestors read with and without a hidden "
+    "layer.",
+    runs=RUNS,
+    family="tree",
+    study=study_page,
+)
