@@ -25,6 +25,8 @@ CELL_PX = {False: 30, True: 26}
 CHARACTER_PX = 6.6
 TITLE_PX = 26
 """Room above each panel for its title."""
+AXIS_TITLE_PX = 20
+"""Room for what columns are, below their labels."""
 TOP_PX = 62
 """Room above all panels for the colour bar."""
 
@@ -122,9 +124,11 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     own_height_px = [len(_of(panel, "rows", data)) * CELL_PX[narrow] for panel in panels]
     height_px = [max(own_height_px[i * across : (i + 1) * across]) for i in range(down)]
     angled = [_angle(_of(panel, "columns", data), width_px - between_px) for panel in panels]
-    labels_px = [_below_px(panels[i * across : (i + 1) * across], angled[i * across :], data) for i in range(down)]
+    titled = ["column_title" in data and index + across >= len(panels) for index in range(len(panels))]
+    ticks_px = [_below_px(panels[i * across : (i + 1) * across], angled[i * across :], data) for i in range(down)]
+    labels_px = [ticks + AXIS_TITLE_PX * any(titled[i * across : (i + 1) * across]) for i, ticks in enumerate(ticks_px)]
     total_px = sum(height_px) + sum(labels_px[:-1]) + TITLE_PX * down
-    bottom = labels_px[-1] + (26 if "column_title" in data else 6)
+    bottom = labels_px[-1] + 6
     layout = style.base(round(TOP_PX + total_px + bottom), narrow, annotations=[])
     layout["margin"] |= {"t": TOP_PX, "b": bottom}
     share = between_px / (width_px * across)
@@ -146,9 +150,10 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
         if j == 0 and "row_title" in data:
             text = style.label(data["row_title"], max(10, own_height_px[index] // 7))
             layout["yaxis" + suffix]["title"] = {"text": text, "standoff": 6, "font": {"size": 12}}
-        if "column_title" in data and index + across >= len(panels):
+        if titled[index]:  # an annotation: Plotly would set an axis title among the tick labels
             text = style.label(data["column_title"], max(12, int(width_px / 7)))
-            layout["xaxis" + suffix]["title"] = {"text": text, "standoff": 4, "font": {"size": 12}}
+            below = {"x": sum(x_domain) / 2, "y": y_domain[0], "yshift": 6 - ticks_px[i], "xanchor": "center", "yanchor": "top"}
+            layout["annotations"].append(below | {"text": text, "font": {"size": 12}, "name": "columns"})
         layout["annotations"].append(_title(panel["title"], x_domain[0], y_domain[1], int(width_px / CHARACTER_PX)))
     return layout
 
