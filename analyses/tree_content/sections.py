@@ -116,7 +116,8 @@ def _message_figure(measured: Sequence[Measured], n: int) -> FigureData:
         caption=f"Regression of the change of the log answer on the exact effect of each message, n = {n:,} sequences per run; "
         "0: nothing of it is removed, 1: all. Columns: how far up the sibling subtree stands that sends the message.",
         alt="Heatmaps of shares removed, one per run: the block made static in rows, the sender of the message in columns.",
-        data=_grid(names, columns, "made static", "message from", "share removed", panels) | {"range": [-0.5, 0.5]},
+        data=_grid(names, columns, "made static", "message from", "share removed", panels)
+        | {"range": [-0.5, 0.5], "scale": "diverging"},
     )
 
 
