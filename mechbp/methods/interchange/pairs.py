@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -53,7 +52,7 @@ class Pairs:
         """
         return kl_nats(self.expected, self.without)
 
-    def resampled(self, rng: np.random.Generator) -> Self:
+    def resampled(self, rng: np.random.Generator) -> Pairs:
         """Return as many pairs, drawn from these with replacement: what a refit of a learnt subspace learns from."""
         rows = rng.integers(len(self), size=len(self))
         held = {field.name: getattr(self, field.name) for field in fields(self)}

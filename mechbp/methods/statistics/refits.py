@@ -20,4 +20,5 @@ def over_refits(intervals: Sequence[Interval]) -> Interval:
     if len(kinds) != 1:
         raise InputError(f"over_refits: need intervals of one shape, n and level, got {kinds!r:.120}.")
     mean, low, high = (np.stack([getattr(found, end) for found in intervals]) for end in ("mean", "low", "high"))
-    return Interval(mean.mean(axis=0), low.min(axis=0), high.max(axis=0), intervals[0].n, intervals[0].level)
+    mean, low, high = (np.asarray(end) for end in (mean.mean(axis=0), low.min(axis=0), high.max(axis=0)))
+    return Interval(mean, low, high, intervals[0].n, intervals[0].level)
