@@ -129,7 +129,7 @@ def _divergence_figure(run: Run, grid: ProbeGrid) -> FigureData:
         caption=f"KL(message || probe), nats, with probe outputs raised to {grid.floor:g} and renormalised; 0 is a message read "
         "without error. Small values early in the network mean a message that hardly varies, so compare with the controls."
         f" The probes of the figures before, n = {grid.n_test:,} test sequences, mean over leaf positions.",
-        alt="Divergences by stage and depth for upward, downward and marginal messages, beside random weights and the token alone.",
+        alt="Divergences by stage and depth for upward, downward and marginal messages, beside random weights and token alone.",
         data=probe_layout(read, depths, run.process.depth, "KL(message || probe) (nats)", bounded=False)
         | {"panels": panels, "panel_columns": len(sources)},
     )

@@ -62,8 +62,8 @@ def explained(compiled: CompiledBP, pairs: MessagePairs, level: int, subspace: S
 def test_sensitive_directions_are_the_slot_and_the_search_keeps_them(compiled: CompiledBP, pairs: dict, level: int) -> None:
     """Attention reads the slot S of q dimensions and nothing else below the node; one dimension fewer cannot hold it.
 
-    Gradients, projected onto the span W of what differs, span P S with P = W W', and for a change c in W writing B B' c, B a basis
-    of P S, sets S' B B' c = (P S)' c = S' c: exactly the message.
+    Gradients, projected onto the span W of what differs, span P S with P = W W', and for a change c in W writing B B' c, B a
+    basis of P S, sets S' B B' c = (P S)' c = S' c: exactly the message.
     """
     on, held_out = pairs[level, "learning"], pairs[level, "held out"]
     start = sensitive(compiled, on, level)
