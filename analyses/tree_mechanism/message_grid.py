@@ -35,7 +35,7 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True)
 class Refit:
-    """One learnt subspace and its control at the writing stage, tested on the same held-out pairs."""
+    """One learnt subspace and a control at the writing stage, tested on the same held-out pairs."""
 
     learnt: MessageTest
     mismatched: MessageTest

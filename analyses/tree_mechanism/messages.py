@@ -191,14 +191,13 @@ def _test_depth(
         tests.erased[stage, depth] = erase(run.model, pairs, hook, {LEACE: handle.eraser}, rng=rng, activations=own)
         if not upward or stage != judged:
             continue
+        wrong = learnt(training.mismatched(rng), of_training[hook], means=None)
+        mismatched = interchange(run.model, pairs, hook, {MISMATCHED: wrong}, rng=rng, activations=own)
         tests.refits[depth] = []
         for refit in range(REFITS):
-            on = training if refit == 0 else training.resampled(rng)
-            first = {ROTATION: subspaces[ROTATION]} if refit == 0 else {ROTATION: learnt(on, None)}
-            wrong = {MISMATCHED: learnt(on.mismatched(rng), of_training[hook] if refit == 0 else None, means=None)}
-            tests.refits[depth].append(
-                Refit(*(interchange(run.model, pairs, hook, found, rng=rng, activations=own) for found in (first, wrong)))
-            )
+            again = subspaces[ROTATION] if refit == 0 else learnt(training.resampled(rng), None)
+            test = interchange(run.model, pairs, hook, {ROTATION: again}, rng=rng, activations=own)
+            tests.refits[depth].append(Refit(test, mismatched))
         if not brief:
             control = run.untrained(seed=1)
             untrained = learnt(training, None, control, means=None)

@@ -24,8 +24,8 @@ from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace
 
 BATCH = 256
-DRAWS = 2
-"""Random combinations of log-probabilities per pair."""
+MOST = 512
+"""The first so many pairs settle the directions."""
 
 
 def sensitive_subspace(
@@ -60,17 +60,16 @@ def sensitive_subspace(
     dims = min(dims, within.shape[1])
     moments = torch.zeros(int(group.max()) + 1, within.shape[1], within.shape[1], dtype=torch.float64)
     with torch.enable_grad():
-        for start in range(0, len(pairs), BATCH):
+        for start in range(0, min(len(pairs), MOST), BATCH):
             rows = slice(start, start + BATCH)
             at = base[rows].detach().clone().requires_grad_()
             said = reading(answer(rows, at)[:, 0])
-            for draw in range(DRAWS):
-                weights = torch.from_numpy(rng.normal(size=said.shape)).to(said)
-                (found,) = torch.autograd.grad(said, at, weights, retain_graph=draw + 1 < DRAWS)
-                found = torch.nan_to_num(torch.where(reach[rows], found, 0), posinf=0.0, neginf=0.0).double().cpu() @ within
-                found = found / found.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None]
-                for name in range(len(moments)):
-                    mine = found[:, group == name].flatten(0, 1)
-                    moments[name] += mine.T @ mine
+            weights = torch.from_numpy(rng.normal(size=said.shape)).to(said)
+            (found,) = torch.autograd.grad(said, at, weights)
+            found = torch.nan_to_num(torch.where(reach[rows], found, 0), posinf=0.0, neginf=0.0).double().cpu() @ within
+            found = found / found.flatten(1).norm(dim=1).clamp_min(1e-300)[:, None, None]
+            for name in range(len(moments)):
+                mine = found[:, group == name].flatten(0, 1)
+                moments[name] += mine.T @ mine
     bases = (within @ torch.linalg.eigh(moments)[1].flip(-1)[..., :dims]).numpy()
     return Subspace("most sensitive", bases[group] if len(bases) > 1 else bases)
