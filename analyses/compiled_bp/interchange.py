@@ -14,7 +14,8 @@ from mechbp.methods.interchange.continuation import pair_activations
 from mechbp.methods.interchange.das import learn_rotation
 from mechbp.methods.interchange.interchange import WHOLE, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leace
-from mechbp.methods.interchange.subspaces import at_leaves, mean_subspace, probe_subspace, slot_subspace
+from mechbp.methods.interchange.sensitivity import sensitive_subspace
+from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspace, probe_subspace, slot_subspace
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.compiled.bp import CompiledBP
 from mechbp.report.claim import Claim
@@ -25,7 +26,17 @@ from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 
 SLOT = "its slot"
 PLACEBO = ", placebo"
-FOUND = {"rotation": "learned rotation", "means": "conditional means", "probe": "ridge probe"}
+BEYOND_MEANS = "rotation beyond conditional means"
+FOUND = {
+    "rotation": "learned rotation",
+    "sensitive": "most sensitive directions",
+    "means": "conditional means",
+    "probe": "ridge probe",
+}
+FEWER, RANDOM_START = "rotation of a dimension fewer", "rotation from a random start"
+"""Controls of the search: it cannot hold an unnormalised message, or is not told where to begin."""
+RANDOM_START_LEVELS = (1, 2)
+"""Where the search from a random start is shown; at the leaf runs differ along the slot alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +78,14 @@ def study_causal(study: Study, compiled: CompiledBP) -> tuple[list[Claim], Secti
         "every slot of the residual stream is written by itself, at every stage: by construction the answer is exact for one "
         "slot per stage and untouched for all others. Erasing sets the slot to the same number for every symbol.",
         "Subspaces found by methods are another matter, since they are found from activations in which older messages still "
-        "stand and the message's scale varies, and, if learned, through gates that a small error opens. A low share says "
-        "that the method has not found the slot, not that there is none.",
+        "stand and the message's scale varies. A learned rotation finds the slot if it may keep what it starts from: the "
+        "directions to which the answer is most sensitive, among those along which runs differ, as many as the message has. From "
+        "a random start, or one dimension short, it does not: a low share says that the method has not found the slot, not that "
+        "there is none.",
     )
     figures = (_slot_figure(compiled, tests), _handle_figure(compiled, handles))
-    claims = [_written_claim(compiled, tests), _erased_claim(compiled, tests), _handles_claim(compiled, handles)]
+    claims = [_written_claim(compiled, tests), _erased_claim(compiled, tests)]
+    claims += [_search_claim(compiled, handles), _handles_claim(compiled, handles)]
     return claims, Section("tools-causal", "Interchange and erasure, where the truth is known", text, figures)
 
 
@@ -112,25 +126,41 @@ def _handles(study: Study, compiled: CompiledBP, tests: SlotTests) -> dict[str, 
     level = tests.level
     rng = study.rng("tools", "handles", tests.level)
     hook = stages(compiled)[level]
-    dims = tree.vocab_size - 1
+    q = tree.vocab_size
+    dims = q - 1
     tokens = tree.sample(study.size(2000, 400), rng).tokens
     tokens = np.where(rng.random(tokens.shape) < 0.2, tree.mask_token, tokens)
     found = to_array(capture(compiled.model, tokens, hook)[hook])
     messages = at_leaves(tree.beliefs(tokens).upward[tree.depth - level], tree.n_leaves)
-    training = message_pairs(tree, "masked", tree.depth - level, study.size(600, 32), rng)
-    rotation = learn_rotation(
-        compiled.model, training, hook, dims, rng=rng, steps=study.size(100, 4), reading=proportional_reading
-    )
+    training = message_pairs(tree, "masked", tree.depth - level, study.size(400, 32), rng)
+    known = pair_activations(compiled.model, training.base, training.source, {hook})[hook]
+    means = mean_subspace(found, messages, dims)
+
+    def sensitive(k: int) -> Subspace:
+        return sensitive_subspace(compiled.model, training, hook, k, rng=rng, reading=proportional_reading, activations=known)
+
+    def learnt(k: int, *starts: Subspace) -> Subspace:
+        return learn_rotation(
+            compiled.model, training, hook, k, rng=rng, starts=starts, steps=study.size(40, 4),
+            reading=proportional_reading, activations=known,
+        )  # fmt: skip
+
+    start = sensitive(q)
     subspaces = {
         SLOT: slot_subspace(SLOT, compiled.slots.d_model, compiled.slots[f"upward {level}"].dims),
-        FOUND["rotation"]: rotation,
-        FOUND["means"]: mean_subspace(found, messages, dims),
+        FOUND["rotation"]: learnt(q, start, means),
+        FOUND["sensitive"]: start,
+        FOUND["means"]: means,
         FOUND["probe"]: probe_subspace(found, messages, dims),
+        FEWER: learnt(dims, sensitive(dims), means),
     }
+    if level in RANDOM_START_LEVELS:
+        subspaces[RANDOM_START] = learnt(q)
     written = interchange(compiled.model, tests.pairs, hook, subspaces, rng=rng, reading=proportional_reading)
     gone = erase(compiled.model, tests.pairs, hook, {"LEACE": leace(found, messages)}, rng=rng, reading=proportional_reading)
     shares = {name: written.explained(name, rng) for name in (WHOLE, *subspaces, f"{SLOT}{PLACEBO}")}
-    return {**shares, "LEACE": gone.explained("LEACE", rng)}
+    means_kl = written.target_kl_nats[FOUND["means"]]
+    return {**shares, "LEACE": gone.explained("LEACE", rng), BEYOND_MEANS: written.beyond(FOUND["rotation"], means_kl, rng)}
 
 
 def _written_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
@@ -169,6 +199,28 @@ def _erased_claim(compiled: CompiledBP, tests: list[SlotTests]) -> Claim:
         control=f"the root's message, which nothing reads here, erased below the node: at most {np.abs(last).max():.0e}",
         numbers={"faithful_error": np.abs(right - 1).max(), "null_error": np.abs(last).max()},
         figure="fig-tools-slots",
+    )
+
+
+def _search_claim(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]) -> Claim:
+    """Whether the search for a subspace, as the study of trained models uses it, finds the slot."""
+    names = level_names(compiled)
+    learned, fewer = ([float(found[name].mean) for found in handles.values()] for name in (FOUND["rotation"], FEWER))
+    above = [found[BEYOND_MEANS] for found in handles.values()]
+    blind = [float(found[RANDOM_START].mean) for found in handles.values() if RANDOM_START in found]
+    return CRITERIA.claim(
+        "tools-search",
+        id="tools-search",
+        statement="Begun at the directions to which the answer is most sensitive, with as many dimensions as the message has, "
+        "the search for a rotation ends in a subspace that works as the slot does.",
+        reference="the slot itself: share explained 1; conditional means are what it has to beat, on the same pairs",
+        measured=f"share explained, {names[0]} to {names[len(handles) - 1]}: {listed([f'{share:.3f}' for share in learned])}\n"
+        f"n = {min(found[WHOLE].n for found in handles.values())} pairs per level",
+        control=f"beyond conditional means: {listed([f'{float(found.low):.2f} or more' for found in above])}\n"
+        f"one dimension fewer: {listed([f'{share:.2f}' for share in fewer])}\n"
+        f"random start, {listed([names[level] for level in RANDOM_START_LEVELS])}: {listed([f'{share:.2f}' for share in blind])}",
+        numbers={"missing": [1 - share for share in learned], "above_means_low": [float(found.low) for found in above]},
+        figure="fig-tools-handles",
     )
 
 
@@ -232,6 +284,7 @@ def _handle_figure(compiled: CompiledBP, handles: dict[int, dict[str, Interval]]
             "series": [
                 {"name": name, **points([found[name] for found in handles.values()], "y"), "control": name.endswith(PLACEBO)}
                 for name in first
+                if name != BEYOND_MEANS and all(name in found for found in handles.values())
             ],
         },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.tree_mechanism.message_claims import counts, message_claims
-from analyses.tree_mechanism.messages import (
+from analyses.tree_mechanism.message_grid import (
     LEACE,
     MEANS,
     MISMATCHED,
@@ -14,11 +14,10 @@ from analyses.tree_mechanism.messages import (
     RANDOM_INIT,
     ROTATION,
     MessageGrid,
-    fit_handles,
     stages,
-    study_messages,
     writing_stage,
 )
+from analyses.tree_mechanism.messages import fit_handles, study_messages
 from mechbp.errors import TooFewSequences
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE
 from mechbp.methods.probing.grid import ProbeGrid
@@ -31,18 +30,18 @@ from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import Message
 
 
-def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[list[Claim], Section]:
-    """Return claims and section; `read` holds the page's probes of messages, None where they could not be fitted."""
+def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[list[Claim], Section, MessageGrid | None]:
+    """Return claims, section and tests of upward messages; `read` holds the probes of messages, None if they were not fitted."""
     place = (f"messages-{run.name}", f"{run.name}: which messages it holds, uses and needs")
     if read is None:
-        return [], Section(*place, (), (), "skipped", "its messages cannot be probed, see below")
+        return [], Section(*place, (), (), "skipped", "its messages cannot be probed, see below"), None
     kinds: tuple[Message, ...] = ("upward", "downward") if run.config.objective.task == "masked" else ("upward",)
     try:
         handles = fit_handles(study, run, kinds)
         upward = study_messages(study, run, read, "upward", handles)
         downward = study_messages(study, run, read, "downward", handles) if "downward" in kinds else None
     except TooFewSequences as error:
-        return [], Section(*place, (), (), "skipped", reason(error))
+        return [], Section(*place, (), (), "skipped", reason(error)), None
     q = run.process.vocab_size
     smallest = min(map(len, upward.pairs.values()))
     text = (
@@ -52,8 +51,13 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
         "model answers what belief propagation answers without it.",
         "Used and necessary are shares explained, 1 - KL(exact || model) after the edit / the same unedited, exact meaning the "
         "answer with the message replaced or absent: 1 is the exact answer, 0 is no nearer to it than the unedited run. The "
-        "subspace is learned on other pairs, by gradient, to move the answer outside the node's subtree as exact inference says "
-        "and to leave the answer inside alone. Placebo: a random subspace whose change has the same norm.",
+        "subspace is learned on other pairs, one for left and one for right children, by gradient, to move the answer outside "
+        "the node's subtree as exact inference says and to leave the answer inside alone. Placebo: a random subspace whose "
+        "change has the same norm.",
+        "Shares flatter: merely destroying the base's own message brings the answer half of the way. Verdicts count from the "
+        "rival: used is (share - deletion) / (1 - deletion), with deletion the share explained by the exact answer without the "
+        "message on the same pairs; necessary counts from whichever comes nearest of the unedited run, a placebo, another "
+        "message and no evidence at all. Intervals cover pairs and three refits of the learned subspace.",
         f"Pairs are independent sequences whose exact answer the message moves by at least 0.02 nats ({smallest} or more per "
         "depth, held out from all fitting); the leaf asked for is hidden in both. What a test cannot show: that the subspace is "
         "the only place that holds the message. Whether probes read from where the model does is a claim of its own above.",
@@ -63,7 +67,7 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
         _stage_figure(study, upward),
         *([_side_figure(study, upward), _table_figure(study, downward)] if downward else []),
     ]
-    return message_claims(study, run, upward, downward), Section(*place, text, tuple(figures))
+    return message_claims(study, run, upward, downward), Section(*place, text, tuple(figures)), upward
 
 
 def stage_names(run: Run) -> list[str]:
@@ -88,15 +92,18 @@ def _controlled(title: str, values: Interval, control: Interval) -> dict[str, ob
 
 
 def _table_figure(study: Study, grid: MessageGrid) -> FigureData:
-    name, up = grid.run.name, grid.message == "upward"
-    used, necessary = (grid.explained(study, edit) for edit in (ROTATION, LEACE))
+    name = grid.run.name
+    up = grid.message == "upward"
+    write = ROTATION if up else MEANS
+    used, necessary = (grid.explained(study, edit) for edit in (write, LEACE))
     return FigureData(
         id=f"fig-{name}-{'messages' if up else 'downward'}",
         kind="heatmap",
         title=f"{name}: {grid.message} messages, present, used and necessary",
         caption="Present: held-out R² of ridge probes. Used: share of the exact change that the model's answer makes when the "
-        "message is written in a learned subspace. Necessary: the same when the message is erased. 95 % intervals over pairs in "
-        "hover and table, with the control: random weights for present, a placebo of the same norm for the others. "
+        f"message is written {'in a learned subspace' if up else 'along the conditional means'}. Necessary: the same when the "
+        "message is erased. 95 % intervals over pairs in hover and table, with the control: random weights for present, a "
+        "placebo of the same norm for the others. "
         + (
             "The paper's construction has the message m levels up after block m, uses it in block m + 1 and not later."
             if up
@@ -109,7 +116,7 @@ def _table_figure(study: Study, grid: MessageGrid) -> FigureData:
             "range": [0, 1],
             "panels": [
                 _controlled("present: read by a probe", grid.present, grid.present_control),
-                _controlled("used: written, and obeyed", used, grid.explained(study, ROTATION + PLACEBO)),
+                _controlled("used: written, and obeyed", used, grid.explained(study, write + PLACEBO)),
                 _controlled("necessary: erased, and missed", necessary, grid.explained(study, LEACE + PLACEBO)),
             ],
         },
@@ -132,6 +139,9 @@ def _kl_figure(study: Study, grid: MessageGrid) -> FigureData:
         rng = study.rng(grid.run.name, "message kl", edit)
         values = [bootstrap_mean(grid.written[cell].target_kl_nats[edit], rng) for cell in cells]
         series.append({"name": label, **points(values, "y"), "control": edit in (NOTHING, ROTATION + PLACEBO)})
+    rng = study.rng(grid.run.name, "message kl", "deletion")
+    gone = [bootstrap_mean(grid.pairs[d].deletion_kl_nats, rng) for d in grid.depths]
+    series.append({"name": "exact answer without the message", **points(gone, "y"), "control": True})
     return FigureData(
         id=f"fig-{grid.run.name}-message-kl",
         kind="bars",
@@ -156,6 +166,8 @@ def _handle_figure(study: Study, grid: MessageGrid) -> FigureData:
         table = grid.explained(study, edit)
         label = f"placebo of {edit.removesuffix(PLACEBO)}" if edit.endswith(PLACEBO) else edit
         series.append({"name": label, **points([table[cell] for cell in at], "x"), "control": edit.endswith(PLACEBO)})
+    gone = [grid.deletion(study, d) for d in grid.depths]
+    series.append({"name": "exact answer without the message", **points(gone, "x"), "control": True})
     for name in (MISMATCHED, RANDOM_INIT):
         values = [grid.control(study, d, name) for d in grid.depths]
         series.append({"name": name, **points(values, "x"), "control": True})
@@ -165,7 +177,8 @@ def _handle_figure(study: Study, grid: MessageGrid) -> FigureData:
         title=f"{grid.run.name}: which subspace carries the message",
         caption="Share of the exact change explained by writing the source's component of a subspace, with 95 % intervals, "
         f"all of {grid.run.process.vocab_size - 1} dimensions but the whole vector. Ridge probe: the directions that read the "
-        "message; conditional means: those along which the activation moves with it. Hollow: controls.",
+        "message; conditional means: those along which the activation moves with it. Hollow: controls, and "
+        "the exact answer without the message, from which the verdicts count.",
         alt="Share of the exact change explained, by depth and subspace, with controls.",
         data={"x_title": "share explained", "categories": [_place(grid, d) for d in grid.depths], "series": series},
     )

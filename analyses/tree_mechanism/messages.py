@@ -2,114 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from analyses.shared.residual_stream import between_blocks
+from analyses.tree_mechanism.message_grid import (
+    LEACE,
+    MEANS,
+    MISMATCHED,
+    PROBE,
+    RANDOM_INIT,
+    ROTATION,
+    Cell,
+    MessageGrid,
+    Refit,
+    stages,
+    writing_stage,
+)
 from mechbp.errors import TooFewSequences
 from mechbp.hooks import to_array
 from mechbp.methods.interchange.continuation import PairActivations, pair_activations
-from mechbp.methods.interchange.das import STEPS, learn_rotation
-from mechbp.methods.interchange.interchange import NOTHING, MessageTest, erase, interchange
+from mechbp.methods.interchange.das import learn_rotation
+from mechbp.methods.interchange.interchange import MessageTest, erase, interchange
 from mechbp.methods.interchange.leace import Eraser, leaces
 from mechbp.methods.interchange.pairs import Pairs
+from mechbp.methods.interchange.sensitivity import sensitive_subspace
 from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspaces, probe_subspaces
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.probing.grid import ProbeGrid
-from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
+from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.study import Study
-from mechbp.theory.tree.message_pairs import Message, MessagePairs, message_pairs
+from mechbp.theory.tree.message_pairs import Message, MessagePairs, child_sides, message_pairs
 
-ROTATION, MEANS, PROBE, LEACE, PLACEBO = "learned rotation", "conditional means", "ridge probe", "LEACE", ", placebo"
-MISMATCHED, RANDOM_INIT = "rotation learnt from mismatched answers", "rotation learnt on random weights"
-
-
-def stages(run: Run) -> list[str]:
-    """Return the hooks between blocks: what the first block reads, then every block's output."""
-    return list(between_blocks(run.config.model.n_layers).values())
-
-
-def writing_stage(run: Run, depth: int) -> int:
-    """Return the stage at which the construction has the upward message of `depth`: after as many blocks as it is levels up."""
-    return min(run.process.depth - depth, run.config.model.n_layers)
-
-
-Cell = tuple[int, int]
-"""(stage, depth)."""
-
-
-@dataclass(frozen=True, eq=False)
-class MessageGrid:
-    """Every test of one kind of message."""
-
-    run: Run
-    message: Message
-    pairs: Mapping[int, MessagePairs]
-    """By depth; depths without enough pairs are missing everywhere."""
-    present: Interval
-    """R² [stage, depth] of ridge probes of each leaf's own ancestor's message, held out."""
-    present_control: Interval
-    """The same on random weights."""
-    written: Mapping[Cell, MessageTest]
-    erased: Mapping[Cell, MessageTest]
-    controls: Mapping[int, Mapping[str, MessageTest]]
-    """By depth, at the writing stage: rotations learnt from mismatched answers, and on random weights."""
-    _known: dict[tuple[str, Cell], dict[str, Interval]] = field(default_factory=dict, init=False, repr=False)
-    """Intervals found so far: kind and cell -> edit -> interval."""
-
-    @property
-    def depths(self) -> list[int]:
-        """Depths tested, from the root down."""
-        return list(self.pairs)
-
-    def explained(self, study: Study, edit: str) -> Interval:
-        """Return the share explained by one edit, [stage, depth]."""
-        tests = self.erased if edit.startswith(LEACE) else self.written
-        kind = "erased" if edit.startswith(LEACE) else "written"
-        return self._table(lambda cell: self._shares(study, kind, cell, tests[cell])[edit])
-
-    def side_effect(self, study: Study, edit: str) -> Interval:
-        """Return the rise of KL at the bystander, nats, [stage, depth]; NaN where there is no bystander."""
-
-        def rise(cell: Cell) -> Interval:
-            if self.pairs[cell[1]].bystander is None:
-                nan = np.array(np.nan)
-                return Interval(nan, nan, nan, len(self.pairs[cell[1]]))
-            if ("side effects", cell) not in self._known:
-                self._known["side effects", cell] = self.written[cell].all_side_effects(self._rng(study, cell))
-            return self._known["side effects", cell][edit]
-
-        return self._table(rise)
-
-    def control(self, study: Study, depth: int, name: str) -> Interval:
-        """Return the share explained by a control at the writing stage."""
-        cell = (writing_stage(self.run, depth), depth)
-        return self._shares(study, name, cell, self.controls[depth][name])[name]
-
-    def above_mismatched(self, study: Study, depth: int) -> Interval:
-        """Return how much more the learned rotation explains than one learnt from mismatched answers, on the same pairs."""
-        cell = (writing_stage(self.run, depth), depth)
-        matched, mismatched = self.written[cell].target_kl_nats, self.controls[depth][MISMATCHED].target_kl_nats
-        return bootstrap_ratio(mismatched[MISMATCHED] - matched[ROTATION], matched[NOTHING], self._rng(study, cell))
-
-    def _shares(self, study: Study, kind: str, cell: Cell, test: MessageTest) -> dict[str, Interval]:
-        """Shares explained by all edits of one test; figures and claims read them many times."""
-        if (kind, cell) not in self._known:
-            self._known[kind, cell] = test.all_explained(self._rng(study, cell))
-        return self._known[kind, cell]
-
-    def _rng(self, study: Study, cell: Cell) -> np.random.Generator:
-        return study.rng(self.run.name, "message interval", self.message, *cell)
-
-    def _table(self, value: Callable[[Cell], Interval]) -> Interval:
-        n_stages = len(stages(self.run))
-        columns = [Interval.stack([value((stage, depth)) for stage in range(n_stages)], axis=0) for depth in self.depths]
-        return Interval.stack(columns, axis=1)
+REFITS = 3
+"""Of every learnt subspace that a verdict rests on, each on pairs of its own, drawn with replacement from those for learning."""
+STEPS, QUICK_STEPS = 60, 3
+"""Of learning; from conditional means, 100 explain no more."""
 
 
 @dataclass(frozen=True)
@@ -143,41 +75,72 @@ def fit_handles(study: Study, run: Run, messages: Sequence[Message]) -> dict[tup
 
 
 def study_messages(
-    study: Study, run: Run, read: ProbeGrid, message: Message, handles: Mapping[tuple[Message, int], Sequence[Handles]]
+    study: Study,
+    run: Run,
+    read: ProbeGrid | None,
+    message: Message,
+    handles: Mapping[tuple[Message, int], Sequence[Handles]],
+    *,
+    brief: bool = False,
+    one_mask: bool = False,
 ) -> MessageGrid:
-    """Write and erase the messages of every depth at every stage; `read` says what probes find there.
+    """Write and erase the messages of every depth at every stage; `read` says what probes find there, nothing if None.
 
+    `brief`: subspaces and erasers at the writing stage alone, whole vectors at every stage. `one_mask`: on pairs that hide the
+    leaf asked for and no other, the same for all runs of a process.
     Raises TooFewSequences where no depth has enough pairs.
     """
-    process, task, objective = run.process, run.config.objective.task, run.config.objective
-    assert task != "next-token"
-    rates = (objective.mask_rate_low, objective.mask_rate_high) if objective.mask == "rate" else (0.0, 0.0)
-    sizes = {"pairs": study.size(512, 24), "training pairs": study.size(1536, 48)}
     pairs: dict[int, MessagePairs] = {}
-    tests: tuple[dict, dict, dict] = ({}, {}, {})
+    tests = _Tests()
     for depth in _inner_depths(run):
-        study.stage(f"{run.name}: {message} messages of depth {depth}")
+        study.stage(f"{run.name}: {message} messages of depth {depth}{', one mask' if one_mask else ''}")
         try:
             held_out, training = (
-                message_pairs(
-                    process, task, depth, n, study.rng(run.name, message, part, depth), message=message, mask_rates=rates
-                )
-                for part, n in sizes.items()
+                _draw(study, run, depth, message, part, n, one_mask)
+                for part, n in {"pairs": study.size(512, 24), "training pairs": study.size(1536, 48)}.items()
             )
         except TooFewSequences:
             continue
         pairs[depth] = held_out
-        _test_depth(study, run, depth, held_out, training, handles[message, depth], tests)
+        _test_depth(study, run, depth, held_out, training, handles[message, depth], tests, brief=brief)
     if not pairs:
         raise TooFewSequences(f"no depth of {run.name} has enough pairs whose exact answer its {message} messages move")
-    present, control = (_present(run, read, message, list(pairs), source) for source in ("model", "random_init"))
-    written, erased, controls = tests
-    return MessageGrid(run, message, pairs, present, control, written, erased, controls)
+    present = _present(run, read, message, list(pairs), "model")
+    control = _present(run, read, message, list(pairs), "random_init")
+    return MessageGrid(
+        run, message, pairs, present, control, tests.written, tests.erased, tests.refits, tests.random_init, tests.chosen
+    )
+
+
+def _draw(study: Study, run: Run, depth: int, message: Message, part: str, n: int, one_mask: bool) -> MessagePairs:
+    """Pairs masked as in training; all that hide one leaf are the same whatever the run."""
+    process, objective = run.process, run.config.objective
+    assert objective.task != "next-token"
+    rng = study.rng("one mask" if one_mask else run.name, message, part, depth)
+    several = objective.mask == "rate" and not one_mask
+    rates = (objective.mask_rate_low, objective.mask_rate_high) if several else (0.0, 0.0)
+    return message_pairs(process, objective.task, depth, n, rng, message=message, mask_rates=rates, bystander=not one_mask)
+
+
+def probed_stages(run: Run) -> list[str]:
+    """Return the hooks that probes read in place of `stages`: the token embedding comes without its position."""
+    return ["hook_embed", *stages(run)[1:]]
 
 
 def _inner_depths(run: Run) -> range:
     """Depths whose nodes send messages that belief propagation at the run's level has."""
     return range(max(run.process.filter_level, 1), run.process.depth + 1)
+
+
+@dataclass
+class _Tests:
+    """What is filled in depth by depth; see MessageGrid."""
+
+    written: dict[Cell, MessageTest] = field(default_factory=dict)
+    erased: dict[Cell, MessageTest] = field(default_factory=dict)
+    refits: dict[int, list[Refit]] = field(default_factory=dict)
+    random_init: dict[int, MessageTest] = field(default_factory=dict)
+    chosen: dict[int, int] = field(default_factory=dict)
 
 
 def _test_depth(
@@ -187,39 +150,77 @@ def _test_depth(
     pairs: MessagePairs,
     training: MessagePairs,
     handles: Sequence[Handles],
-    tests: tuple[dict, dict, dict],
+    tests: _Tests,
+    *,
+    brief: bool,
 ) -> None:
-    """Fill in the cells of one depth: interchange, erasure, and the controls at the writing stage."""
-    written, erased, controls = tests
-    dims, control = run.process.vocab_size - 1, run.untrained(seed=1)
+    """Fill in the cells of one depth: interchange, erasure, refits and controls where the message is judged."""
     of_pairs, of_training = (pair_activations(run.model, on.base, on.source, stages(run)) for on in (pairs, training))
+    upward = pairs.message == "upward"
+    judged = writing_stage(run, depth) if upward else _best_stage(run, training, handles, of_training, study)
+    tests.chosen[depth] = judged
+    sides = child_sides(run.process, depth, pairs.base.shape[1])
     for stage, (hook, handle) in enumerate(zip(stages(run), handles, strict=True)):
         rng = study.rng(run.name, pairs.message, "subspaces", depth, stage)
-        own, fitted_on = of_pairs[hook], of_training[hook]
+        own = of_pairs[hook]
 
         def learnt(
-            model: HookedTransformer,
             on: Pairs,
-            activations: PairActivations | None,
+            known: PairActivations | None,
+            model: HookedTransformer = run.model,
             hook: str = hook,
+            means: Subspace | None = handle.means,
             rng: np.random.Generator = rng,
         ) -> Subspace:
-            return learn_rotation(model, on, hook, dims, rng=rng, steps=study.size(STEPS, 3), activations=activations)
+            """From what other methods find, or, without `means`, from random directions."""
+            dims, starts = run.process.vocab_size - 1, ()
+            if means is not None:
+                starts = (sensitive_subspace(model, on, hook, dims, rng=rng, groups=sides, activations=known), means)
+            return learn_rotation(
+                model, on, hook, dims, rng=rng, starts=starts, groups=sides,
+                steps=study.size(STEPS, QUICK_STEPS), activations=known,
+            )  # fmt: skip
 
-        subspaces = {ROTATION: learnt(run.model, training, fitted_on), MEANS: handle.means, PROBE: handle.probe}
-        written[stage, depth] = interchange(run.model, pairs, hook, subspaces, rng=rng, activations=own)
-        erased[stage, depth] = erase(run.model, pairs, hook, {LEACE: handle.eraser}, rng=rng, activations=own)
-        if pairs.message == "upward" and stage == writing_stage(run, depth):
-            mismatched = learnt(run.model, training.mismatched(rng), fitted_on)
-            untrained = learnt(control, training, None)
-            controls[depth] = {
-                MISMATCHED: interchange(run.model, pairs, hook, {MISMATCHED: mismatched}, rng=rng, activations=own),
-                RANDOM_INIT: interchange(control, pairs, hook, {RANDOM_INIT: untrained}, rng=rng),
-            }
+        if stage != judged and brief:
+            tests.written[stage, depth] = interchange(run.model, pairs, hook, {}, rng=rng, activations=own)
+            continue
+        subspaces = {MEANS: handle.means, PROBE: handle.probe}
+        if upward or stage == judged:
+            subspaces = {ROTATION: learnt(training, of_training[hook]), **subspaces}
+        tests.written[stage, depth] = interchange(run.model, pairs, hook, subspaces, rng=rng, activations=own)
+        tests.erased[stage, depth] = erase(run.model, pairs, hook, {LEACE: handle.eraser}, rng=rng, activations=own)
+        if not upward or stage != judged:
+            continue
+        wrong = learnt(training.mismatched(rng), of_training[hook], means=None)
+        mismatched = interchange(run.model, pairs, hook, {MISMATCHED: wrong}, rng=rng, activations=own)
+        tests.refits[depth] = []
+        for refit in range(REFITS):
+            again = subspaces[ROTATION] if refit == 0 else learnt(training.resampled(rng), None)
+            test = interchange(run.model, pairs, hook, {ROTATION: again}, rng=rng, activations=own)
+            tests.refits[depth].append(Refit(test, mismatched))
+        if not brief:
+            control = run.untrained(seed=1)
+            untrained = learnt(training, None, control, means=None)
+            tests.random_init[depth] = interchange(control, pairs, hook, {RANDOM_INIT: untrained}, rng=rng)
 
 
-def _present(run: Run, read: ProbeGrid, message: Message, depths: list[int], source: str) -> Interval:
-    """R² [stage, depth] from the page's probes, whose first hook is the token embedding without its position."""
-    hooks = ["hook_embed", *stages(run)[1:]]
-    rows = [read.hooks.index(hook) for hook in hooks]
+def _best_stage(
+    run: Run, training: MessagePairs, handles: Sequence[Handles], known: Mapping[str, PairActivations], study: Study
+) -> int:
+    """The stage at which conditional means explain most on the pairs for learning, the last left out: it holds the answer."""
+    rng = study.rng(run.name, training.message, "best stage", training.depth)
+    candidates = stages(run)[:-1] or stages(run)
+    kl = [
+        interchange(run.model, training, hook, {MEANS: handle.means}, rng=rng, activations=known[hook]).target_kl_nats[MEANS]
+        for hook, handle in zip(candidates, handles, strict=False)
+    ]
+    return int(np.argmin([values.mean() for values in kl]))
+
+
+def _present(run: Run, read: ProbeGrid | None, message: Message, depths: list[int], source: str) -> Interval:
+    """R² [stage, depth] from the page's probes, NaN where there are none."""
+    if read is None or not (source == "model" or source in read.controls):
+        nan = np.full((len(stages(run)), len(depths)), np.nan)
+        return Interval(nan, nan, nan, 0)
+    rows = [read.hooks.index(hook) for hook in probed_stages(run)]
     return Interval.stack([read.own_mean("r2", f"{message} {d}", source)[rows] for d in depths], axis=1)

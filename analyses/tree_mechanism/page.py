@@ -4,7 +4,8 @@ The headline is causal: messages written into a run, or erased from it, against 
 missing. Beside it, each with its control: linear probes for upward, downward and marginal messages of every ancestor, held out
 by sequence; activation patching of pairs that differ in one subtree, and how well gradients estimate it; attention against the
 pattern of the paper's construction, with its causal companion, replacing patterns and measuring the loss. Probes and maps
-correlate; the others intervene. All of it is on data of the run's own filter level.
+correlate; the others intervene. The tests of messages are repeated over training seeds and under another objective. All of it is
+on data of the run's own filter level.
 """
 
 from __future__ import annotations
@@ -12,31 +13,60 @@ from __future__ import annotations
 from analyses.tree_mechanism.approximations import study_approximations
 from analyses.tree_mechanism.attention import study_attention
 from analyses.tree_mechanism.interchange import study_interchange
+from analyses.tree_mechanism.message_grid import MessageGrid
 from analyses.tree_mechanism.patching import study_patching
 from analyses.tree_mechanism.probes import study_probes
+from analyses.tree_mechanism.replicates import study_brief, study_replicates
+from mechbp.models.runs import Run
+from mechbp.report.claim import Claim
 from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
 
-RUNS = ("tree-mlm-k0", "tree-root-k0")
+STUDIED = ("tree-mlm-k0", "tree-root-k0")
+SEEDS = ("tree-mlm-k0-s1", "tree-mlm-k0-s2")
+"""Other training seeds of the first run."""
+OBJECTIVES = ("tree-mlm-k0-single",)
+"""The same task trained on one hidden leaf per sequence."""
+RUNS = (*STUDIED, *SEEDS, *OBJECTIVES)
 
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    sections, claims = [], []
+    sections: list[Section] = []
+    claims: list[Claim] = []
+    briefly, first = _briefly(study), STUDIED[0]
+    grids: dict[str, MessageGrid] = {}
     for run in study.runs:
+        if run in briefly:
+            continue
         if run.config.objective.task not in ("masked", "root"):
             reason = "probing, patching and attention maps are defined here for models asked at one position, a leaf or ROOT"
             sections.append(Section(f"run-{run.name}", run.name, (), (), "skipped", reason))
             continue
         probe_claims, probe_section, read = study_probes(study, run)
-        message_claims, message_section = study_interchange(study, run, read)
+        message_claims, message_section, upward = study_interchange(study, run, read)
+        if upward is not None:
+            grids[run.name] = upward
         claims += [*message_claims, *probe_claims]
         sections += [message_section, probe_section]
         for part in (study_patching, study_approximations, study_attention):
             part_claims, section = part(study, run)
             claims += part_claims
             sections.append(section)
+    if briefly and first in grids:
+        grids |= {run.name: study_brief(study, run) for run in briefly}
+        same, other = ([name for name in names if name in grids] for names in ((first, *SEEDS), OBJECTIVES))
+        part_claims, part_sections = study_replicates(study, grids, same, other)
+        claims = [*part_claims, *claims]
+        sections = [*part_sections, *sections]
     return claims, sections
+
+
+def _briefly(study: Study) -> list[Run]:
+    """Runs that only repeat the first one's tests of messages; all are studied in full where that one is not studied."""
+    if STUDIED[0] not in {run.name for run in study.runs}:
+        return []
+    return [run for run in study.runs if run.name in (*SEEDS, *OBJECTIVES)]
 
 
 PAGE = Page(
@@ -47,5 +77,4 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
-    by_run=True,
 )

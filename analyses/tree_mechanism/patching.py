@@ -205,7 +205,7 @@ def _patch_claim(run: Run, effects: dict[str, PatchEffects]) -> Claim:
         id=f"{run.name}-patch-order",
         statement=f"In {run.name} messages from farther subtrees reach the query position in later blocks."
         if masked
-        else f"In {run.name} what a subtree says reaches the ROOT position in the last blocks.",
+        else f"In {run.name} what a subtree says reaches the ROOT position after the first block, and by the last.",
         reference="the paper's construction: block m joins the sibling subtree m levels up"
         if masked
         else "no published reference: the paper reads the root from all tokens at once",

@@ -56,6 +56,14 @@ class MessageTest:
         unedited = self.target_kl_nats[NOTHING]
         return bootstrap_ratio(unedited - self._of(self.target_kl_nats, edit), unedited, rng)
 
+    def beyond(self, edit: str, rival_kl_nats: Float64[np.ndarray, " n"], rng: np.random.Generator) -> Interval:
+        """Return 1 - mean KL after the edit / mean KL of a rival's answers on the same pairs, nats: 1 is exact, 0 the rival.
+
+        It is (share - rival's share) / (1 - rival's share) in the shares of `explained`, and the resamples are paired: where its
+        interval excludes 0 the edit explains more than the rival does.
+        """
+        return bootstrap_ratio(rival_kl_nats - self._of(self.target_kl_nats, edit), rival_kl_nats, rng)
+
     def side_effect(self, edit: str, rng: np.random.Generator) -> Interval:
         """Return how much the edit raises KL at the bystander, nats. Raises InputError where there is no bystander."""
         return bootstrap_mean(self._of(self.bystander_kl_nats, edit) - self.bystander_kl_nats[NOTHING], rng)

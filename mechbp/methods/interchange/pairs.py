@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
+
+from mechbp.divergence import kl_nats
 
 LEAST_NATS = 0.02
 """Pairs whose exact answer moves by less say little about who follows it."""
@@ -41,6 +43,20 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.base)
+
+    @property
+    def deletion_kl_nats(self) -> Float64[np.ndarray, " n"]:
+        """KL(expected || without), nats: how far off an answer is that ignores the quantity instead of taking the source's.
+
+        A model whose own quantity was merely destroyed answers so; one that obeys the source's must come nearer.
+        """
+        return kl_nats(self.expected, self.without)
+
+    def resampled(self, rng: np.random.Generator) -> Pairs:
+        """Return as many pairs, drawn from these with replacement: what a refit of a learnt subspace learns from."""
+        rows = rng.integers(len(self), size=len(self))
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[rows] for name, value in held.items() if isinstance(value, np.ndarray)})
 
     def mismatched(self, rng: np.random.Generator) -> Pairs:
         """Return pairs whose exact answers, the bystander's too, are those of other pairs at random: a control for learning."""

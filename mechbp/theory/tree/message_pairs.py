@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
@@ -38,6 +38,17 @@ class MessagePairs(Pairs):
     """Of the node whose message is taken."""
     nodes: Int[np.ndarray, " n"]
     """Index of the node at its depth."""
+    forgotten: Float64[np.ndarray, "n q"]
+    """Exact answer at the query without any evidence: the symbol's prior."""
+
+    @property
+    def erasure_rivals_kl_nats(self) -> dict[str, Float64[np.ndarray, " n"]]:
+        """KL(without || rival), nats, of what an erasure may have done instead of taking this message away.
+
+        "another message": the node says what the source's does; "everything forgotten": no evidence is left at all.
+        """
+        rivals = {"another message": self.expected, "everything forgotten": self.forgotten}
+        return {name: kl_nats(self.without, answer) for name, answer in rivals.items()}
 
 
 def message_pairs(
@@ -49,11 +60,13 @@ def message_pairs(
     *,
     message: Message = "upward",
     mask_rates: tuple[float, float] = (0.0, 0.4),
+    bystander: bool = True,
 ) -> MessagePairs:
     """Draw up to n pairs of independent sequences that test the message of random nodes at `depth`.
 
     Masked tasks ask for one hidden leaf on the side that the message decides, and hide one on the other side as bystander;
-    each sequence hides others at a rate drawn from `mask_rates`. Root tasks hide none and ask for the root: both draw the same
+    each sequence hides others at a rate drawn from `mask_rates`. With `bystander` False and rates of 0 the leaf asked for is all
+    that is hidden, as for models that are trained on one mask. Root tasks hide none and ask for the root: both draw the same
     pairs from the same `rng`, and what is asked once of all leaves is answered at position 0. Pairs are kept if
     the exact answer moves by LEAST_NATS: chosen by exact inference alone, whatever a model says.
     Raises InputError for a depth without such nodes and TooFewSequences where fewer than LEAST_PAIRS remain.
@@ -85,11 +98,21 @@ def message_pairs(
         shown = (base.tokens, source.tokens)
     else:
         query, other = (outside, inside) if message == "upward" else (inside, outside)
-        if message == "upward" and width == 1:
-            other = None  # the node is a leaf, and its own evidence is the message
+        if not bystander or (message == "upward" and width == 1):
+            other = None  # of a leaf its own evidence is the message
         asked = [leaf for leaf in (query, other) if leaf is not None]
         shown = tuple(_hidden(tree, sample, asked, mask_rates, rng) for sample in (base, source))
     return _kept(tree, task, message, depth, nodes, below, shown, query, other, n)
+
+
+def child_sides(tree: FilteredTree, depth: int, n_positions: int) -> Int[np.ndarray, " position"]:
+    """Return, leaf by leaf, whether its ancestor at `depth` is a left child (0) or a right one (1); 0 at a ROOT query.
+
+    The grammar's rules treat left and right children differently, so a network may hold their messages in different directions.
+    """
+    sides = np.zeros(n_positions, int)
+    sides[: tree.n_leaves] = np.arange(tree.n_leaves) >> (tree.depth - depth) & 1
+    return sides
 
 
 def _hidden(
@@ -134,6 +157,7 @@ def _kept(
             f"message_pairs: only {len(keep)} of {len(rows)} pairs have an exact answer that the {message} message at depth\n"
             f"{depth} moves by {LEAST_NATS} nats; at least {LEAST_PAIRS} are needed. Ask for more pairs."
         )
+    priors = np.broadcast_to(tree.priors[0], (len(rows), tree.vocab_size)) if task == "root" else tree.priors[tree.depth][query]
     query_column = np.full((len(rows), 1), tree.root_token)
     inputs = [np.hstack([tokens, query_column]) if task == "root" else tokens for tokens in (base, source)]
     reach = np.hstack([below, np.zeros((len(rows), 1), bool)]) if task == "root" else below
@@ -143,6 +167,7 @@ def _kept(
         base=inputs[0][keep],
         source=inputs[1][keep],
         nodes=nodes[keep],
+        forgotten=priors[keep],
         positions=reach[keep],
         query=query[keep],
         before=before[keep],
