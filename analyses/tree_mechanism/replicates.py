@@ -48,15 +48,12 @@ def study_brief(study: Study, run: Run) -> MessageGrid:
 
 
 def study_replicates(study: Study, grids: dict[str, MessageGrid], same: Sequence[str], other: Sequence[str]) -> Findings:
-    """Return the claims over runs: `same` names those that differ in their seed alone, `other` those of another objective.
+    """Return the claims over runs, then those of each; `same` names runs that differ in their seed, `other` other objectives.
 
     The first of `same` is the run that the page studies in full.
     """
-    claims, lines = [], []
-    for name in (*same[1:], *other):
-        claims += [used_claim(study, grids[name].run, grids[name]), idle_claim(study, grids[name].run, grids[name])]
-    for name in (*same, *other):
-        lines.append(_distance(study, grids[name].run))
+    claims = []
+    lines = [_distance(study, grids[name].run) for name in (*same, *other)]
     if len(same) > 1:
         claims += [_seeds_used(study, [grids[name] for name in same]), _seeds_idle(study, [grids[name] for name in same])]
     figures = [_figure(study, [grids[name] for name in (*same, *other)])]
@@ -77,6 +74,8 @@ def study_replicates(study: Study, grids: dict[str, MessageGrid], same: Sequence
             f"{name} was trained on one hidden leaf per sequence, the others on several; its pairs hide the leaf that is asked "
             "for and no other. The comparison of objectives is on these pairs for both runs."
         )
+    for name in (*same[1:], *other):
+        claims += [used_claim(study, grids[name].run, grids[name]), idle_claim(study, grids[name].run, grids[name])]
     return claims, [Section("replicates", "Other training seeds, and another objective", tuple(text), tuple(figures))]
 
 
