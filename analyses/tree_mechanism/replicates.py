@@ -104,7 +104,7 @@ def _seeds_used(study: Study, grids: Sequence[MessageGrid]) -> Claim:
                 counts(grids[0]),
             ]
         ),
-        control="each run by itself, with its controls, above",
+        control="each run by itself, with its controls, below",
         numbers={
             "seeds": float(len(grids)),
             "equally_trained": _equally_trained([grid.run for grid in grids]),
@@ -135,7 +135,7 @@ def _seeds_idle(study: Study, grids: Sequence[MessageGrid]) -> Claim:
         reference="the paper's construction: block m + 1 reads the message m levels up",
         measured=f"whole vectors, mean over {len(grids)} training seeds, Student's t interval:\n"
         + "\n".join(f"{level_name(run, d)}: {estimate(share, 2)}" for d, share in later.items()),
-        control="each run by itself, above",
+        control="each run by itself, below",
         numbers=numbers if later else None,
         figure="fig-message-runs",
     )
