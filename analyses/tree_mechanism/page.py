@@ -27,6 +27,8 @@ SEEDS = ("tree-mlm-k0-s1", "tree-mlm-k0-s2")
 """Other training seeds of the first run."""
 OBJECTIVES = ("tree-mlm-k0-single",)
 """The same task trained on one hidden leaf per sequence."""
+CRITERIA_OF_RUNS = ("message-used", "message-idle")
+"""Of the claims about each of these runs by itself, which stand after all others."""
 RUNS = (*STUDIED, *SEEDS, *OBJECTIVES)
 
 
@@ -57,7 +59,8 @@ def study_page(study: Study) -> Findings:
         grids |= {run.name: study_brief(study, run) for run in briefly}
         same, other = ([name for name in names if name in grids] for names in ((first, *SEEDS), OBJECTIVES))
         part_claims, part_sections = study_replicates(study, grids, same, other)
-        claims = [*part_claims, *claims]
+        own = [claim for claim in part_claims if claim.criterion in CRITERIA_OF_RUNS]
+        claims = [*(claim for claim in part_claims if claim not in own), *claims, *own]
         sections = [*part_sections, *sections]
     return claims, sections
 

@@ -48,15 +48,12 @@ def study_brief(study: Study, run: Run) -> MessageGrid:
 
 
 def study_replicates(study: Study, grids: dict[str, MessageGrid], same: Sequence[str], other: Sequence[str]) -> Findings:
-    """Return the claims over runs: `same` names those that differ in their seed alone, `other` those of another objective.
+    """Return the claims over runs, then those of each; `same` names runs that differ in their seed, `other` other objectives.
 
     The first of `same` is the run that the page studies in full.
     """
-    claims, lines = [], []
-    for name in (*same[1:], *other):
-        claims += [used_claim(study, grids[name].run, grids[name]), idle_claim(study, grids[name].run, grids[name])]
-    for name in (*same, *other):
-        lines.append(_distance(study, grids[name].run))
+    claims = []
+    lines = [_distance(study, grids[name].run) for name in (*same, *other)]
     if len(same) > 1:
         claims += [_seeds_used(study, [grids[name] for name in same]), _seeds_idle(study, [grids[name] for name in same])]
     figures = [_figure(study, [grids[name] for name in (*same, *other)])]
@@ -77,6 +74,8 @@ def study_replicates(study: Study, grids: dict[str, MessageGrid], same: Sequence
             f"{name} was trained on one hidden leaf per sequence, the others on several; its pairs hide the leaf that is asked "
             "for and no other. The comparison of objectives is on these pairs for both runs."
         )
+    for name in (*same[1:], *other):
+        claims += [used_claim(study, grids[name].run, grids[name]), idle_claim(study, grids[name].run, grids[name])]
     return claims, [Section("replicates", "Other training seeds, and another objective", tuple(text), tuple(figures))]
 
 
@@ -105,7 +104,7 @@ def _seeds_used(study: Study, grids: Sequence[MessageGrid]) -> Claim:
                 counts(grids[0]),
             ]
         ),
-        control="each run by itself, with its controls, above",
+        control="each run by itself, with its controls, below",
         numbers={
             "seeds": float(len(grids)),
             "equally_trained": _equally_trained([grid.run for grid in grids]),
@@ -136,7 +135,7 @@ def _seeds_idle(study: Study, grids: Sequence[MessageGrid]) -> Claim:
         reference="the paper's construction: block m + 1 reads the message m levels up",
         measured=f"whole vectors, mean over {len(grids)} training seeds, Student's t interval:\n"
         + "\n".join(f"{level_name(run, d)}: {estimate(share, 2)}" for d, share in later.items()),
-        control="each run by itself, above",
+        control="each run by itself, below",
         numbers=numbers if later else None,
         figure="fig-message-runs",
     )
