@@ -132,7 +132,7 @@ def _handles(study: Study, compiled: CompiledBP, tests: SlotTests) -> dict[str, 
     tokens = np.where(rng.random(tokens.shape) < 0.2, tree.mask_token, tokens)
     found = to_array(capture(compiled.model, tokens, hook)[hook])
     messages = at_leaves(tree.beliefs(tokens).upward[tree.depth - level], tree.n_leaves)
-    training = message_pairs(tree, "masked", tree.depth - level, study.size(400, 32), rng)
+    training = message_pairs(tree, "masked", tree.depth - level, study.size(400, 100), rng)
     known = pair_activations(compiled.model, training.base, training.source, {hook})[hook]
     means = mean_subspace(found, messages, dims)
 

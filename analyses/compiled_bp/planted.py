@@ -13,6 +13,7 @@ from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.interchange.interchange import erase, interchange
 from mechbp.methods.interchange.leace import Eraser
+from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 from mechbp.models.compiled.bp import CompiledBP
@@ -95,19 +96,12 @@ def _tests(study: Study, name: str, compiled: CompiledBP) -> PlantTests:
     return PlantTests(name, compiled, len(pairs), found)
 
 
-def _seen_from_beside(pairs: MessagePairs, tree: FilteredTree) -> MessagePairs:
+def _seen_from_beside(pairs: MessagePairs, tree: FilteredTree) -> Pairs:
     """Keep pairs whose query lies below the node's sibling, where the message is held after attention, and edit there."""
     width = 2 ** (tree.depth - pairs.depth)
     below = np.arange(tree.n_leaves) // width == (pairs.nodes ^ 1)[:, None]
     kept = below[np.arange(len(pairs)), pairs.query]
-    rows = ("base", "source", "nodes", "query", "before", "expected", "without")
-    return replace(
-        pairs,
-        positions=below[kept],
-        bystander=None,
-        bystander_answer=None,
-        **{name: getattr(pairs, name)[kept] for name in rows},
-    )
+    return replace(pairs.at(kept), positions=below[kept], bystander=None, bystander_answer=None)
 
 
 def _span(compiled: CompiledBP, names: list[str]) -> Subspace:

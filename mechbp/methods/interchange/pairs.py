@@ -54,7 +54,10 @@ class Pairs:
 
     def resampled(self, rng: np.random.Generator) -> Pairs:
         """Return as many pairs, drawn from these with replacement: what a refit of a learnt subspace learns from."""
-        rows = rng.integers(len(self), size=len(self))
+        return self.at(rng.integers(len(self), size=len(self)))
+
+    def at(self, rows: Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> Pairs:
+        """Return the pairs at these rows."""
         held = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[rows] for name, value in held.items() if isinstance(value, np.ndarray)})
 

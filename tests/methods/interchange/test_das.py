@@ -119,6 +119,8 @@ def test_beyond_is_the_share_counted_from_a_rival(compiled: CompiledBP, pairs: d
     test = interchange(
         compiled.model, on, hook(2), {"half": sensitive(compiled, on, 2, 2)}, rng=mechbp.rng(0), reading=proportional_reading
     )
+    deletion = (np.where(on.expected > 0, on.expected, 1) / on.without) ** on.expected
+    np.testing.assert_allclose(on.deletion_kl_nats, np.log(deletion).sum(axis=1), rtol=0, atol=1e-12)
     unedited = test.target_kl_nats["nothing"].mean()
     rival = 1 - on.deletion_kl_nats.mean() / unedited
     share = float(test.explained("half", mechbp.rng(0)).mean)
