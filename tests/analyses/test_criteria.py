@@ -90,6 +90,37 @@ def test_a_rule_that_moved_after_the_recording_must_be_listed(repository):
     assert "partly moved from None to 'kl <= 1'" in "".join(unlisted_moves(repository, "page"))
 
 
+def test_branches_side_by_side_are_no_moves_of_each_other(repository):
+    other = TEXT.replace("[exact]", "[near]")
+    write(repository, TEXT.format(rule=RULE, close=0.02) + other.format(rule=RULE, close=0.1))
+    commit(repository, "another criterion")
+    (repository / "reports" / "page.json").write_text(json.dumps({"claims": [{"criterion": "exact"}, {"criterion": "near"}]}))
+    start = commit(repository, "recording of both")
+    listed = TEXT.format(rule=RULE, close=0.03), MOVE.format(what="close", old=0.02, new=0.03)
+    git(repository, "checkout", "-q", "-b", "side")
+    write(repository, TEXT.format(rule=RULE, close=0.02) + other.format(rule=RULE, close=0.2))
+    commit(repository, "move one, unlisted")
+    git(repository, "checkout", "-q", "-b", "main-line", start)
+    write(repository, "".join(listed) + other.format(rule=RULE, close=0.1))
+    commit(repository, "move the other, listed")
+    git(repository, "merge", "-q", "--no-commit", "-s", "ours", "side")
+    write(repository, "".join(listed) + other.format(rule=RULE, close=0.2))
+    commit(repository, "merge")
+    assert unlisted_moves(repository, "page") == ["page: [near] close moved from 0.1 to 0.2 after a recording"]
+    write(repository, "".join(listed) + other.format(rule=RULE, close=0.3))
+    git(repository, "commit", "-q", "-a", "--amend", "--no-edit")  # a merge that has what neither side has
+    assert any("[near] close moved from 0.1 to 0.3" in move for move in unlisted_moves(repository, "page"))
+
+
+def test_a_withdrawn_criterion_is_no_unlisted_move(repository):
+    write(repository, "")
+    commit(repository, "gone")
+    assert "[exact] all moved" in unlisted_moves(repository, "page")[0]
+    gone = '[exact.withdrawn]\ndate = 2026-01-31\nwhy = "w"\nverdicts = { "a" = "holds" }\n'
+    write(repository, TEXT.format(rule=RULE, close=0.02) + gone)
+    assert unlisted_moves(repository, "page") == []
+
+
 def test_moving_there_and_back_is_found(repository):
     write(repository, TEXT.format(rule=RULE, close=0.03))
     commit(repository, "there")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 from mechbp.report.criteria import Criteria
@@ -26,18 +26,23 @@ def has_history(root: Path) -> bool:
 
 
 def unlisted_moves(root: Path, page: str) -> list[str]:
-    """Name every change of a criterion after a recording that its `moved` entries do not list, uncommitted changes too."""
+    """Name every change of a criterion after a recording that its `moved` entries do not list, uncommitted changes too.
+
+    Every commit is held against its own parents: branches that were worked on side by side are no moves of each other, and a
+    merge moves what it has from none of its parents.
+    """
     path = f"analyses/{page}/criteria.toml"
-    commits = git(root, "log", "--reverse", "--format=%H", "--", path).split()
-    forms = [(_parsed(root, f"{commit}:{path}"), _recorded(root, f"{commit}^", page)) for commit in commits]
     now = tomllib.loads((root / path).read_text(encoding="utf-8")) if (root / path).exists() else {}
-    forms.append((now, _recorded(root, "HEAD", page)))
+    lines = git(root, "log", "--reverse", "--full-history", "--format=%H %P", "--", path).splitlines()
+    steps = [(_parsed(root, f"{commit}:{path}"), parents) for commit, *parents in map(str.split, lines)]
+    steps.append((now, [git(root, "rev-parse", "HEAD")]))
     found = []
-    for (before, _), (after, recorded) in itertools.pairwise(forms):
-        for key in sorted(recorded & set(before)):
-            for what, old, new in _changes(before[key], after.get(key)):
-                if not _listed(now, key, what, old, new):
-                    found.append(f"{page}: [{key}] {what} moved from {old!r} to {new!r} after a recording")
+    for after, parents in steps:
+        moves = [_moves(_parsed(root, f"{parent}:{path}"), after, _recorded(root, parent, page)) for parent in parents]
+        for key, what, new in sorted(set.intersection(*map(set, moves)), key=str) if moves else []:
+            old = moves[0][key, what, new]
+            if not _listed(now, key, what, old, _plain(new)):
+                found.append(f"{page}: [{key}] {what} moved from {old!r} to {_plain(new)!r} after a recording")
     return found
 
 
@@ -55,6 +60,16 @@ def false_dates(root: Path, page: str) -> list[str]:
     return found
 
 
+def _moves(before: dict, after: dict, recorded: set[str]) -> dict[tuple[str, str, object], object]:
+    """What moved of recorded criteria: key, what, and new value -> old value."""
+    changes = ((key, change) for key in sorted(recorded & set(before)) for change in _changes(before[key], after.get(key)))
+    return {(key, what, tuple(new) if isinstance(new, list) else new): old for key, (what, old, new) in changes}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _changes(before: dict, after: dict | None) -> list[tuple[str, object, object]]:
     """What differs between two forms: rules, bounds, or the criterion as a whole where it is gone."""
     if after is None:
@@ -65,13 +80,16 @@ def _changes(before: dict, after: dict | None) -> list[tuple[str, object, object
 
 
 def _listed(now: dict, key: str, what: str, old: object, new: object) -> bool:
-    """A criterion that is gone is listed by the one that took its place: what = its key."""
+    """A criterion that is gone is listed by the one that took its place, what = its key, or stands as withdrawn."""
     if what == "all":
-        return any(move["what"] == key for table in now.values() for move in table.get("moved", []))
+        return "withdrawn" in now.get(key, {}) or any(
+            move["what"] == key for table in now.values() for move in table.get("moved", [])
+        )
     wanted = (what, "" if old is None else old, "" if new is None else new)
     return any((move["what"], move["old"], move["new"]) == wanted for move in now.get(key, {}).get("moved", []))
 
 
+@cache
 def _parsed(root: Path, name: str) -> dict:
     try:
         return tomllib.loads(git(root, "show", name))
@@ -79,6 +97,7 @@ def _parsed(root: Path, name: str) -> dict:
         return {}
 
 
+@cache
 def _recorded(root: Path, until: str, page: str) -> set[str]:
     """The criteria under which the page was ever recorded up to a commit."""
     path, found = f"reports/{page}.json", set()

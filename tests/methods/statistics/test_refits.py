@@ -23,7 +23,9 @@ def test_what_one_refit_does_not_know_is_unknown():
     assert np.isnan(over_refits([interval(0.5, 0.4, 0.6), interval(0.5, np.nan, np.nan)]).low)
 
 
-@pytest.mark.parametrize("others", [[], [interval(0.5, 0.4, 0.6, n=9)], [interval([0.5], [0.4], [0.6])]], ids=["none", "n", "shape"])
+@pytest.mark.parametrize(
+    "others", [[], [interval(0.5, 0.4, 0.6, n=9)], [interval([0.5], [0.4], [0.6])]], ids=["none", "n", "shape"]
+)
 def test_intervals_of_other_kinds_are_refused(others):
     with pytest.raises(InputError, match="one shape, n and level"):
         over_refits([interval(0.5, 0.4, 0.6), *others] if others else [])
