@@ -14,7 +14,8 @@ from analyses.tree_content.sections import sections_of
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
-RUNS = ("tree-mlm-k0", "tree-mlm-k0-exact", "tree-mlm-k0-single", "tree-mlm-k0-s1", "tree-mlm-k1")
+SEEDS = ("tree-mlm-k0", "tree-mlm-k0-40k-s1", "tree-mlm-k0-40k-s2")
+RUNS = (*SEEDS, "tree-mlm-k0-exact", "tree-mlm-k0-single", "tree-mlm-k0-s1", "tree-mlm-k1")
 """The rules of this page were developed on tree-mlm-k0-s2 and -g1, which are not among them."""
 
 

@@ -23,7 +23,7 @@ from mechbp.report.document import Section
 from mechbp.study import Findings, Page, Study
 
 STUDIED = ("tree-mlm-k0", "tree-root-k0")
-SEEDS = ("tree-mlm-k0-s1", "tree-mlm-k0-s2")
+SEEDS = ("tree-mlm-k0-40k-s1", "tree-mlm-k0-40k-s2")
 """Other training seeds of the first run."""
 OBJECTIVES = ("tree-mlm-k0-single",)
 """The same task trained on one hidden leaf per sequence."""

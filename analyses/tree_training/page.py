@@ -13,7 +13,7 @@ from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
 RUNS = (
-    *(f"tree-mlm-k0{variant}" for variant in ("", "-s1", "-s2", "-g1", "-single")),
+    *(f"tree-mlm-k0{variant}" for variant in ("", "-40k-s1", "-40k-s2", "-s1", "-s2", "-g1", "-single")),
     *(f"tree-root-k0{variant}" for variant in ("", "-s1")),
 )
 DENSE = 20
