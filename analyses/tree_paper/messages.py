@@ -12,12 +12,13 @@ from mechbp.errors import TooFewSequences
 from mechbp.hooks import to_array
 from mechbp.methods.interchange.continuation import pair_activations
 from mechbp.methods.interchange.das import learn_rotation
-from mechbp.methods.interchange.deletion import beyond_deletion, more_beyond_deletion, obedience_nats, obeyed_not_held
+from mechbp.methods.interchange.deletion import more_beyond_deletion, obedience_nats
 from mechbp.methods.interchange.interchange import MessageTest, erase, interchange
 from mechbp.methods.interchange.leace import leace
 from mechbp.methods.interchange.subspaces import at_leaves, mean_subspace
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.statistics.refits import over_refits
 from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.study import Study
@@ -45,10 +46,8 @@ class DepthTest:
     def beyond(self, study: Study, edit: str) -> Interval:
         """Return the share beyond deletion; of the learned subspace the mean, lowest and highest end over refits."""
         tests = self.learned if edit == LEARNED else [self.written]
-        shares = [
-            beyond_deletion(self.pairs, test.target_kl_nats[edit], study.rng("beyond deletion", self.depth)) for test in tests
-        ]
-        return _hull(shares)
+        gone = self.pairs.deletion_kl_nats
+        return over_refits([test.beyond(edit, gone, study.rng("beyond deletion", self.depth)) for test in tests])
 
     def above(self, study: Study, rival: str) -> Interval:
         """Return by how much conditional means carry more than another edit, on the same pairs."""
@@ -57,7 +56,7 @@ class DepthTest:
 
     def obeyed(self, study: Study, edit: str = LEACE) -> Interval:
         """Return how much nearer the erased run is to exact inference without the message than with it, nats."""
-        return obeyed_not_held(self.erased, edit, study.rng("obeyed", self.depth))
+        return bootstrap_mean(obedience_nats(self.erased, edit), study.rng("obeyed", self.depth))
 
     def obeyed_above_placebo(self, study: Study) -> Interval:
         """Return how much more so than after a random change of equal norm, on the same pairs, nats."""
@@ -137,10 +136,3 @@ def _test_depth(
         learned=tuple(learned(refit) for refit in range(refits)),
         erased=erase(run.model, pairs, hook, {LEACE: leace(activations, messages)}, rng=rng, activations=of_pairs),
     )
-
-
-def _hull(intervals: list[Interval]) -> Interval:
-    """The mean of several estimates, with the lowest and the highest end of their intervals."""
-    mean = np.asarray(np.mean([i.mean for i in intervals], axis=0))
-    low, high = np.asarray(np.min([i.low for i in intervals], axis=0)), np.asarray(np.max([i.high for i in intervals], axis=0))
-    return Interval(mean, low, high, intervals[0].n, intervals[0].level)

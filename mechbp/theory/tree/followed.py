@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from mechbp.divergence import kl_nats
 from mechbp.methods.statistics.answers import nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.theory.tree.oracle_distances import oracle_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ def followed(
     answers: Float64[np.ndarray, "n q"], oracles: Mapping[int, Float64[np.ndarray, "n q"]], rng: np.random.Generator
 ) -> Followed:
     """Compare answers with those of every oracle, given by filter level 0, 1, … in order, on the same sequences."""
-    there = np.stack([kl_nats(exact, answers) for exact in oracles.values()], axis=1)
-    back = np.stack([kl_nats(answers, exact) for exact in oracles.values()], axis=1)
+    distances = oracle_distances(answers, np.stack(list(oracles.values()), axis=1))
+    there, back = distances[:, 0], distances[:, 1]
     levels = list(oracles)
     first, second = nearest(there, rng), nearest(back, rng)
     return Followed(
