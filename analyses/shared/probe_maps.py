@@ -11,8 +11,8 @@ OUTPUTS = ["hook_embed", "blocks.*.hook_resid_post"]
 """The residual stream after every block."""
 
 
-def probe_layout(hooks: Sequence[str], depths: Sequence[int], depth: int, score: str, *, bounded: bool = True) -> dict[str, Any]:
-    """Return what heat maps of scores [hook, depth] share, for a tree of `depth`; bounded scores lie in 0..1."""
+def probe_layout(hooks: Sequence[str], depths: Sequence[int], depth: int, score: str) -> dict[str, Any]:
+    """Return what heat maps of scores [hook, depth] share, for a tree of `depth`."""
     return {
         "rows": [hook_label(hook) for hook in hooks],
         "columns": [{0: "root", depth: "leaf"}.get(d, str(d)) for d in depths],
@@ -20,7 +20,7 @@ def probe_layout(hooks: Sequence[str], depths: Sequence[int], depth: int, score:
         "column_title": "ancestor at depth",
         "value_title": score,
         "cell_text": True,
-        **({"range": [0, 1]} if bounded else {}),
+        "range": [0, 1],
     }
 
 

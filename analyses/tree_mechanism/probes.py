@@ -79,7 +79,6 @@ def study_probes(study: Study, run: Run) -> tuple[list[Claim], Section, ProbeGri
     )
     figures = [
         *(_message_figure(run, grid, name) for name in MESSAGES),
-        _divergence_figure(run, grid),
         _everywhere_figure(run, everywhere),
         _symbol_figure(run, symbol_grid, no_symbols),
     ]
@@ -108,30 +107,6 @@ def _message_figure(run: Run, grid: ProbeGrid, message: str) -> FigureData:
         ),
         alt=f"R² by stage and depth; at the last depth it ends at {last[-1]:.2f}.",
         data=probe_layout(grid.hooks, depths, run.process.depth, "R²") | {"panels": panels},
-    )
-
-
-def _divergence_figure(run: Run, grid: ProbeGrid) -> FigureData:
-    """The same probes by how far they are from the messages, these below one another, controls beside them."""
-    depths = run.process.depths
-    sources = {"trained": "model", **{CONTROL_TITLES[name]: name for name in ("random_init", "tokens")}}
-    outputs = [i for i, hook in enumerate(grid.hooks) if not hook.endswith("resid_mid")]
-    panels = []
-    for message in MESSAGES:
-        for title, source in sources.items():
-            cells = [grid.own_mean("kl_nats", f"{message} {d}", source)[outputs] for d in depths]
-            panels.append(panel(f"{message}, {title}", Interval.stack(cells, axis=1)))
-    read = [grid.hooks[i] for i in outputs]
-    return FigureData(
-        id=f"fig-{run.name}-probe-kl",
-        kind="heatmap",
-        title=f"{run.name}: how far probes are from messages",
-        caption=f"KL(message || probe), nats, with probe outputs raised to {grid.floor:g} and renormalised; 0 is a message read "
-        "without error. Small values early in the network mean a message that hardly varies, so compare with the controls."
-        f" The probes of the figures before, n = {grid.n_test:,} test sequences, mean over leaf positions.",
-        alt="Divergences by stage and depth for upward, downward and marginal messages, beside random weights and token alone.",
-        data=probe_layout(read, depths, run.process.depth, "KL(message || probe) (nats)", bounded=False)
-        | {"panels": panels, "panel_columns": len(sources)},
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from analyses.tree_robustness.ancestors import study_ancestors
 from analyses.tree_robustness.grammars import study_grammars
 from mechbp.errors import InputError
-from mechbp.models.runs import Run, run_names
+from mechbp.models.runs import Run
 from mechbp.report.document import Section
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
@@ -17,11 +17,7 @@ from mechbp.theory.tree.block_ceilings import block_ceilings
 
 PROBED = ("tree-mlm-k0", "tree-mlm-k0-exact")
 """Runs whose ancestors are probed; where none of them is given, the first that can be."""
-GRAMMARS = (
-    *("tree-root-k0", "tree-root-k0-g1", "tree-root-k0-g15", "tree-root-k0-g31"),
-    *("tree-mlm-k0-g1", "tree-mlm-k0-exact-g15", "tree-mlm-k0-exact-g31"),
-)
-RUNS = tuple(name for name in (*PROBED, *GRAMMARS) if name in run_names())
+RUNS = (*PROBED, "tree-root-k0", "tree-mlm-k0-g1")
 
 
 def study_page(study: Study) -> Findings:
