@@ -79,6 +79,8 @@ def test_documents_are_graded_by_their_criteria(document):
     criteria = criteria_of(document.slug)
     assert regrade(document, criteria) == []
     assert {claim.criterion for claim in document.claims} == {key for key in criteria if not criteria[key].withdrawn}
+    told = [section.text for section in document.sections if section.id == "withdrawn"]
+    assert told == ([criteria.withdrawn()] if criteria.withdrawn() else [])
 
 
 def test_every_run_is_studied_as_its_architecture_allows(document):

@@ -82,6 +82,20 @@ def test_runs_of_one_question_are_tested_on_the_same_pairs(runs):
     np.testing.assert_allclose(first.loss(""), 0)
 
 
+def test_pages_on_trees_ask_every_run_as_its_training_did(runs):
+    from analyses.shared.tree_attention import one_question
+    from mechbp.hooks import to_tokens
+
+    for name in ("paper-root", "paper-token"):
+        run = runs[name]
+        asked = one_question(study.Study((run,), True, lambda text: None), run, 6)
+        says = run.model(to_tokens(run.model, asked.shown)).detach().double().softmax(dim=-1).numpy()
+        answer = says[np.arange(6), asked.read]
+        expected = run.task.prompts(run.process, asked.shown[:, : run.process.n_leaves])
+        np.testing.assert_array_equal(asked.shown, expected.inputs)
+        assert answer.shape == (6, run.process.vocab_size) and asked.shown.shape[1] == run.model.cfg.n_ctx
+
+
 def test_without_a_twin_nothing_is_said_of_the_token(runs):
     found = page("tree_paper", runs["paper-root"], runs["plain"])
     assert {claim.verdict for claim in found.claims if claim.id.startswith("token-")} == {"not run"}

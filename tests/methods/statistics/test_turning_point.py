@@ -40,4 +40,6 @@ def test_levels_are_met_where_they_are_first_reached():
     assert at_level(levels, values, 3.0) == pytest.approx(15)
     assert at_level(levels, values, 1.5) == pytest.approx(25)
     assert at_level(levels, values, 1.0) == 30 and at_level(levels, values, 4.0) == 10
+    level = np.array([4.0, 2.0, 2.0, 1.0])  # no lower at the third step either
+    assert at_level(level, values, 1.5) == pytest.approx(25)
     assert np.isnan(at_level(levels, values, 0.9)) and np.isnan(at_level(levels, values, 4.1))

@@ -53,3 +53,14 @@ def test_panels_with_rows_of_their_own_stand_below_each_other_on_narrow_pages():
     apart = shared | {"panels": [part | {"rows": ["block 1 output", "block 2 output"]} for part in shared["panels"]]}
     across = [draw("heatmap", data, narrow=True).layout.xaxis.domain for data in (shared, apart)]
     assert [high - low < 0.5 for low, high in across] == [True, False]
+
+
+def test_the_title_of_the_columns_stands_below_their_labels():
+    def shift_px(columns):
+        panel = {"title": "t", "values": [[1.0] * len(columns)]}
+        data = {"rows": ["r"], "columns": columns, "column_title": "depth", "value_title": "v", "panels": [panel]}
+        (title,) = [note for note in draw("heatmap", data).layout.annotations if note.name == "columns"]
+        return title.yshift
+
+    upright, long = ([text * times for text in "abcdefghijklmnopqrstuvwxyz"] for times in (1, 24))
+    assert shift_px(long) < shift_px(upright) - 20 and shift_px(upright) < 0

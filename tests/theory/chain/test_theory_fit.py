@@ -12,6 +12,7 @@ from mechbp.models.config import ModelConfig
 from mechbp.processes.chain.library import mess3, rrxor
 from mechbp.processes.chain.words import enumerate_words
 from mechbp.theory.chain import substitutes as parts
+from mechbp.theory.chain.constrained_attention import lags_of_heads, only_eigenvalue, pattern_fit, softmax_warp
 from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.prefix_activations import prefix_answers
 from mechbp.theory.chain.substitutes import silenced, substitutes
@@ -44,6 +45,7 @@ def test_a_silenced_head_tells_nothing_and_the_other_stays():
     block = ideal_layer(-0.5)[-1]
     written = silenced(block, 0)
     assert np.ptp(written[0], axis=1).max() < 1e-12
+    np.testing.assert_allclose(written[0].mean(axis=1), block.written[0].mean(axis=1), rtol=0, atol=1e-12)
     np.testing.assert_array_equal(written[1], block.written[1])
 
 
@@ -69,6 +71,9 @@ def test_where_attention_is_uniform_the_mean_pattern_costs_nothing():
     odd = (1 / 4 + 1 / 5) / (1 / 2 + 1 / 3)
     assert fit.decay[0] == pytest.approx(odd, rel=1e-5) and len(fit.decay) == 2
     assert 0 < fit.parity < 1
+    pattern, lags = np.tril(np.ones((WORD, WORD))) / np.arange(1, WORD + 1)[:, None], lags_of_heads(np.ones((2, WORD, WORD)), -0.2)
+    warps = [1 - pattern_fit(pattern, softmax_warp(WORD, only_eigenvalue(hmm), reach), reach).r2 for reach in lags]
+    assert fit.warp_missed == pytest.approx(np.mean(warps), rel=1e-5) and abs(fit.law_missed - fit.warp_missed) > 1e-3
 
 
 def test_attention_that_depends_on_tokens_pays_for_a_mean_pattern():
@@ -78,6 +83,12 @@ def test_attention_that_depends_on_tokens_pays_for_a_mean_pattern():
     hmm = mess3(0.5, 0.6)
     fit = theory_fit(built, enumerate_words(hmm, WORD), hmm, mechbp.rng(0, "fit"))
     assert abs(fit.missed_mean / fit.missed - 1) > 1e-4
+    with torch.no_grad():  # the same model, now with uniform attention
+        built.blocks[0].attn.W_Q.zero_()
+        built.blocks[0].attn.b_Q.zero_()
+    words = enumerate_words(hmm, WORD)
+    uniform = exact_loss(prefix_answers(built, words), words, hmm).relative
+    assert fit.missed_uniform == pytest.approx(uniform, rel=1e-5) and abs(fit.missed_mean / uniform - 1) > 1e-3
 
 
 def test_depth_and_processes_without_a_theory_are_refused():
