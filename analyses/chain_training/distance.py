@@ -88,22 +88,35 @@ def distance_section(found: list[Family]) -> Section:
 def _figure(found: Family) -> FigureData:
     series = []
     for color, item in enumerate(found.every):
-        lines = dict(zip(item.seeds, zip(item.curve(KL), item.curve(LAW), strict=True), strict=True))
+        paths = dict(zip(item.seeds, zip(item.curve(KL), item.curve(LAW), strict=True), strict=True))
         if item.first is not None:
-            lines |= {item.first.seeds[0]: (item.first.curve(KL)[0], item.first.curve(LAW)[0])}
-        for seed, (kl, law) in lines.items():
-            name = f"{item.group.training}, {item.group.runs[0].config.training.steps:,} steps, seed {seed}"
-            order = {"x": np.maximum(kl, 1e-9), "y": np.clip(law, 1e-6, 1e4)}
-            series.append({"name": name, **order, "markers": True, "color": color, "dash": "solid" if color == 0 else "dot"})
+            paths |= {item.first.seeds[0]: (item.first.curve(KL)[0], item.first.curve(LAW)[0])}
+        steps = item.group.runs[0].config.training.steps
+        series.append(
+            {
+                "name": f"{item.group.training}, {steps:,} steps",
+                "x": _apart([np.maximum(kl, 1e-9) for kl, _ in paths.values()]),
+                "y": _apart([np.clip(law, 1e-6, 1e4) for _, law in paths.values()]),
+                "markers": True,
+                "color": color,
+                "dash": "solid" if color == 0 else "dot",
+            }
+        )
     return FigureData(
         id=f"fig-{found.name}-distance",
         kind="lines",
         title=f"{found.title}: the law of attention against the distance from the optimum",
-        caption="One line per run, one point per stored step, training goes to the left; words of the page's length.",
+        caption="One line per run, one point per stored step, training goes to the left; a kind of training has one colour for all "
+        "its seeds. Words of the page's length.",
         alt="1 - R² of the law of attention against KL(exact || model), both axes logarithmic, one line per run.",
         data={"x_title": "KL(exact || model) (nats per token)", "y_title": "1 - R² of the law", "x_log": True, "y_log": True,
               "series": series},
     )  # fmt: skip
+
+
+def _apart(paths: Sequence[Float64[np.ndarray, " step"]]) -> list[float | None]:
+    """Join paths, with a gap between any two."""
+    return [value for path in paths for value in (*(float(v) for v in path), None)][:-1]
 
 
 def distance_claims(found: Family) -> list[Claim]:

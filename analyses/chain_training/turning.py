@@ -10,17 +10,17 @@ from mechbp.methods.statistics.intervals import Interval, seed_mean
 from mechbp.methods.statistics.turning_point import Turn, turn
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate
+from mechbp.report.parts import estimate, listed
 
 LAW = "law_missed"
 PREDICTED = "missed_predicted"
 MEAN = "missed_mean"
 SHOWN = {
-    LAW: ("1 - R² of the law of attention", "solid"),
-    PREDICTED: ("share missed with predicted attention and lengths", "dash"),
-    MEAN: ("share missed with the mean pattern", "longdash"),
-    "constrained_missed": ("1 - R² of the constrained belief after attention", "dashdot"),
-    "missed": ("share missed as it is", "dot"),
+    LAW: ("1 - R² of the law", "solid"),
+    PREDICTED: ("missed with predicted edits", "dash"),
+    MEAN: ("missed with the mean pattern", "longdash"),
+    "constrained_missed": ("1 - R² of the constrained belief", "dashdot"),
+    "missed": ("missed as it is", "dot"),
 }
 
 
@@ -38,22 +38,24 @@ def turning_section(found: list[Family]) -> Section:
 
 def _course(found: Family) -> FigureData:
     series = []
+    counted = [f"{item.group.training}: {len(item.seeds)}" for item in (item.shown for item in found.every)]
     for color, item in enumerate(item.shown for item in found.every):
-        for name, (shown, dash) in SHOWN.items():
+        drawn = SHOWN if found.exact is not None and color == 0 else {LAW: SHOWN[LAW]}
+        for name, (shown, dash) in drawn.items():
             means = seed_mean(item.log(name))
             ends = {"low": 10.0**means.low, "high": 10.0**means.high} if len(item.seeds) > 1 else {}
             bounded = {key: np.clip(values, 1e-6, 1e4) for key, values in {"y": 10.0**means.mean, **ends}.items()}
-            line = {"name": f"{item.group.training}: {shown}", "x": item.steps, "color": color, "dash": dash, "markers": True}
+            said = f"{shown}, {item.group.training}, {item.group.runs[0].config.training.steps:,} steps"
+            line = {"name": said, "x": item.steps, "color": color, "dash": dash, "markers": True}
             series.append(line | (bounded if name == LAW else {"y": bounded["y"]}))
     return FigureData(
         id=f"fig-{found.name}-course",
         kind="lines",
         title=f"{found.title}: distance from the theory and from the exact answer along training",
-        caption="Geometric mean over seeds ("
-        + "; ".join(f"{item.group.training}: {len(item.seeds)}" for item in (item.shown for item in found.every))
-        + "); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || uniform).",
-        alt="What is missed against the training step, both axes logarithmic: the law of attention, predicted edits, the mean "
-        "pattern, the constrained belief and the exact answer, by kind of training.",
+        caption="The law of attention under every kind of training, all five distances on exact answers. Geometric mean over "
+        f"seeds ({listed(counted)}); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || uniform).",
+        alt="What is missed against the training step, both axes logarithmic: the law of attention by kind of training, and on "
+        "exact answers predicted edits, the mean pattern, the constrained belief and the exact answer too.",
         data={"x_title": "training step", "y_title": "missed", "x_log": True, "y_log": True, "series": series},
     )
 

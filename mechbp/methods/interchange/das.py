@@ -33,8 +33,10 @@ from mechbp.methods.interchange.subspaces import Subspace
 STEPS = 100
 BATCH = 64
 LEARNING_RATE = 0.1
+CHOOSING = 512
+"""The first so many pairs choose between the starts and the end."""
 WHOLE_BATCH = 256
-"""Pairs at a time where all are asked."""
+"""Of these so many at a time."""
 VARIES = 1e-6
 """Directions along which pairs differ by less than this share of the largest singular value are no part of the search."""
 
@@ -59,8 +61,8 @@ def learn_rotation(
     One basis for all positions, or one for each group of positions that share a number in `groups`, which may hold a message in
     different directions (left and right children, say). Minimises KL(expected || model) at the query plus KL(exact || model) at
     the bystander over random batches of `pairs`, with a learning rate that falls linearly to 0. The search begins at the best of
-    `starts`, their bases pooled over the positions of a group, or at random where there are none, and what does best on all of
-    `pairs` is returned: its end, or a start that it did not improve. The model's parameters and their gradients are not touched.
+    `starts`, their bases pooled over the positions of a group, or at random where there are none, and what does best on the first
+    `CHOOSING` pairs is returned: its end, or a start that it did not improve. The model's parameters and their gradients are not touched.
     `activations` are those of base and source at the hook where they are known already (`pair_activations`).
     Raises InputError unless 1 <= dims <= d, steps >= 1, batch_size >= 1, there is one group per position, and `starts` have the
     hook's width; HookError for a hook that is not [n, position, d].
@@ -89,13 +91,14 @@ def learn_rotation(
         kl = [kl_to_reading(truth[rows], reading(said[:, read])) for read, truth in enumerate(exact)]
         return torch.stack(kl).sum(dim=0)
 
-    def of_all(free: Float[Tensor, "group r k"]) -> float:
+    def judged(free: Float[Tensor, "group r k"]) -> float:
         with torch.no_grad():
-            parts = [loss(free, slice(start, start + WHOLE_BATCH)) for start in range(0, len(pairs), WHOLE_BATCH)]
+            most = min(len(pairs), CHOOSING)
+            parts = [loss(free, slice(start, min(start + WHOLE_BATCH, most))) for start in range(0, most, WHOLE_BATCH)]
         return float(torch.cat(parts).nan_to_num(nan=torch.inf).mean())
 
     begun = [_free(start, group, within, dims, rng) for start in starts or [None]]
-    best = min(begun, key=of_all) if len(begun) > 1 else begun[0]
+    best = min(begun, key=judged) if len(begun) > 1 else begun[0]
     free = best.clone().requires_grad_()
     adam = torch.optim.Adam([free], lr=learning_rate)
     with torch.enable_grad():
@@ -106,7 +109,7 @@ def learn_rotation(
             adam.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             adam.step()
     ended = free.detach()
-    best = min([best, ended], key=of_all) if starts else ended
+    best = min([best, ended], key=judged) if starts else ended
     found = (within @ torch.linalg.qr(best)[0]).double().cpu().numpy()
     return Subspace("learned rotation", found[group] if len(found) > 1 else found)
 
