@@ -19,13 +19,14 @@ from analyses.shared.seed_groups import groups
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
-EXACT = ("mess3-x15-a20-exact", "mess3-x50-a20-exact", "mess3-x50-a60-exact")
-"""On exact answers. Their seeds, and those of the setting x 0.15, alpha 0.6, belong here."""
+ON_EXACT = ("mess3-x15-a60-exact", "mess3-x15-a20-exact", "mess3-x50-a20-exact", "mess3-x50-a60-exact")
+EXACT = tuple(f"{name}{seed}" for name in ON_EXACT for seed in ("", "-s1", "-s2"))
+"""On exact answers, three seeds of each setting."""
 SAMPLED = (
     *(f"mess3-{name}{seed}" for name in ("x15-a60-b128", "x15-a60", "x50-a60") for seed in ("", "-s1", "-s2")),
     *("mess3-x15-a20", "mess3-x50-a20"),
 )
-"""On sampled tokens, in batches of several sizes. Runs with other batches, and their seeds, belong here."""
+"""On sampled tokens, in batches of several sizes."""
 GRID = ()
 """Layers by heads, trained alike."""
 RUNS = (*EXACT, *SAMPLED, *GRID)

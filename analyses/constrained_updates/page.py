@@ -37,9 +37,12 @@ FIRST = ("mess3-x15-a60-b128", "mess3-x15-a60-b128-s1", "mess3-x15-a60-b128-s2")
 """The setting of the paper's figures as it was first trained, with batches of 128; claims about it rest on these runs."""
 SETTINGS = ("mess3-x15-a60", "mess3-x15-a20", "mess3-x50-a60", "mess3-x50-a20")
 SEEDS = tuple(f"{name}-{seed}" for name in (SETTINGS[0], SETTINGS[2]) for seed in ("s1", "s2"))
-CONTROLS = ("mess3-x50-a60-h1", "mess3-x15-a20-exact", "mess3-x50-a20-exact", "mess3-x50-a60-exact")
+CONTROLS = ("mess3-x50-a60-h1", *(f"mess3-{name}-exact" for name in ("x15-a60", "x15-a20", "x50-a20", "x50-a60")))
 """One head where the theory asks for two; and settings brought nearer to the optimum by training on exact answers."""
-DEEP = ("mess3-x15-a60-l4", "mess3-x15-a20-l4", "mess3-x50-a60-l4-tokens", "mess3-x50-a60-l4", "mess3-x50-a20-l4")
+DEEP = (
+    *("mess3-x15-a60-l4", "mess3-x15-a20-l4-tokens", "mess3-x15-a20-l4"),
+    *("mess3-x50-a60-l4-tokens", "mess3-x50-a60-l4", "mess3-x50-a20-l4-tokens", "mess3-x50-a20-l4"),
+)
 """Four blocks, on sampled tokens and on exact answers."""
 RUNS = (*FIRST, *SETTINGS, *SEEDS, *CONTROLS, *DEEP)
 NO_MLP = "its blocks have no MLP, which the theory speaks of"
