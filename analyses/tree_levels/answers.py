@@ -44,7 +44,7 @@ class RunOnData:
 
 
 def study_answers(study: Study, family: Family) -> tuple[list[Claim], Section]:
-    n = study.size(*{"masked": (1024, 24), "root": (4096, 128)}[family.task])
+    n = study.size(*{"masked": (512, 24), "root": (4096, 128)}[family.task])
     trees = family.trees
     first = family.runs[0].process
     tokens = {f"k = {k}": tree.sample(n, study.rng(family.slug, "level", k)).tokens for k, tree in enumerate(trees)}

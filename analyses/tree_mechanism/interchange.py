@@ -51,8 +51,9 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
         "model answers what belief propagation answers without it.",
         "Used and necessary are shares explained, 1 - KL(exact || model) after the edit / the same unedited, exact meaning the "
         "answer with the message replaced or absent: 1 is the exact answer, 0 is no nearer to it than the unedited run. The "
-        "subspace is learned on other pairs, one for left and one for right children, by gradient, to move the answer outside "
-        "the node's subtree as exact inference says and to leave the answer inside alone. Placebo: a random subspace whose "
+        "subspace holds the conditional means at every stage; where the construction has the message one is learned, too, on other "
+        "pairs, one for left and one for right children, by gradient, to move the answer outside the node's subtree as exact "
+        "inference says and to leave the answer inside alone. Placebo: a random subspace whose "
         "change has the same norm.",
         "Shares flatter: merely destroying the base's own message brings the answer half of the way. Verdicts count from the "
         "rival: used is (share - deletion) / (1 - deletion), with deletion the share explained by the exact answer without the "
@@ -94,16 +95,14 @@ def _controlled(title: str, values: Interval, control: Interval) -> dict[str, ob
 def _table_figure(study: Study, grid: MessageGrid) -> FigureData:
     name = grid.run.name
     up = grid.message == "upward"
-    write = ROTATION if up else MEANS
-    used, necessary = (grid.explained(study, edit) for edit in (write, LEACE))
+    used, necessary = (grid.explained(study, edit) for edit in (MEANS, LEACE))
     return FigureData(
         id=f"fig-{name}-{'messages' if up else 'downward'}",
         kind="heatmap",
         title=f"{name}: {grid.message} messages, present, used and necessary",
         caption="Present: held-out R² of ridge probes. Used: share of the exact change that the model's answer makes when the "
-        f"message is written {'in a learned subspace' if up else 'along the conditional means'}. Necessary: the same when the "
-        "message is erased. 95 % intervals over pairs in hover and table, with the control: random weights for present, a "
-        "placebo of the same norm for the others. "
+        "message is written along the conditional means. Necessary: the same when the message is erased. 95 % intervals over "
+        "pairs in hover and table, with the control: random weights for present, a placebo of the same norm for the others. "
         + (
             "The paper's construction has the message m levels up after block m, uses it in block m + 1 and not later."
             if up
@@ -116,7 +115,7 @@ def _table_figure(study: Study, grid: MessageGrid) -> FigureData:
             "range": [0, 1],
             "panels": [
                 _controlled("present: read by a probe", grid.present, grid.present_control),
-                _controlled("used: written, and obeyed", used, grid.explained(study, write + PLACEBO)),
+                _controlled("used: written, and obeyed", used, grid.explained(study, MEANS + PLACEBO)),
                 _controlled("necessary: erased, and missed", necessary, grid.explained(study, LEACE + PLACEBO)),
             ],
         },
@@ -185,7 +184,7 @@ def _handle_figure(study: Study, grid: MessageGrid) -> FigureData:
 
 
 def _stage_figure(study: Study, grid: MessageGrid) -> FigureData:
-    edits = (WHOLE, MEANS, PROBE)
+    edits = (WHOLE, PROBE)
     return FigureData(
         id=f"fig-{grid.run.name}-message-stages",
         kind="heatmap",
@@ -193,7 +192,7 @@ def _stage_figure(study: Study, grid: MessageGrid) -> FigureData:
         caption="Share of the exact change explained. The whole vector of all positions below the node carries everything that "
         "was below, the message or what it is computed from, so it is high until the message has been read and shows when that "
         "is. Controls in hover and table: placebos of the same norm.",
-        alt="Share explained by stage and depth: whole vectors, conditional means and probe directions.",
+        alt="Share explained by stage and depth: whole vectors and probe directions.",
         data=_layout(grid, "share")
         | {
             "range": [0, 1],
@@ -214,9 +213,9 @@ def _side_figure(study: Study, grid: MessageGrid) -> FigureData:
         title=f"{grid.run.name}: what else moves when the message is written",
         caption="Rise of KL(BP || model), nats, at a hidden leaf inside the subtree, whose exact answer does not depend on the "
         "upward message. Leaves have no inside.",
-        alt="Rise of KL inside the subtree by stage and depth: whole vectors, learned subspaces and conditional means.",
+        alt="Rise of KL inside the subtree by stage and depth: whole vectors and conditional means.",
         data=_layout(grid, "nats")
-        | {"panels": [panel(edit, grid.side_effect(study, edit)) for edit in (WHOLE, ROTATION, MEANS)]},
+        | {"panels": [panel(edit, grid.side_effect(study, edit)) for edit in (WHOLE, MEANS)]},
     )
 
 

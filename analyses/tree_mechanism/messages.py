@@ -86,8 +86,9 @@ def study_messages(
 ) -> MessageGrid:
     """Write and erase the messages of every depth at every stage; `read` says what probes find there, nothing if None.
 
-    `brief`: subspaces and erasers at the writing stage alone, whole vectors at every stage. `one_mask`: on pairs that hide the
-    leaf asked for and no other, the same for all runs of a process.
+    Subspaces are learned where the message is judged, fitted ones tested at every stage; `brief`: all of them, and erasers, at the
+    writing stage alone, whole vectors at every stage. `one_mask`: on pairs that hide the leaf asked for and no other, the same for
+    all runs of a process.
     Raises TooFewSequences where no depth has enough pairs.
     """
     pairs: dict[int, MessagePairs] = {}
@@ -185,7 +186,7 @@ def _test_depth(
             tests.written[stage, depth] = interchange(run.model, pairs, hook, {}, rng=rng, activations=own)
             continue
         subspaces = {MEANS: handle.means, PROBE: handle.probe}
-        if upward or stage == judged:
+        if stage == judged:
             subspaces = {ROTATION: learnt(training, of_training[hook]), **subspaces}
         tests.written[stage, depth] = interchange(run.model, pairs, hook, subspaces, rng=rng, activations=own)
         tests.erased[stage, depth] = erase(run.model, pairs, hook, {LEACE: handle.eraser}, rng=rng, activations=own)
