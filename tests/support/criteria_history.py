@@ -105,12 +105,16 @@ def _recorded(root: Path, until: str, page: str) -> set[str]:
         commits = git(root, "log", "--format=%H", until, "--", path).split()
     except subprocess.CalledProcessError:  # before the first commit
         return found
-    for commit in commits:
-        try:
-            found |= {claim.get("criterion", "") for claim in json.loads(git(root, "show", f"{commit}:{path}"))["claims"]}
-        except subprocess.CalledProcessError:  # the commit that took it away
-            continue
-    return found
+    return found.union(*(_graded_by(root, f"{commit}:{path}") for commit in commits))
+
+
+@cache
+def _graded_by(root: Path, name: str) -> set[str]:
+    """The criteria of one recording."""
+    try:
+        return {claim.get("criterion", "") for claim in json.loads(git(root, "show", name))["claims"]}
+    except subprocess.CalledProcessError:  # the commit that took it away
+        return set()
 
 
 def _precedes(root: Path, first: str, second: str) -> bool:
