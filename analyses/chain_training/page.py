@@ -22,12 +22,14 @@ from mechbp.study import Findings, Page, Study
 ON_EXACT = ("mess3-x15-a60-exact", "mess3-x15-a20-exact", "mess3-x50-a20-exact", "mess3-x50-a60-exact")
 EXACT = tuple(f"{name}{seed}" for name in ON_EXACT for seed in ("", "-s1", "-s2"))
 """On exact answers, three seeds of each setting."""
+NOISE = tuple(f"{setting}-b{batch}" for setting in ("x15-a60", "x50-a60") for batch in ("32-16k", "32-64k", "512-4k", "4096-500"))
 SAMPLED = (
     *(f"mess3-{name}{seed}" for name in ("x15-a60-b128", "x15-a60", "x50-a60") for seed in ("", "-s1", "-s2")),
     *("mess3-x15-a20", "mess3-x50-a20"),
+    *(f"mess3-{batch}-s{seed}" for seed in (0, 1) for batch in ("x50-a60-b512-16k", *NOISE)),
 )
-"""On sampled tokens, in batches of several sizes."""
-GRID = ()
+"""On sampled tokens, in batches of several sizes, at equal steps and at equal words."""
+GRID = tuple(f"mess3-x50-a60-grid-l{layers}-h{heads}" for layers in (1, 2, 3) for heads in (1, 2, 3, 4))
 """Layers by heads, trained alike."""
 RUNS = (*EXACT, *SAMPLED, *GRID)
 LENGTH = 7
