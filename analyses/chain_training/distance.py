@@ -106,8 +106,8 @@ def _figure(found: Family) -> FigureData:
         id=f"fig-{found.name}-distance",
         kind="lines",
         title=f"{found.title}: the law of attention against the distance from the optimum",
-        caption="One line per run, one point per stored step, training goes to the left; a kind of training has one colour for all "
-        "its seeds. Words of the page's length.",
+        caption="One line per run, one point per stored step, training goes to the left; a kind of training has one colour for "
+        "all its seeds. Words of the page's length.",
         alt="1 - R² of the law of attention against KL(exact || model), both axes logarithmic, one line per run.",
         data={"x_title": "KL(exact || model) (nats per token)", "y_title": "1 - R² of the law", "x_log": True, "y_log": True,
               "series": series},

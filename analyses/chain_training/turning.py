@@ -53,7 +53,8 @@ def _course(found: Family) -> FigureData:
         kind="lines",
         title=f"{found.title}: distance from the theory and from the exact answer along training",
         caption="The law of attention under every kind of training, all five distances on exact answers. Geometric mean over "
-        f"seeds ({listed(counted)}); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || uniform).",
+        f"seeds ({listed(counted)}); bands: Student's t interval over seeds, of the law alone. Shares are of KL(exact || "
+        "uniform).",
         alt="What is missed against the training step, both axes logarithmic: the law of attention by kind of training, and on "
         "exact answers predicted edits, the mean pattern, the constrained belief and the exact answer too.",
         data={"x_title": "training step", "y_title": "missed", "x_log": True, "y_log": True, "series": series},

@@ -51,10 +51,9 @@ def study_interchange(study: Study, run: Run, read: ProbeGrid | None) -> tuple[l
         "model answers what belief propagation answers without it.",
         "Used and necessary are shares explained, 1 - KL(exact || model) after the edit / the same unedited, exact meaning the "
         "answer with the message replaced or absent: 1 is the exact answer, 0 is no nearer to it than the unedited run. The "
-        "subspace holds the conditional means at every stage; where the construction has the message one is learned, too, on other "
-        "pairs, one for left and one for right children, by gradient, to move the answer outside the node's subtree as exact "
-        "inference says and to leave the answer inside alone. Placebo: a random subspace whose "
-        "change has the same norm.",
+        "subspace holds the conditional means at every stage; where the construction has the message one is learned, too, on "
+        "other pairs, one for left and one for right children, by gradient, to move the answer outside the node's subtree as "
+        "exact inference says and to leave the answer inside alone. Placebo: a random subspace whose change has the same norm.",
         "Shares flatter: merely destroying the base's own message brings the answer half of the way. Verdicts count from the "
         "rival: used is (share - deletion) / (1 - deletion), with deletion the share explained by the exact answer without the "
         "message on the same pairs; necessary counts from whichever comes nearest of the unedited run, a placebo, another "
@@ -214,8 +213,7 @@ def _side_figure(study: Study, grid: MessageGrid) -> FigureData:
         caption="Rise of KL(BP || model), nats, at a hidden leaf inside the subtree, whose exact answer does not depend on the "
         "upward message. Leaves have no inside.",
         alt="Rise of KL inside the subtree by stage and depth: whole vectors and conditional means.",
-        data=_layout(grid, "nats")
-        | {"panels": [panel(edit, grid.side_effect(study, edit)) for edit in (WHOLE, MEANS)]},
+        data=_layout(grid, "nats") | {"panels": [panel(edit, grid.side_effect(study, edit)) for edit in (WHOLE, MEANS)]},
     )
 
 

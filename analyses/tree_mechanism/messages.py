@@ -86,9 +86,9 @@ def study_messages(
 ) -> MessageGrid:
     """Write and erase the messages of every depth at every stage; `read` says what probes find there, nothing if None.
 
-    Subspaces are learned where the message is judged, fitted ones tested at every stage; `brief`: all of them, and erasers, at the
-    writing stage alone, whole vectors at every stage. `one_mask`: on pairs that hide the leaf asked for and no other, the same for
-    all runs of a process.
+    Subspaces are learned where the message is judged, fitted ones tested at every stage; `brief`: all of them, and erasers, at
+    the writing stage alone, whole vectors at every stage. `one_mask`: on pairs that hide the leaf asked for and no other, the
+    same for all runs of a process.
     Raises TooFewSequences where no depth has enough pairs.
     """
     pairs: dict[int, MessagePairs] = {}

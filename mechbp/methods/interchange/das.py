@@ -60,10 +60,11 @@ def learn_rotation(
 
     One basis for all positions, or one for each group of positions that share a number in `groups`, which may hold a message in
     different directions (left and right children, say). Minimises KL(expected || model) at the query plus KL(exact || model) at
-    the bystander over random batches of `pairs`, with a learning rate that falls linearly to 0. The search begins at the best of
-    `starts`, their bases pooled over the positions of a group, or at random where there are none, and what does best on the first
-    `CHOOSING` pairs is returned: its end, or a start that it did not improve. The model's parameters and their gradients are not touched.
-    `activations` are those of base and source at the hook where they are known already (`pair_activations`).
+    the bystander over random batches of `pairs`, with a learning rate that falls linearly to 0. The search begins at the best
+    of `starts`, their bases pooled over the positions of a group, or at random where there are none, and what does best on
+    the first `CHOOSING` pairs is returned: its end, or a start that it did not improve. The model's parameters and their
+    gradients are not touched. `activations` are those of base and source at the hook where they are known already
+    (`pair_activations`).
     Raises InputError unless 1 <= dims <= d, steps >= 1, batch_size >= 1, there is one group per position, and `starts` have the
     hook's width; HookError for a hook that is not [n, position, d].
     """

@@ -71,7 +71,8 @@ def test_where_attention_is_uniform_the_mean_pattern_costs_nothing():
     odd = (1 / 4 + 1 / 5) / (1 / 2 + 1 / 3)
     assert fit.decay[0] == pytest.approx(odd, rel=1e-5) and len(fit.decay) == 2
     assert 0 < fit.parity < 1
-    pattern, lags = np.tril(np.ones((WORD, WORD))) / np.arange(1, WORD + 1)[:, None], lags_of_heads(np.ones((2, WORD, WORD)), -0.2)
+    pattern = np.tril(np.ones((WORD, WORD))) / np.arange(1, WORD + 1)[:, None]
+    lags = lags_of_heads(np.stack([pattern, pattern]), -0.2)
     warps = [1 - pattern_fit(pattern, softmax_warp(WORD, only_eigenvalue(hmm), reach), reach).r2 for reach in lags]
     assert fit.warp_missed == pytest.approx(np.mean(warps), rel=1e-5) and abs(fit.law_missed - fit.warp_missed) > 1e-3
 
