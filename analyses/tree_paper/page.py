@@ -16,7 +16,7 @@ from mechbp.report.document import Section
 from mechbp.report.parts import left_out, listed
 from mechbp.study import Findings, Page, Study
 
-RUNS = ("paper-root-k0", "tree-root-k0", "tree-mlm-k0")
+RUNS = ("paper-root-k0", "paper-root-k0-query", "tree-root-k0", "paper-mlm-k0", "tree-mlm-k0")
 
 
 def study_page(study: Study) -> Findings:
