@@ -15,13 +15,21 @@ from analyses.tree_samples.curves import Curve, TestSet, curve_of
 from analyses.tree_samples.levels import study_levels
 from analyses.tree_samples.transfer import study_transfer
 from mechbp.errors import MechbpError
-from mechbp.models.runs import Run, load, run_names
+from mechbp.models.runs import Run, load
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
 from mechbp.report.parts import left_out, reason
 from mechbp.study import Findings, Page, Study
 
-RUNS = tuple(name for name in run_names() if name.startswith(("samples-", "tuned-")))
+SIZES = ("p9", "p11", "p13", "p14", "p15", "p17")
+SHALLOW = tuple(f"{size}-l{blocks}" for size in ("p13", "p15") for blocks in (1, 2, 3))
+NAMES = (
+    *(f"samples-root-k0-{size}" for size in (*SIZES, *SHALLOW)),
+    *(f"samples-root-k2-{size}" for size in SIZES),
+    *(f"tuned-root-k0-{size}" for size in ("p9", "p11", "p13", "p15")),
+)
+RUNS = tuple(sorted(f"{name}-s{seed}" for name in NAMES for seed in (0, 1)))
+"""Root models on 2^p sequences: of two filter levels, with fewer blocks, and after pre-training on masked leaves."""
 
 Key = tuple[int, int, str]
 """Filter level, number of blocks, and the run that training started from."""
