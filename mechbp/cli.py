@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +14,13 @@ import typer
 
 from mechbp.errors import InputError, MechbpError
 from mechbp.fanout import one_blas_thread
+from mechbp.storage import RUNS_VARIABLE
+from mechbp.terminal import one_by_one, progress, say_pages, set_threads, train_here
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from mechbp.jobs import Fan
-    from mechbp.models.config import RunConfig
 
 app = typer.Typer(
     add_completion=False,
@@ -53,6 +54,12 @@ Scheduler = Annotated[
 ]
 
 
+RunsIn = Annotated[
+    Path | None, typer.Option("--runs", metavar="DIR", help="The folder of named runs, as $MECHBP_RUNS for every command.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+
+
 @app.command()
 def report(
     pages: Annotated[list[str] | None, typer.Argument(metavar="[PAGE ...]", help="Which pages; all by default.")] = None,
@@ -74,7 +81,7 @@ def report(
     folder = out or _default_folder(run or [], quick)
     check_folder(folder)
     if render:
-        _say_pages(render_folder(folder))
+        say_pages(render_folder(folder))
         return
     names = study.chosen_pages(pages or [], run or [])
     written: list[Path] = []
@@ -82,13 +89,13 @@ def report(
     if fan.spreads(len(parts)):
         for document in analyse_all(parts, quick, study.command_line(), fan):
             written = write_documents([document], folder)
-        _say_pages(written)
+        say_pages(written)
         return
-    _set_threads(threads)
+    set_threads(threads)
     from mechbp.models.runs import load
 
     studied = {name: [load(found) for found in study.studied_runs(study.load_page(name), run or [])] for name in names}
-    with _progress() as bars:
+    with progress() as bars:
         for name, runs in studied.items():
             bar = bars.add_task(name, total=None)
 
@@ -98,7 +105,7 @@ def report(
             # Written one by one, so that what is finished outlasts a page that is refused, and an interruption.
             written = write_documents([study.analyse(name, study.Study(tuple(runs), quick, stage))], folder)
             bars.update(bar, total=1, completed=1, description=f"{name}: done")
-    _say_pages(written)
+    say_pages(written)
 
 
 @app.command()
@@ -111,10 +118,10 @@ def train(
 ) -> None:
     """Train runs to their last step, or take them up where they stopped."""
     fan = _fan(jobs, backend, scheduler, threads)
-    _set_threads(threads)
+    set_threads(threads)
     from mechbp.jobs import train_all
     from mechbp.models.config import read_recipe
-    from mechbp.models.runs import find_run
+    from mechbp.models.run_folder import find_run
 
     folders = [find_run(run) for run in runs]
     _refuse_twins("train", folders, runs)
@@ -122,7 +129,7 @@ def train(
     if fan.spreads(len(folders)):
         train_all(folders, fan)
         return
-    _one_by_one("train", folders, lambda folder, bars: _train_here(folder, configs[folder], bars))
+    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars))
 
 
 @app.command()
@@ -138,11 +145,12 @@ def measure(
     Every measurement is stored at once, in llc.jsonl beside the run; one whose weights or settings have changed is taken anew.
     """
     fan = _fan(jobs, backend, scheduler, threads)
-    _set_threads(threads)
+    set_threads(threads)
     from mechbp.jobs import measure_all
     from mechbp.measuring.measure import measure as measure_run
     from mechbp.measuring.measure import refuse_unmeasurable
-    from mechbp.models.runs import find_run, load
+    from mechbp.models.run_folder import find_run
+    from mechbp.models.runs import load
 
     folders = [find_run(run) for run in runs]
     _refuse_twins("measure", folders, runs)
@@ -162,7 +170,7 @@ def measure(
 
         measure_run(folder, say=say)
 
-    _one_by_one("measure", folders, here)
+    one_by_one("measure", folders, here)
 
 
 @app.command()
@@ -172,62 +180,37 @@ def verify(
         bool, typer.Option("--claims", help="Instead grade the recorded pages anew, from their numbers and criteria.")
     ] = False,
     threads: Threads = 1,
+    runs_in: RunsIn = None,
+    as_json: AsJson = False,
 ) -> None:
     """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
 
     Without runs also print the thresholds of the pages that have some: short ones are findings, and leave the exit code alone.
     """
-    if claims:
-        if runs:
-            raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
-        from mechbp.promises import claims_regraded
+    if claims and runs:
+        raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
+    _look_in(runs_in)
+    set_threads(threads)
+    from mechbp.promises import claims_regraded, runs_verified
 
-        failed = False
-        for name, verdict, text in claims_regraded():
-            print(f"{name:<24} {verdict:<6} {text}")
-            failed |= verdict == "FAIL"
-        raise typer.Exit(1 if failed else 0)
-    _set_threads(threads)
-    from mechbp.models.runs import load, run_names
-    from mechbp.models.verify import verify_run
-
-    opened = [load(name) for name in runs or run_names()]
-    failed = False
-    for run in opened:
-        for check in verify_run(run):
-            print(f"{run.name:<24} {check.verdict:<6} {check.what:<38} {check.measured}")
-            failed |= check.verdict != "pass"
-    if not runs:
-        from mechbp.promises import thresholds_measured
-
-        for name, verdict, text in thresholds_measured():
-            print(f"{name:<24} {verdict:<6} {text}")
-    raise typer.Exit(1 if failed else 0)
+    told = []
+    for line in claims_regraded() if claims else runs_verified(runs):
+        told.append(line)
+        if not as_json:
+            print(line)
+    if as_json:
+        print(json.dumps([line._asdict() for line in told], indent=2))
+    raise typer.Exit(1 if any(line.failed for line in told) else 0)
 
 
 @app.command("list")
-def list_all() -> None:
+def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
     """List the runs, the pages, and the runs whose weights were replaced after they had been shipped."""
-    from mechbp.models.runs import checkpoints_root, load, run_names
-    from mechbp.report.replaced import FILE, replaced_runs
-    from mechbp.study import page_names
+    _look_in(runs_in)
+    from mechbp.listing import listing
 
-    for name in run_names():
-        try:
-            run = load(name)
-        except MechbpError as error:
-            print(f"run       {name:<24} unreadable: {' '.join(str(error).split())}")
-            continue
-        process, objective = run.config.process, run.config.objective
-        state = f"{len(run.steps)} stored steps, last {run.steps[-1]:,}" if run.steps else "not trained yet"
-        print(
-            f"run       {name:<24} {objective.task}, {process.name}, "
-            f"trained on {objective.targets}; {state}{'' if run.complete else ' (incomplete)'}"
-        )
-    for name in page_names():
-        print(f"page      {name}")
-    for entry in replaced_runs(checkpoints_root() / FILE):
-        print(f"replaced  {entry.run:<24} {entry.date}, {entry.commit}: {entry.changed}; {entry.why}")
+    found = listing()
+    print(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
 
 
 def main() -> None:
@@ -244,6 +227,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("mechbp: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _look_in(folder: Path | None) -> None:
+    """Take named runs from this folder, in the processes that start from here too."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise InputError(f"--runs: {str(folder)!r:.200} is no folder. Give one that holds run folders.")
+        os.environ[RUNS_VARIABLE] = str(folder.resolve())
 
 
 def _default_folder(runs: list[str], quick: bool) -> Path:
@@ -278,72 +269,3 @@ def _refuse_twins(command: str, folders: list[Path], given: list[str]) -> None:
         if place in seen:
             raise InputError(f"{command}: {seen[place]!r:.80} and {name!r:.80} are the same run. Give it once.")
         seen[place] = name
-
-
-def _one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress], None]) -> None:
-    """Do the work on one run after the other in this process; a refusal is said, and the others are done before it is raised."""
-    from mechbp.jobs import say_failure
-    from mechbp.models.training import Interrupted
-
-    failed = []
-    with _progress() as bars:
-        for folder in folders:
-            try:
-                work(folder, bars)
-            except Interrupted as stop:
-                bars.stop()
-                print(stop, file=sys.stderr)
-                raise typer.Exit(143) from None
-            except MechbpError as error:
-                if len(folders) == 1:
-                    raise
-                failed.append(folder.name)
-                say_failure(folder.name, str(error))
-    if failed:
-        raise MechbpError(f"{command}: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
-
-
-def _train_here(folder: Path, config: RunConfig, bars: Progress) -> None:
-    """Train one run in this process, under a bar."""
-    from mechbp.models.tasks.task import own_oracle
-    from mechbp.models.training import divergence_names
-    from mechbp.models.training import train as train_run
-
-    exact, _ = divergence_names(own_oracle(config.task, config.process.build()))
-    bar = bars.add_task(folder.name, total=config.training.steps)
-    shown = {"loss": "", "kl": ""}
-
-    def describe() -> str:
-        return "  ".join(part for part in (folder.name, shown["loss"], shown["kl"]) if part)
-
-    def on_step(line: dict[str, float]) -> None:
-        shown["loss"] = f"loss {line['loss']:.3f}"
-        bars.update(bar, completed=line["step"], description=describe())
-
-    def on_metrics(line: dict[str, float]) -> None:
-        shown["kl"] = f"KL(exact || model) {line[exact]:.4f} nats"
-        bars.update(bar, completed=line["step"], description=describe())
-        if not bars.console.is_terminal:
-            bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")
-
-    train_run(folder, on_step, on_metrics)
-
-
-def _set_threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-def _progress() -> Progress:
-    """Bars on stderr; on a terminal they vanish when done, elsewhere only prints remain."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _say_pages(pages: list[Path]) -> None:
-    for page in pages:
-        print(page)

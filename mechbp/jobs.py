@@ -96,7 +96,7 @@ def analyse_all(parts: Sequence[Part], quick: bool, command: str, fan: Fan) -> I
 
 def _cut(name: str, runs: Sequence[str], fan: Fan) -> list[Part]:
     """Cut one page into jobs. Jobs of this machine find its own runs by name; the workers of a cluster may stand elsewhere."""
-    from mechbp.models.runs import find_run
+    from mechbp.models.run_folder import find_run
     from mechbp.study import load_page, recorded_seconds, studied_runs
 
     page = load_page(name)

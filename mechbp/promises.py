@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.document import Document
 from mechbp.report.document import load as load_document
 from mechbp.study import Study, criteria_of, load_page, page_names, record_of
 
-Line = tuple[str, str, str]
-"""Name of a page or run, verdict ("pass", "short", "FAIL", "-" where nothing was checked, or "moved"), and what was found."""
+
+class Line(NamedTuple):
+    """What was checked of one page or run."""
+
+    of: str
+    """Its name."""
+    verdict: str
+    """"pass", "short", "FAIL", "-" where nothing was checked, or "moved"."""
+    what: str
+    """What was found."""
+    failed: bool = False
+    """Whether this is no finding but a broken promise."""
+
+    def __str__(self) -> str:
+        return f"{self.of:<24} {self.verdict:<6} {self.what}"
 
 
 def claims_regraded() -> Iterator[Line]:
@@ -21,14 +35,14 @@ def claims_regraded() -> Iterator[Line]:
     for name in page_names():
         record = record_of(name)
         if not record.is_file():
-            yield name, "-", f"left out: {record} is not there"
+            yield Line(name, "-", f"left out: {record} is not there")
             continue
         document = load_document(record)
         differences = regrade(document, criteria_of(name))
-        yield from ((name, "FAIL", str(difference)) for difference in differences)
+        yield from (Line(name, "FAIL", str(difference), failed=True) for difference in differences)
         if not differences:
-            yield name, "pass", f"graded as recorded, {len(document.claims)} of {len(document.claims)}"
-        yield from ((name, "moved", text) for text in _moved(document, criteria_of(name)))
+            yield Line(name, "pass", f"graded as recorded, {len(document.claims)} of {len(document.claims)}")
+        yield from (Line(name, "moved", text) for text in _moved(document, criteria_of(name)))
 
 
 def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
@@ -40,9 +54,23 @@ def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
     yield from criteria.withdrawn()
 
 
+def runs_verified(names: Sequence[str] | None) -> Iterator[Line]:
+    """Check runs, all where none is named; then also measure what pages are held to, where "short" is a finding."""
+    from mechbp.models.run_folder import run_names
+    from mechbp.models.runs import load
+    from mechbp.models.verify import verify_run
+
+    for run in [load(name) for name in names or run_names()]:
+        for check in verify_run(run):
+            yield Line(run.name, check.verdict, f"{check.what:<38} {check.measured}", failed=check.verdict != "pass")
+    if not names:
+        yield from thresholds_measured()
+
+
 def thresholds_measured() -> Iterator[Line]:
     """Measure what pages are held to; those whose runs are not all here are left out, and said so."""
-    from mechbp.models.runs import load, run_names
+    from mechbp.models.run_folder import run_names
+    from mechbp.models.runs import load
 
     here = set(run_names())
     for name in page_names():
@@ -50,8 +78,8 @@ def thresholds_measured() -> Iterator[Line]:
         if page.thresholds is None:
             continue
         if absent := [run for run in page.runs if run not in here]:
-            yield name, "-", f"left out: no run {', '.join(absent)}"
+            yield Line(name, "-", f"left out: no run {', '.join(absent)}")
             continue
         study = Study(tuple(load(run) for run in page.runs), quick=False, stage=lambda _: None)
         for run, check in page.thresholds(study):
-            yield run, check.verdict, f"{check.what:<38} {check.measured}"
+            yield Line(run, check.verdict, f"{check.what:<38} {check.measured}")

@@ -13,6 +13,8 @@ from mechbp.errors import InputError, MechbpError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a run, an analysis or a stored file may be called."""
+RUNS_VARIABLE = "MECHBP_RUNS"
+"""The environment variable that names the folder of named runs."""
 TEMPORARY = re.compile(r"(?:step-[0-9]+\.safetensors|resume\.safetensors|(?:metrics|llc)\.jsonl)\.tmp-([0-9]{1,9})")
 """What `atomic_write` calls the unfinished files of a run; a user's own files never match."""
 

@@ -250,9 +250,9 @@ def _document(
 
 def _replaced(runs: Sequence[Run]) -> Sequence[dict[str, Any]]:
     """What the log of replaced runs says of those that are shipped; a run of one's own may share a name."""
-    from mechbp.models.runs import checkpoints_root
+    from mechbp.models.run_folder import runs_root
 
-    root = checkpoints_root().resolve()
+    root = runs_root().resolve()
     shipped = [run.name for run in runs if run.folder.resolve().parent == root]
     return used_by(replaced_runs(root / REPLACED_LOG), shipped) if shipped else ()
 

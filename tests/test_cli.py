@@ -87,7 +87,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "analyses").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path / "analyses")
-    monkeypatch.setattr(cli, "_set_threads", lambda count: None)
+    monkeypatch.setattr(cli, "set_threads", lambda count: None)
     return tmp_path / "here"
 
 

@@ -37,7 +37,7 @@ def alone(tmp_path_factory):
 def three(tmp_path, monkeypatch):
     """Three runs; ./foreign holds a step of another recipe, which only its training finds out."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_set_threads", lambda count: None)
+    monkeypatch.setattr(cli, "set_threads", lambda count: None)
     folders = [write_run(tmp_path / name) for name in ("one", "two", "foreign")]
     train(write_run(tmp_path / "other", training__steps=1))
     (tmp_path / "other" / "step-0000000.safetensors").rename(folders[2] / "step-0000000.safetensors")

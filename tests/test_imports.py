@@ -25,9 +25,11 @@ LAYERS = {
     "mechbp.fanout": 8,
     "mechbp.study": 8,
     "mechbp.measuring": 8,
+    "mechbp.listing": 8,
     "mechbp.promises": 8,
     "mechbp.extras": 8,
     "mechbp.jobs": 8,
+    "mechbp.terminal": 8,
     "mechbp.cli": 8,
 }
 FOUNDATION = ("mechbp.errors", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
@@ -58,7 +60,7 @@ ONLY_IN = {
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),
-    "rich": ("mechbp.cli",),
+    "rich": ("mechbp.terminal",),
     "joblib": ("mechbp.fanout",),
     "dask": ("mechbp.fanout",),
     "distributed": ("mechbp.fanout",),

@@ -65,7 +65,7 @@ def widened_bound(record):
 
 
 def test_an_honest_page_passes_and_one_without_a_record_is_named(record, capsys, monkeypatch):
-    (tiny, verdict, text), (absent, unchecked, why) = claims_regraded()
+    (tiny, verdict, text, _), (absent, unchecked, why, _) = claims_regraded()
     assert (tiny, verdict, text) == ("tiny", "pass", "graded as recorded, 1 of 1")
     assert (absent, unchecked) == ("unrecorded", "-") and "unrecorded.json is not there" in why
     assert call(capsys, monkeypatch, "verify", "--claims")[0] == 0

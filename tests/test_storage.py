@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mechbp.errors import InputError, MechbpError
-from mechbp.models.runs import find_run, run_names
+from mechbp.models.run_folder import find_run, run_names
 from mechbp.storage import checked_name, exclusive, inside
 
 WORDS = [
@@ -137,5 +137,20 @@ def test_runs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
     assert run_names() == ["one"]
     assert find_run("one") == tmp_path / "checkpoints" / "one"
     assert find_run("./own") == find_run(tmp_path / "own") == find_run("own/") == tmp_path / "own"
-    with pytest.raises(InputError, match=r"no run 'own' in .*nearest: one.\nGive one of those .* or a path such as ./own."):
-        find_run("own")
+    assert find_run("own") == tmp_path / "own"  # of the working directory, where no named run is called so
+    with pytest.raises(InputError, match=r"no run 'two' in .*nearest: one.\nGive one of those that .*, or the path"):
+        find_run("two")
+
+
+def test_the_folder_of_named_runs_can_be_chosen(tmp_path, monkeypatch):
+    for name in ("elsewhere/one", "checkpoints/two"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert run_names(tmp_path / "elsewhere") == ["one"] and run_names() == ["two"]
+    assert find_run("one", tmp_path / "elsewhere") == tmp_path / "elsewhere" / "one"
+    monkeypatch.setenv("MECHBP_RUNS", str(tmp_path / "elsewhere"))
+    assert run_names() == ["one"] and find_run("one") == tmp_path / "elsewhere" / "one"
+    monkeypatch.setenv("MECHBP_RUNS", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"nowhere holds no run, nor is there .*\nShipped runs .* set \$MECHBP_RUNS"):
+        find_run("one")

@@ -76,7 +76,7 @@ measured = "KL 1.0 nats"
     shipped = tmp_path / "checkpoints"
     shipped.mkdir()
     (shipped / "replaced.toml").write_text(log.format("own", 1) + log.format("elsewhere", 0) + log.format("own", 0))
-    monkeypatch.setattr("mechbp.models.runs.checkpoints_root", lambda: shipped)
+    monkeypatch.setenv("MECHBP_RUNS", str(shipped))
     assert studied(run).replaced == (), "a run of one's own may share the name of a shipped one"
     document = studied(replace(run, folder=shutil.copytree(run.folder, shipped / "own")))
     assert [(entry["run"], entry["date"]) for entry in document.replaced] == [("own", "2026-01-30"), ("own", "2026-01-31")]

@@ -16,9 +16,9 @@ from mechbp.divergence import kl_nats
 from mechbp.methods.statistics.answers import Calibration, calibration
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.answers import ask, model_answers
+from mechbp.models.metrics import divergence_names
 from mechbp.models.runs import Run
 from mechbp.models.tasks.task import own_oracle
-from mechbp.models.training import divergence_names
 from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria
 from mechbp.report.document import FigureData, Section

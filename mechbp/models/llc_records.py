@@ -19,7 +19,7 @@ from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_tables import dataclass_from
-from mechbp.models.training import step_file
+from mechbp.models.run_folder import step_file
 from mechbp.storage import atomic_write
 
 if TYPE_CHECKING:

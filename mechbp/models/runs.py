@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import CheckpointError, InputError
+from mechbp.errors import CheckpointError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.families import family_of
+from mechbp.models.metrics import METRICS, has_ended, read_metrics
+from mechbp.models.run_folder import find_run, step_file, stored_steps
 from mechbp.models.tasks.task import Task
-from mechbp.models.training import METRICS, has_ended, read_metrics, step_file, untrained_model
-from mechbp.storage import NAME, inside
-
-STEP_FILE = re.compile(r"step-(\d{7,9})\.safetensors")
+from mechbp.models.training import untrained_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +44,7 @@ class Run:
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """All stored steps, ascending."""
-        found = [int(match[1]) for path in self.folder.iterdir() if (match := STEP_FILE.fullmatch(path.name))]
-        return tuple(sorted(found))
+        return stored_steps(self.folder)
 
     @cached_property
     def model(self) -> Any:
@@ -97,45 +93,11 @@ class Run:
         return self.steps[-1]
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Run:
-    """Open a run by name (a folder of `checkpoints/`) or by the path of its folder; weights are read when first used.
+def load(name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Run:
+    """Open a run by name or by the path of its folder; weights are read when first used.
 
+    A name means a folder of `root`, of $MECHBP_RUNS, of checkpoints/ here or in the source tree, then of the working directory.
     Raises InputError where there is no such run or its recipe is wrong.
     """
-    folder = find_run(name_or_path)
+    folder = find_run(name_or_path, root)
     return Run(folder.name, folder, read_recipe(folder / "run.toml"))
-
-
-def find_run(name_or_path: str | os.PathLike[str]) -> Path:
-    """Return the folder of a run. A plain name means checkpoints/<name>; anything with a separator is a path."""
-    text = os.fspath(name_or_path) if isinstance(name_or_path, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise InputError(f"a run is given by its name or the path of its folder, got a {type(name_or_path).__name__}.")
-    if NAME.fullmatch(text):
-        folder = inside(checkpoints_root(), text, "run")
-        if (folder / "run.toml").is_file():
-            return folder
-        near = ", ".join(difflib.get_close_matches(text, run_names(), n=3, cutoff=0.0)) or "none, the folder holds no run"
-        raise InputError(
-            f"no run {text!r} in {checkpoints_root()}; nearest: {near}.\n"
-            f"Give one of those that `mechbp list` names, or a path such as ./{text}."
-        )
-    try:
-        folder = Path(text).resolve()
-        found = (folder / "run.toml").is_file()
-    except (OSError, RuntimeError, ValueError):  # too long, a link that leads to itself, NUL
-        found = False
-    if not found:
-        raise InputError(f"{text!r:.200} is not a run folder: it has no run.toml. Give the path of a folder that holds one.")
-    return folder
-
-
-def run_names() -> list[str]:
-    """Return the names of all runs in `checkpoints/`."""
-    return sorted(path.parent.name for path in checkpoints_root().glob("*/run.toml") if NAME.fullmatch(path.parent.name))
-
-
-def checkpoints_root() -> Path:
-    """Return the folder of the named runs: checkpoints/ of the working directory, else of the source tree."""
-    here = Path.cwd() / "checkpoints"
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "checkpoints"

@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from mechbp.models.answers import ask, model_answers
 from mechbp.models.building import BUILDERS
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
+from mechbp.models.metrics import METRICS, best_step, divergence_names, has_ended, read_metrics
 from mechbp.models.objectives import training_batch, training_loss
+from mechbp.models.run_folder import step_file
 from mechbp.models.start import start_from
 from mechbp.models.tasks.task import Task
 from mechbp.randomness import rng
@@ -38,7 +40,6 @@ EVALUATION_SEED = 10_000_000
 FIRST_KEPT = 32
 """The first stored step after 0; earlier ones are still at the unigram frequencies."""
 RESUME = "resume.safetensors"
-METRICS = "metrics.jsonl"
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ()}
 """What an optimiser remembers of every weight."""
 
@@ -61,11 +62,6 @@ def train(folder: Path, on_step: Progress | None = None, on_metrics: Progress | 
         _Trainer(folder, config, on_step, on_metrics).run(stopped)
 
 
-def step_file(folder: Path, step: int) -> Path:
-    """Return where `step` is stored."""
-    return folder / f"step-{step:07d}.safetensors"
-
-
 def measure(model: Any, process: Any, task: Task) -> dict[str, float]:
     """Return accuracy, cross-entropy and the KL to every oracle, both ways (means, nats), on held-out sequences."""
     asked = ask(task, process, EVALUATED_SEQUENCES, rng(EVALUATION_SEED, "held-out"))
@@ -80,54 +76,10 @@ def measure(model: Any, process: Any, task: Task) -> dict[str, float]:
     return line
 
 
-def divergence_names(oracle: str) -> tuple[str, str]:
-    """Return what metrics.jsonl calls the mean D(oracle || model) and D(model || oracle), nats."""
-    return f"kl_{oracle}_to_model_nats", f"kl_model_to_{oracle}_nats"
-
-
-def read_metrics(path: Path, oracles: Iterable[str] | None = None) -> list[dict[str, float]]:
-    """Return the lines of a metrics.jsonl; an absent file has none.
-
-    Raises CheckpointError, naming the line, where one is no JSON object, lacks its step or, where `oracles` are given, any
-    other number that `measure` gives for them, or holds something else in its place.
-    """
-    if not path.exists():
-        return []
-    wanted = ["step"]
-    if oracles is not None:
-        wanted += ["sequences", "accuracy"]
-        wanted += [name for oracle in oracles for name in divergence_names(oracle)]
-    rows: list[dict[str, float]] = []
-    try:
-        for text in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(text)
-            if not isinstance(row, dict) or type(row.get("step")) is not int:
-                raise ValueError("no JSON object with a step")
-            for name in dict.fromkeys([*wanted, *(key for key in row if key.endswith(("_nats", "wall_s")))]):
-                if type(row.get(name)) not in (int, float) or not abs(row[name]) < 1e300:  # NaN fails too
-                    raise ValueError(f"{name} should be a finite number, got {row.get(name)!r:.40}")
-            rows.append(row)
-    except (OSError, ValueError, RecursionError) as error:
-        where = "" if isinstance(error, OSError | UnicodeDecodeError) else f"line {len(rows) + 1}: "
-        raise CheckpointError(
-            f"{path} is damaged: {where}{str(error)[:120]}.\n"
-            f"Restore it from a copy, or remove it to let training write a new one."
-        ) from error
-    return rows
-
-
 def log_spaced_steps(training: TrainingConfig, count: int) -> set[int]:
     """Return 0 and `count` log-spaced steps from FIRST_KEPT to the last; a count of 1 is the last alone."""
     spaced = np.geomspace(min(FIRST_KEPT, training.steps), training.steps, count) if count > 1 else ()
     return {0, training.steps, *(round(step) for step in spaced)}
-
-
-def has_ended(training: TrainingConfig, step: int, metrics: Sequence[Mapping[str, float]]) -> bool:
-    """Return whether a run at `step` with these metrics is over: out of steps, or past the best one for long enough."""
-    if not training.early_stopping or not metrics:
-        return step >= training.steps
-    now = metrics[-1]["step"]
-    return now >= training.steps or now >= max(training.warmup_steps, training.early_stopping * _best_step(metrics))
 
 
 def learning_rate(training: TrainingConfig, step: int) -> float:
@@ -149,11 +101,6 @@ def _optimizer(parameters: Iterable[Tensor], training: TrainingConfig) -> torch.
         return torch.optim.SGD(parameters, lr=training.learning_rate, fused=True)
     betas = (0.9, training.beta2)
     return torch.optim.AdamW(parameters, training.learning_rate, betas, weight_decay=training.weight_decay, fused=True)
-
-
-def _best_step(metrics: Sequence[Mapping[str, float]]) -> int:
-    """The measured step with the lowest held-out cross-entropy."""
-    return int(min(metrics, key=lambda line: line["cross_entropy_nats"])["step"])
 
 
 class _Trainer:
@@ -234,7 +181,7 @@ class _Trainer:
 
     def _keep_best(self) -> None:
         """Store this step if it is the best so far, before its metrics say so, and drop the one it replaces."""
-        best = step_file(self.folder, _best_step(self.metrics))
+        best = step_file(self.folder, best_step(self.metrics))
         if best == step_file(self.folder, self.step):
             self._store(best, resumable=False)
         for path in self.folder.glob("step-*.safetensors"):

@@ -12,8 +12,9 @@ from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.answers import ask, model_answers
 from mechbp.models.llc_records import FILE, asked_steps, digest_of, read_llc, read_records, why_stale
+from mechbp.models.run_folder import step_file
 from mechbp.models.runs import Run
-from mechbp.models.training import measure, step_file
+from mechbp.models.training import measure
 from mechbp.randomness import rng
 
 CURVE_TOLERANCE_NATS = 1e-6

@@ -136,7 +136,7 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
     }
     monkeypatch.setattr("mechbp.promises.page_names", lambda: list(analyses))
     monkeypatch.setattr("mechbp.promises.load_page", analyses.get)
-    monkeypatch.setattr("mechbp.models.runs.run_names", lambda: ["one"])
+    monkeypatch.setattr("mechbp.models.run_folder.run_names", lambda: ["one"])
     monkeypatch.setattr("mechbp.models.runs.load", lambda name: SimpleNamespace(name=name, folder=None))
     monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
     with pytest.raises(typer.Exit) as end:

@@ -15,8 +15,9 @@ from mechbp.models.checkpoint import load_checkpoint, save_checkpoint
 from mechbp.models.config import read_recipe
 from mechbp.models.lesson_loss import lesson_batches
 from mechbp.models.llc_records import read_llc
+from mechbp.models.run_folder import step_file
 from mechbp.models.runs import load
-from mechbp.models.training import step_file, train
+from mechbp.models.training import train
 from mechbp.randomness import rng
 
 LAST = {**AUTO, "steps": "last"}

@@ -19,8 +19,9 @@ from mechbp.models.checkpoint import load_checkpoint, save_checkpoint
 from mechbp.models.lesson_loss import lesson_batches
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.llc_records import read_llc
+from mechbp.models.run_folder import step_file
 from mechbp.models.runs import load
-from mechbp.models.training import Interrupted, step_file, train
+from mechbp.models.training import Interrupted, train
 from mechbp.models.verify import verify_run
 from mechbp.randomness import rng
 from mechbp.storage import InUse, exclusive

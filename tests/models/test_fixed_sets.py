@@ -13,9 +13,10 @@ from small_runs import Child, products, recipe, toml, write_run
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.config import TrainingConfig, read_recipe
+from mechbp.models.metrics import has_ended
 from mechbp.models.objectives import training_batch
 from mechbp.models.runs import load
-from mechbp.models.training import has_ended, train
+from mechbp.models.training import train
 from mechbp.models.training_set import training_sequences
 
 STOPPING = {

@@ -20,8 +20,9 @@ from mechbp.models.llc_records import (
     read_records,
     write_records,
 )
+from mechbp.models.run_folder import step_file
 from mechbp.models.runs import load
-from mechbp.models.training import step_file, train
+from mechbp.models.training import train
 from mechbp.models.verify import verify_run
 from mechbp.randomness import rng
 

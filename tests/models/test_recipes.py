@@ -194,7 +194,8 @@ def test_5000_mutated_recipes_are_read_or_refused(tmp_path):
 
 
 def test_shipped_recipes_are_valid():
-    from mechbp.models.runs import load, run_names
+    from mechbp.models.run_folder import run_names
+    from mechbp.models.runs import load
 
     assert {"tree-mlm-k0", "tree-root-k0"} <= set(run_names())
     for name in run_names():
