@@ -101,8 +101,14 @@ def page_names() -> list[str]:
 
 
 def analyses_root() -> Path:
-    """Return analyses/ of the source tree."""
-    return Path(__file__).resolve().parents[1] / "analyses"
+    """Return the folder of the pages: analyses/ of the source tree, or inside the package where it was installed."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "analyses"
+    return beside if (beside / "shared").is_dir() else package / "analyses"
+
+
+HOME = analyses_root()
+"""Where the pages of this installation are."""
 
 
 def page_file(name: str) -> Path:
@@ -134,6 +140,7 @@ def recorded_seconds(name: str) -> float:
 def load_page(name: str) -> Page:
     """Import a page's script and return what it registers. Raises InputError where it registers no Page."""
     path = page_file(name)
+    _share_parts()
     spec = importlib.util.spec_from_file_location(f"analyses.{name}.page", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -143,6 +150,21 @@ def load_page(name: str) -> Page:
     if not isinstance(page, Page):
         raise InputError(f"{path} registers no page, got PAGE = {page!r:.60}. Set PAGE = mechbp.study.Page(...).")
     return page
+
+
+def _share_parts() -> None:
+    """Let pages import what they share as `analyses.…`, wherever they are. Raises InputError where that name is taken."""
+    known = sys.modules.get("analyses")
+    if known is None:
+        spec = importlib.util.spec_from_file_location("analyses", HOME / "__init__.py", submodule_search_locations=[str(HOME)])
+        assert spec is not None and spec.loader is not None
+        sys.modules["analyses"] = known = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(known)
+    if str(HOME) not in map(str, getattr(known, "__path__", ())):
+        taken = getattr(known, "__file__", None) or "a module without a file"
+        raise InputError(
+            f"pages import their parts as `analyses`, which is {taken} here.\nRename that, or import it after the report."
+        )
 
 
 def chosen_pages(names: Sequence[str], runs: Sequence[str]) -> list[str]:
@@ -279,10 +301,13 @@ def _versions(*needed: str) -> dict[str, str]:
 
 
 def _git_state() -> tuple[str, bool]:
-    """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) outside git.
+    """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) where there is none.
 
     reports/ does not count: it holds products, and a page that is done would make the next one's source look changed.
+    A package that was installed may lie in somebody's repository, whose commit says nothing of it.
     """
+    if not (Path(__file__).resolve().parents[1] / "pyproject.toml").is_file():
+        return "unknown", True
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]

@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_take_the_pages_is_refused_before_computing(tmp_pat
 
 def test_reports_do_not_make_the_source_dirty(tmp_path, monkeypatch):
     tree = tmp_path / "tree"
-    for name in ("mechbp/study.py", "reports/page.json"):
+    for name in ("pyproject.toml", "mechbp/study.py", "reports/page.json"):
         (tree / name).parent.mkdir(parents=True)
         (tree / name).write_text("1")
     author = ("-c", "user.name=a", "-c", "user.email=a@b")
@@ -151,3 +151,5 @@ def test_reports_do_not_make_the_source_dirty(tmp_path, monkeypatch):
     assert study._git_state()[1] is False
     (tree / "mechbp/study.py").write_text("2")
     assert study._git_state()[1] is True
+    (tree / "pyproject.toml").unlink()  # as in an environment that lies in somebody's repository
+    assert study._git_state() == ("unknown", True)
