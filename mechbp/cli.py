@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from mechbp.jobs import Fan
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Ask whether, where and how a transformer computes an exact Bayesian answer.",
 )
 
 Threads = Annotated[
@@ -57,7 +55,42 @@ Scheduler = Annotated[
 RunsIn = Annotated[
     Path | None, typer.Option("--runs", metavar="DIR", help="The folder of named runs, as $MECHBP_RUNS for every command.")
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; may be repeated."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+
+
+def _version(asked: bool | None) -> bool:
+    if asked:
+        from mechbp import __version__
+
+        print(f"mechbp {__version__}")
+        raise typer.Exit
+    return False
+
+
+@app.callback()
+def mechbp(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Ask whether, where and how a transformer computes an exact Bayesian answer."""
+
+
+@app.command()
+def new(
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the run shall be.")],
+    like: Annotated[
+        str, typer.Option(help="A template (tree, root, chain, topics, lists), or a run whose recipe to take.")
+    ] = "tree",
+    settings: Settings = None,
+) -> None:
+    """Write a commented recipe, run.toml, to start a run from."""
+    from mechbp.models.recipe_edits import Setting
+    from mechbp.models.starting import new_run
+
+    print(new_run(run, like, [Setting.of(text) for text in settings or []]))
 
 
 @app.command()
@@ -111,25 +144,47 @@ def report(
 @app.command()
 def train(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.")],
+    settings: Settings = None,
     threads: Threads = 1,
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
 ) -> None:
-    """Train runs to their last step, or take them up where they stopped."""
+    """Train runs to their last step, or take them up where they stopped. --set changes recipes that have stored nothing yet."""
     fan = _fan(jobs, backend, scheduler, threads)
-    set_threads(threads)
-    from mechbp.jobs import train_all
-    from mechbp.models.config import read_recipe
+    from mechbp.models.recipe_edits import Setting, set_in_place
     from mechbp.models.run_folder import find_run
 
     folders = [find_run(run) for run in runs]
     _refuse_twins("train", folders, runs)
-    configs = {folder: read_recipe(folder / "run.toml") for folder in folders}
-    if fan.spreads(len(folders)):
-        train_all(folders, fan)
-        return
-    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars))
+    if settings:
+        changes = [Setting.of(text) for text in settings]
+        for folder in folders:
+            set_in_place(folder, changes)
+    _train(folders, fan)
+
+
+@app.command()
+def sweep(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of the run whose recipe is varied.")],
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="TABLE.KEY=VALUES", help="Such as training.seed=0..4 or model.d_model=32,64.")
+    ],
+    threads: Threads = 1,
+    jobs: Jobs = 1,
+    backend: Workers = Backend.loky,
+    scheduler: Scheduler = None,
+) -> None:
+    """Write a run beside RUN for every combination of values, and train them; the same command goes on where it stopped."""
+    fan = _fan(jobs, backend, scheduler, threads)
+    from mechbp.models.recipe_edits import Setting
+    from mechbp.models.run_folder import find_run
+    from mechbp.models.starting import sweep as sweep_from
+
+    folders = sweep_from(find_run(run), [Setting.of(text) for text in settings])
+    for folder in folders:
+        print(folder)
+    _train(folders, fan)
 
 
 @app.command()
@@ -227,6 +282,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("mechbp: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _train(folders: list[Path], fan: Fan) -> None:
+    set_threads(fan.threads)
+    from mechbp.jobs import train_all
+    from mechbp.models.config import read_recipe
+
+    configs = {folder: read_recipe(folder / "run.toml") for folder in folders}
+    if fan.spreads(len(folders)):
+        train_all(folders, fan)
+        return
+    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars))
 
 
 def _look_in(folder: Path | None) -> None:

@@ -31,6 +31,7 @@ LAYERS = {
     "mechbp.jobs": 8,
     "mechbp.terminal": 8,
     "mechbp.cli": 8,
+    "mechbp.__main__": 8,
 }
 FOUNDATION = ("mechbp.errors", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
 MAY_IMPORT = {

@@ -1,4 +1,4 @@
-"""A wheel is all that is needed: it is built, installed far from any checkout, and trains, verifies and reports a run of every wing."""
+"""A wheel is all that is needed: installed far from any checkout it trains, verifies and reports a run of every wing."""
 
 import json
 import os
@@ -13,19 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = {"steps": 4, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 2, "stored_steps": 2, "measured_steps": 2}
 SMALL = {"n_layers": 1, "n_heads": 1, "d_model": 8, "d_mlp": 8}
 CAUSAL = {**SMALL, "attention": "causal"}
+TREE = {"vocab_size": 3, "depth": 2}
+CHAIN = {"kind": "mess3", "length": 5, "x": 0.15, "alpha": 0.6}
+TOPICS = {"kind": "topics", "n_topics": 3, "words_per_topic": 2, "alpha": 0.3, "length_low": 6, "length_high": 6}
+LISTS = {"kind": "sorting", "vocab_size": 6, "length": 3}
 WINGS = {
-    "own-tree": {"process": {"vocab_size": 3, "depth": 2}, "model": SMALL, "objective": {"task": "masked", "mask": "rate"}},
-    "own-chain": {
-        "process": {"kind": "mess3", "length": 5, "x": 0.15, "alpha": 0.6},
-        "model": CAUSAL,
-        "objective": {"task": "next-token"},
-    },
-    "own-topics": {
-        "process": {"kind": "topics", "n_topics": 3, "words_per_topic": 2, "alpha": 0.3, "length_low": 6, "length_high": 6},
-        "model": SMALL,
-        "objective": {"task": "masked"},
-    },
-    "own-lists": {"process": {"kind": "sorting", "vocab_size": 6, "length": 3}, "model": CAUSAL, "objective": {"task": "sort"}},
+    "own-tree": {"process": TREE, "model": SMALL, "objective": {"task": "masked", "mask": "rate"}},
+    "own-chain": {"process": CHAIN, "model": CAUSAL, "objective": {"task": "next-token"}},
+    "own-topics": {"process": TOPICS, "model": SMALL, "objective": {"task": "masked"}},
+    "own-lists": {"process": LISTS, "model": CAUSAL, "objective": {"task": "sort"}},
 }
 
 

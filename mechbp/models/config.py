@@ -266,15 +266,20 @@ def read_recipe(path: Path) -> RunConfig:
         raise InputError(f"cannot read {path}: {error.strerror}. A run is a folder with a run.toml in it.") from error
     if len(raw) > MAX_RECIPE_BYTES:
         raise InputError(f"{path}: {len(raw):,} bytes, a recipe has at most {MAX_RECIPE_BYTES:,}.")
+    return checked_recipe(raw, str(path))
+
+
+def checked_recipe(text: str | bytes, where: str) -> RunConfig:
+    """Read and check the text of a recipe; errors as those of `read_recipe`, which say `where` it stands."""
     try:
-        tables = tomllib.loads(raw.decode("utf-8"))
+        tables = tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
-        raise InputError(f"{path} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
+        raise InputError(f"{where} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
     try:
         config = _config(tables)
         config.process.build()
     except (InputError, LimitExceeded) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     return config
 
 

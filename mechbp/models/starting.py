@@ -1,0 +1,78 @@
+"""New run folders: from a commented template, from another run's recipe, or one for every combination of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mechbp.errors import InputError, MechbpError
+from mechbp.models.recipe_edits import Setting, changed, combinations, write_recipe
+from mechbp.models.run_folder import find_run
+from mechbp.storage import NAME
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def template_names() -> list[str]:
+    """Return what a new run can be like without any run at hand."""
+    return sorted(path.stem for path in TEMPLATES.glob("*.toml"))
+
+
+def source_of(like: str) -> Path:
+    """Return the recipe that `like` names: a template, a named run, or the path of a run. Raises InputError for none."""
+    template = TEMPLATES / f"{like}.toml"
+    if NAME.fullmatch(like) and template.is_file():
+        return template
+    try:
+        return find_run(like) / "run.toml"
+    except InputError as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{first}\nTemplates that need no run: {', '.join(template_names())}.") from error
+
+
+def new_run(folder: Path, like: str, settings: Sequence[Setting] = ()) -> Path:
+    """Write a recipe into a new folder and return the file. Raises InputError where it has one, or the recipe is wrong."""
+    if len(found := combinations(settings)) > 1:
+        raise InputError("new: --set lists several values for a key. One run takes one of each: use mechbp sweep.")
+    return _write(folder, changed(source_of(like), found[0][1]))
+
+
+def sweep(folder: Path, settings: Sequence[Setting]) -> list[Path]:
+    """Write a sibling of a run for every combination of values, its recipe changed, and return the folders.
+
+    Folders that hold just this recipe are taken as they are, so that a sweep goes on where it stopped. Raises InputError where
+    no key has several values, and before anything is written where a folder holds another recipe.
+    """
+    recipe = folder / "run.toml"
+    found = combinations(settings)
+    if len(found) < 2:
+        raise InputError("sweep: give a key several values, such as --set training.seed=0..4 or --set model.d_model=32,64.")
+    texts = {folder.with_name(f"{folder.name}-{suffix}"): changed(recipe, changes) for suffix, changes in found}
+    if len(texts) < len(found) or not all(NAME.fullmatch(target.name) for target in texts):
+        raise InputError("sweep: these values make no names of folders that tell runs apart. Write runs with mechbp new.")
+    for target, text in texts.items():
+        held = target / "run.toml"
+        if held.exists() and held.read_bytes() != text.encode("utf-8"):
+            raise InputError(f"sweep: {held} holds another recipe. Move that run, or sweep from a run of another name.")
+    for target, text in texts.items():
+        if not (target / "run.toml").exists():
+            _write(target, text)
+    return list(texts)
+
+
+def _write(folder: Path, text: str) -> Path:
+    recipe = folder / "run.toml"
+    if recipe.exists() or recipe.is_symlink():
+        raise InputError(f"{recipe} is there already. Give the new run another folder.")
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MechbpError(f"cannot make {folder}: {error.strerror}. Choose a writable folder.") from error
+    try:
+        write_recipe(folder, text)
+    except MechbpError:
+        if made:
+            folder.rmdir()
+        raise
+    return recipe
