@@ -268,6 +268,18 @@ def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
     print(json.dumps(found.to_dict(), indent=2) if as_json else "\n".join(found.lines()))
 
 
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a trained run.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made where it is not there.")],
+) -> None:
+    """Write a run's last weights, their configuration, and a loader that needs TransformerLens alone."""
+    from mechbp.models.export import export as export_run
+    from mechbp.models.runs import load
+
+    say_pages(export_run(load(run), folder))
+
+
 def main() -> None:
     """Run the command line; every refusal by mechbp is a message on stderr and exit code 2."""
     one_blas_thread()
