@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from mechbp.divergence import js_nats
 from mechbp.errors import InputError
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 Rows = Float64[np.ndarray, "*cells query key"]
@@ -20,8 +21,8 @@ TIE = 1e-12
 """A relabelled reference this close to the observed distance counts as a tie, that is, as at least as near."""
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionMatch:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionMatch(Brief):
     """How near the mean pattern is to a reference, per layer and head, means over query rows."""
 
     reference: Pattern

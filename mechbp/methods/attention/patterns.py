@@ -11,13 +11,14 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, layer_of, matching_hooks, to_array
+from mechbp.methods.brief import Brief
 
 Pattern = Float64[np.ndarray, "layer head query key"]
 PATTERN_HOOKS = "blocks.*.attn.hook_pattern"
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionPatterns:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionPatterns(Brief):
     """Attention of every example among the first positions, and what goes to and comes from the rest, if there is one."""
 
     layers: tuple[int, ...]

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float64, Int, Integer
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class AnswerAttribution:
+@dataclass(frozen=True, eq=False, repr=False)
+class AnswerAttribution(Brief):
     """Mean contribution of each head to the correct token's logit; NaN for a token that was never correct."""
 
     by_answer: Float64[np.ndarray, "output head"]

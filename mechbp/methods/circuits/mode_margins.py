@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.circuits.modes import OV, QK, modes, scores_above
 from mechbp.methods.circuits.pair_modes import Label
 from mechbp.randomness import checked_generator
@@ -20,8 +21,8 @@ STEPS = 200
 """Noise is raised in steps of LARGEST_NOISE / STEPS; a label that flips and flips back between two of them counts as kept."""
 
 
-@dataclass(frozen=True, eq=False)
-class Margin:
+@dataclass(frozen=True, eq=False, repr=False)
+class Margin(Brief):
     """How much noise the label of a layer bears."""
 
     label: Label
@@ -35,8 +36,8 @@ class Margin:
         return float(np.median(self.flips_at))
 
 
-@dataclass(frozen=True, eq=False)
-class NullScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class NullScores(Brief):
     """Scores of the best pair where tokens have been relabelled, one per draw."""
 
     labels: tuple[Label, ...]

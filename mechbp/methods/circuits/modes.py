@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.circuits.pair_modes import Label, PairModes, TokenRoles, pair_modes, ratio
 
 OV = Float64[np.ndarray, "head token token"]
@@ -25,8 +26,8 @@ PREFERENCE: tuple[Label, ...] = ("none", "overlap", "suppression", "splitting", 
 """Of two pairs with the same score, the one whose heads differ more stands for the layer."""
 
 
-@dataclass(frozen=True, eq=False)
-class Modes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Modes(Brief):
     """What the heads of a layer do with tokens, and the pair of heads that stands for it."""
 
     label: Label

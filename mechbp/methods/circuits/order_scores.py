@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class OrderScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderScores(Brief):
     """Shares of triples of values in the expected order; equal scores count as out of order. NaN where there is no triple."""
 
     nearest_first: Float64[np.ndarray, "*head"]

@@ -25,6 +25,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from mechbp.methods.brief import Brief
+
 Label = Literal["both", "splitting", "suppression", "overlap", "none", "one head"]
 
 LEAST_SPLITTING = 0.9
@@ -82,8 +84,8 @@ class PairModes:
         return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in found.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class TokenRoles:
+@dataclass(frozen=True, eq=False, repr=False)
+class TokenRoles(Brief):
     """What each head does with each token."""
 
     diagonal: Float64[np.ndarray, "head token"]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
+from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
@@ -34,8 +35,8 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """Base and source activations -> the base's with the edit made, at all positions."""
 
 
-@dataclass(frozen=True, eq=False)
-class MessageTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class MessageTest(Brief):
     """Divergence of the answers after each edit, per pair, from what exact inference says."""
 
     hook: str

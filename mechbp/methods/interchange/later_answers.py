@@ -17,6 +17,7 @@ from torch import Tensor
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
+from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.continuation import Continuation
 from mechbp.methods.interchange.interchange import NOTHING
 from mechbp.methods.interchange.leace import Eraser
@@ -27,8 +28,8 @@ Edit = Callable[[Float[Tensor, "n 1 d"], Float[Tensor, "n 1 d"]], Float[Tensor, 
 """Base and source activations at the position written -> the base's with the edit made."""
 
 
-@dataclass(frozen=True, eq=False)
-class LaterAnswers:
+@dataclass(frozen=True, eq=False, repr=False)
+class LaterAnswers(Brief):
     """What a model answers after each edit, from the position written on."""
 
     hook: str

@@ -16,14 +16,15 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.subspaces import Activations, Messages, Subspace, by_leaf
 
 FLAT = 1e-8
 """Eigenvalues of the covariance below this share of the largest count as zero."""
 
 
-@dataclass(frozen=True, eq=False)
-class Eraser:
+@dataclass(frozen=True, eq=False, repr=False)
+class Eraser(Brief):
     """h -> h - removed @ (h - mean), position by position; idempotent."""
 
     name: str

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mechbp.divergence import kl_nats
+from mechbp.methods.brief import Brief
 
 LEAST_NATS = 0.02
 """Pairs whose exact answer moves by less say little about who follows it."""
@@ -16,8 +17,8 @@ CANDIDATES = 8
 LEAST_PAIRS = 8
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pairs:
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Pairs(Brief):
     """Row i of every field is one pair: two inputs, and what exact inference says of a quantity that one lends the other."""
 
     base: Int[np.ndarray, "n position"]

@@ -19,6 +19,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 
 VALIDATION = 0.25
@@ -31,8 +32,8 @@ Messages = Float64[np.ndarray, "n leaf q"]
 """The message that each position is tested for, a leaf or a token of a chain; a ROOT query after the leaves has none."""
 
 
-@dataclass(frozen=True, eq=False)
-class Subspace:
+@dataclass(frozen=True, eq=False, repr=False)
+class Subspace(Brief):
     """Orthonormal basis of a subspace at every position, or one that all positions share."""
 
     name: str

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 Loss = Callable[[dict[str, Tensor], Any], Tensor]
 """Mean loss, a scalar, of named parameters on one batch."""
@@ -27,8 +28,8 @@ VECTORISED_UP_TO = 16_384
 as fast at 8,192, a tenth slower beyond 30,000."""
 
 
-@dataclass(frozen=True, eq=False)
-class Objective:
+@dataclass(frozen=True, eq=False, repr=False)
+class Objective(Brief):
     """A loss of named parameters, read from one flat vector."""
 
     loss: Loss

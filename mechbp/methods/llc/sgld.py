@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mechbp.errors import ChainDiverged
+from mechbp.methods.brief import Brief
 from mechbp.methods.llc.objective import Objective
 from mechbp.randomness import rng as named_rng
 
@@ -60,8 +61,8 @@ class Settings:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectories:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectories(Brief):
     """What every step of every chain saw, burn-in included."""
 
     losses: Float64[np.ndarray, "step chain"]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, check_model, edit, forward, matching_hooks, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.cells import cells_of, index_of
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.patching.patch import PatchCell
@@ -31,15 +32,15 @@ from mechbp.randomness import rng as named_rng
 Tokens = Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
 
 
-@dataclass(frozen=True, eq=False)
-class Mean:
+@dataclass(frozen=True, eq=False, repr=False)
+class Mean(Brief):
     """Stand-in: the mean activation over reference sequences, each position (and head) by itself."""
 
     reference_tokens: Int[np.ndarray, "m position"] | Int[Tensor, "m position"]
 
 
-@dataclass(frozen=True, eq=False)
-class Resample:
+@dataclass(frozen=True, eq=False, repr=False)
+class Resample(Brief):
     """Stand-in: the activation of another sequence, one partner per example and the same one in all of its cells.
 
     Partners are drawn with equal chances from the reference sequences that differ from the example, or are given as row
@@ -54,8 +55,8 @@ class Resample:
 Ablation = Literal["zero"] | Mean | Resample
 
 
-@dataclass(frozen=True, eq=False)
-class AblationEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class AblationEffects(Brief):
     """Metric without and with each ablation, per example."""
 
     distribution: str

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, layer_of, matching_hooks
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.cells import cells_of, index_of, sums_by_cell
 from mechbp.methods.patching.gradients import GradientRuns, Tokens, gradients_on, move, stay
 from mechbp.methods.patching.metric import Direction, Metric
@@ -35,8 +36,8 @@ Rule = Literal["gauss-legendre", "midpoint"]
 Positions = Sequence[int | tuple[int, ...]] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Attributions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Attributions(Brief):
     """Estimated effects of patching each cell, per example, with bootstrap intervals over examples."""
 
     method: str

@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.attribution import Attributions
 from mechbp.methods.patching.patch import PatchEffects
 from mechbp.methods.statistics.intervals import Interval
@@ -32,8 +33,8 @@ RANGES = {
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class EstimateError:
+@dataclass(frozen=True, eq=False, repr=False)
+class EstimateError(Brief):
     """How far estimated mean effects are from exact ones over cells, with bootstrap intervals over examples.
 
     Effects are in units of the mean gap.

@@ -19,6 +19,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.plain_transformer import MIXING, SCORES, Network, gathered
 from mechbp.methods.patching.worker_threads import on_threads
 
@@ -42,8 +43,8 @@ class Attention(NamedTuple):
     scores: Float[Tensor, "n head P P"]
 
 
-@dataclass(frozen=True, eq=False)
-class Finisher:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finisher(Brief):
     """A base run, cached at every block, from which patched runs are finished."""
 
     network: Network

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, check_model, layer_of, matching_hooks, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
 from mechbp.methods.patching.restarts import Runs
 from mechbp.methods.patching.sites import Position, Site, position_groups, site_of
@@ -40,8 +41,8 @@ class PatchCell(NamedTuple):
     """Head patched; None where the activation has no head axis, or all heads jointly."""
 
 
-@dataclass(frozen=True, eq=False)
-class PatchEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class PatchEffects(Brief):
     """Metric of every patched run, per example and cell, with bootstrap intervals over examples.
 
     The base run is the one patched into, the donor the one patched from: corrupted and clean when denoising, clean and

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, matching_hooks, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, check_path, path_name, receiver_name, sender_name
 from mechbp.methods.patching.metric import Direction, Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
@@ -35,8 +36,8 @@ Edits = dict[str, Callable[[Tensor], Tensor]]
 Normalisation = Literal["frozen", "recomputed"]
 
 
-@dataclass(frozen=True, eq=False)
-class PathEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class PathEffects(Brief):
     """Metric of the run with each path patched, per example, with bootstrap intervals over examples.
 
     The base run is the one patched into, the donor the one the sender's output comes from, as in `PatchEffects`.

@@ -16,6 +16,8 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mechbp.methods.brief import Brief
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,
     "gelu": F.gelu,
@@ -30,8 +32,8 @@ SCORES = "run query head e, run key head e -> run head query key"
 MIXING = "run head query key, run key head e -> run query head e"
 
 
-@dataclass(frozen=True, eq=False)
-class Norm:
+@dataclass(frozen=True, eq=False, repr=False)
+class Norm(Brief):
     """Layer norm; gains of 1 and biases of 0 are spelt out, since torch is twice as fast with them as without."""
 
     weight: Tensor
@@ -42,8 +44,8 @@ class Norm:
         return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
-@dataclass(frozen=True, eq=False)
-class Block:
+@dataclass(frozen=True, eq=False, repr=False)
+class Block(Brief):
     """One block's weights, heads side by side.
 
     Where a head is wide (2 d_head > d), W_Q W_K' and W_V W_O are folded into one matrix each: keys are then the normalised
@@ -111,8 +113,8 @@ class Block:
         return torch.addmm(b_out, hidden, w_out).add_(flat).view(middle.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
+@dataclass(frozen=True, eq=False, repr=False)
+class Network(Brief):
     """All blocks and the unembedding."""
 
     blocks: tuple[Block, ...]

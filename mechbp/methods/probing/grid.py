@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 Scores = Mapping[str, Mapping[str, Interval]]
@@ -19,8 +20,8 @@ OwnNodes = Mapping[str, Int[np.ndarray, " position"]]
 """Target -> the node that belongs to each position, -1 where none does."""
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class ProbeScores(Brief):
     """Held-out scores of one set of features: the model's, or a control's."""
 
     cells: Scores
@@ -33,8 +34,8 @@ class ProbeScores:
     parts, squared_error and squared_total."""
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeGrid:
+@dataclass(frozen=True, eq=False, repr=False)
+class ProbeGrid(Brief):
     """Probes of every target at every hook and position, with controls of the same shapes."""
 
     hooks: tuple[str, ...]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import minimize
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Features, Spectrum, Targets
 
 PENALTY = 1e-4
@@ -26,8 +27,8 @@ GRADIENT = 0.01
 ITERATIONS = 500
 
 
-@dataclass(frozen=True, eq=False)
-class LogisticFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class LogisticFit(Brief):
     """One softmax classifier per node on rotated features."""
 
     weights: Float64[np.ndarray, "q node d"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.methods.brief import Brief
+
 PENALTIES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Candidate penalties, relative to the mean eigenvalue of the Gram matrix of the training features."""
 
@@ -23,8 +25,8 @@ Targets = Float64[np.ndarray, "q node _"]
 """The last axis runs over examples; it has no name because the parts of a split differ in it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum(Brief):
     """Centred training features in the eigenbasis of their Gram matrix."""
 
     mean: Float64[np.ndarray, " d"]
@@ -58,8 +60,8 @@ class Spectrum:
         return (features - self.mean) @ self.basis
 
 
-@dataclass(frozen=True, eq=False)
-class RidgeFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class RidgeFit(Brief):
     """One linear map per node, rotated features -> symbols, and the penalty each node was given."""
 
     weights: Float64[np.ndarray, "q node d"]

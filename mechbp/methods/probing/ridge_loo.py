@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class RidgeFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class RidgeFit(Brief):
     """x -> x @ weights + offset, with the penalty that predicts rows left out best."""
 
     weights: Float64[np.ndarray, "d target"]

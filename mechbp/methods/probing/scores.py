@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Targets
 
 METRICS = {"distribution": ("r2", "kl_nats", "accuracy"), "symbol": ("cross_entropy_nats", "accuracy")}
@@ -27,8 +28,8 @@ TIE = 1e-9
 PerExample = Float64[np.ndarray, "node example"]
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
+@dataclass(frozen=True, eq=False, repr=False)
+class Truth(Brief):
     """A target on the held-out sequences, with everything that does not depend on the probe."""
 
     values: Targets

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.grid import OwnNodes, ProbeScores
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Features, Spectrum, Targets, fit_ridge
@@ -23,8 +24,8 @@ from mechbp.methods.statistics.shared_bootstrap import LEVEL, Resampling
 SMALL_VOCABULARY = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
+@dataclass(frozen=True, eq=False, repr=False)
+class Labels(Brief):
     """One bank of targets, cut along the split."""
 
     bank: TargetBank
@@ -83,8 +84,8 @@ def checked_own(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class OneHot:
+@dataclass(frozen=True, eq=False, repr=False)
+class OneHot(Brief):
     """Stands for an activation that shows the token at its position and nothing else.
 
     One feature per token of a small vocabulary, so that all positions weigh penalties alike; of a large one, per token that

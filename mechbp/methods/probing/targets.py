@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.methods.brief import Brief
 
 SPLIT = (0.6, 0.2, 0.2)
 """Shares of distinct sequences used to fit, to choose the penalty, and to score."""
@@ -22,8 +23,8 @@ MAX_BYTES = 2**32
 """What the one-hot form of one symbol target may take."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Brief):
     """Example indices of each part; copies of one sequence, and the examples of one group, always share a part."""
 
     train: Int[np.ndarray, " n"]
@@ -50,8 +51,8 @@ class Split:
         return order
 
 
-@dataclass(frozen=True, eq=False)
-class TargetBank:
+@dataclass(frozen=True, eq=False, repr=False)
+class TargetBank(Brief):
     """Targets of one kind and one number of symbols, their nodes side by side on one axis."""
 
     slices: dict[str, slice]

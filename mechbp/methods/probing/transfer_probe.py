@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 
@@ -18,8 +19,8 @@ VALIDATION = 0.2
 """Share of the labelled sequences that choose the penalty before all of them are fitted."""
 
 
-@dataclass(frozen=True, eq=False)
-class ReadOut:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReadOut(Brief):
     """What the classifier says of sequences it has not seen."""
 
     probabilities: Float64[np.ndarray, "m q"]

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 
 HIDDEN = 64
@@ -18,8 +19,8 @@ LEARNING_RATE = 5e-3
 BATCH = 256
 
 
-@dataclass(frozen=True, eq=False)
-class TwoLayerProbe:
+@dataclass(frozen=True, eq=False, repr=False)
+class TwoLayerProbe(Brief):
     """Frozen weights d -> HIDDEN (ReLU) -> q, one set per target, on features brought to mean 0 and variance 1."""
 
     mean: Float[torch.Tensor, " d"]

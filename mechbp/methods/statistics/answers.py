@@ -10,6 +10,7 @@ from scipy import stats
 
 from mechbp.divergence import FLOOR, expected_hits, js_nats, kl_nats
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 
 RESAMPLES = 1000
@@ -17,8 +18,8 @@ RESAMPLES = 1000
 Answers = Float64[np.ndarray, "n query q"]
 
 
-@dataclass(frozen=True, eq=False)
-class Agreement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Agreement(Brief):
     """Means over sequences with bootstrap intervals; the queries of one sequence are averaged first."""
 
     kl_bp_to_model_nats: Interval
@@ -61,8 +62,8 @@ def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, tru
     return Agreement(*(found[c] for c in range(len(per_query))), clamped=float((exact < FLOOR).mean()))
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration(Brief):
     """The joint histogram of exact and model probabilities, and the mean exact one where the model says p."""
 
     edges: Float64[np.ndarray, " edge"]

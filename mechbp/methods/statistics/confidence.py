@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.randomness import checked_generator
 
@@ -26,8 +27,8 @@ PerChoice = Float64[np.ndarray, "n choice"]
 Marks = Bool[np.ndarray, "n choice"]
 
 
-@dataclass(frozen=True, eq=False)
-class Reliability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Reliability(Brief):
     """Confidence and accuracy bin by bin; intervals are over lists, rows of choices that come together."""
 
     confidence: Float64[np.ndarray, " bin"]

@@ -14,12 +14,13 @@ from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 RESAMPLES = 2000
 
 
-@dataclass(frozen=True, eq=False)
-class Interval:
+@dataclass(frozen=True, eq=False, repr=False)
+class Interval(Brief):
     """A mean, or ratio of means, over n examples with its percentile bootstrap interval; one per cell."""
 
     mean: Float64[np.ndarray, "*cells"]

@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import RESAMPLES, Interval
 
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class LineFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class LineFit(Brief):
     """y = intercept + slope x, fitted to all examples alike."""
 
     slope: Interval

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 CHUNK = 4096
@@ -24,8 +25,8 @@ Members = Sequence[tuple[int, Int[np.ndarray, " pair"]]]
 """(factor, level of each pair) of all that a pair is made of."""
 
 
-@dataclass(frozen=True, eq=False)
-class MatchedWeights:
+@dataclass(frozen=True, eq=False, repr=False)
+class MatchedWeights(Brief):
     """How much each pair counts among those that share and those that do not, so that cells are as frequent in both."""
 
     same: Float64[np.ndarray, " pair"]
@@ -65,8 +66,8 @@ def plain_weights(same: Bool[np.ndarray, " pair"], different: Bool[np.ndarray, "
     return matched_weights(same, different, np.zeros(len(same), dtype=np.int64))
 
 
-@dataclass(frozen=True, eq=False)
-class CrossedResampling:
+@dataclass(frozen=True, eq=False, repr=False)
+class CrossedResampling(Brief):
     """How often every word and every passage, or whatever else pairs are made of, occurs in each resample."""
 
     counts: tuple[Float32[np.ndarray, "_ draw"], ...]
@@ -90,8 +91,8 @@ class CrossedResampling:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
+@dataclass(frozen=True, eq=False, repr=False)
+class Contrast(Brief):
     """Weighted means of values over pairs that share and pairs that do not, in the sample and in each resample."""
 
     same: Float64[np.ndarray, "draw *cells"]

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class PeakFall:
+@dataclass(frozen=True, eq=False, repr=False)
+class PeakFall(Brief):
     """Per example: the score at the peak less that at the first step (rise) and less that at the last (fall)."""
 
     rise: Float64[np.ndarray, " n"]

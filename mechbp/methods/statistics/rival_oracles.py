@@ -10,13 +10,14 @@ from jaxtyping import Float64
 
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 
 Answers = Float64[np.ndarray, "n query q"]
 
 
-@dataclass(frozen=True, eq=False)
-class OracleLeads:
+@dataclass(frozen=True, eq=False, repr=False)
+class OracleLeads(Brief):
     """Differences [rival] that are positive where the model stands with its own oracle; sequences were resampled."""
 
     rivals: tuple[int, ...]

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 LEVEL = 0.95
@@ -20,8 +21,8 @@ CONSTANT = 1e-24
 """A target whose mean squared distance from its mean is below this is a constant with rounding noise; R^2 is undefined."""
 
 
-@dataclass(frozen=True, eq=False)
-class Resampling:
+@dataclass(frozen=True, eq=False, repr=False)
+class Resampling(Brief):
     """How often each example occurs in each resample, and in how many resamples."""
 
     counts: Float32[np.ndarray, "example resample"]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 
 GRID = 401
@@ -23,8 +24,8 @@ RESAMPLES = 500
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class SmoothedMaximum:
+@dataclass(frozen=True, eq=False, repr=False)
+class SmoothedMaximum(Brief):
     """The maximum of the smoothed curve."""
 
     length_scale: float

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, seed_mean
 
 
-@dataclass(frozen=True, eq=False)
-class Turn:
+@dataclass(frozen=True, eq=False, repr=False)
+class Turn(Brief):
     """How far every repetition has risen, at its last step, above the step at which the others are lowest."""
 
     step: Int[np.ndarray, " repetition"]

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.theory.chain.constrained_attention import Lags
 from mechbp.theory.chain.first_block import OneBlock
 
@@ -29,8 +30,8 @@ EARLY = 2
 Vectors = Float64[np.ndarray, "position token state"]
 
 
-@dataclass(frozen=True, eq=False)
-class VectorFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class VectorFit(Brief):
     """Predicted and measured vectors in belief space."""
 
     predicted: Vectors

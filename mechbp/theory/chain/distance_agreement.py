@@ -15,13 +15,14 @@ from jaxtyping import Float64, Int
 from scipy.spatial.distance import pdist, squareform
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class DistanceAgreement:
+@dataclass(frozen=True, eq=False, repr=False)
+class DistanceAgreement(Brief):
     """Squared correlations of read distances with those of each target, once on all prefixes and once per resample."""
 
     value: dict[str, float]

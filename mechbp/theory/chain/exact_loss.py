@@ -13,12 +13,13 @@ from jaxtyping import Float64
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.processes.chain.words import Words
 
 
-@dataclass(frozen=True, eq=False)
-class ExactLoss:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExactLoss(Brief):
     """Expectations over the words of a process, one per number of tokens read, 1..length."""
 
     kl_nats: Float64[np.ndarray, " position"]

@@ -17,6 +17,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float32, Float64, Int
 
 from mechbp.hooks import HookedModel, capture
+from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_pass import can_continue, levels, prefix_pass
@@ -26,8 +27,8 @@ VALUES = "blocks.0.attn.hook_v"
 BATCH = 2048
 
 
-@dataclass(frozen=True, eq=False)
-class OneBlock:
+@dataclass(frozen=True, eq=False, repr=False)
+class OneBlock(Brief):
     """Tables of the first block."""
 
     embedded: Float64[np.ndarray, "position token d"]
@@ -64,8 +65,8 @@ class OneBlock:
         return np.concatenate(parts)
 
 
-@dataclass(frozen=True, eq=False)
-class MeanPattern:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanPattern(Brief):
     """Attention averaged over words, each counted once."""
 
     mean: Float64[np.ndarray, "head destination source"]

@@ -16,6 +16,7 @@ from jaxtyping import Float64
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
+from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.first_block import OneBlock
 from mechbp.theory.chain.prefix_activations import finished_answers, rewritten_answers
@@ -23,8 +24,8 @@ from mechbp.theory.chain.prefix_activations import finished_answers, rewritten_a
 STREAM = "blocks.0.hook_resid_mid"
 
 
-@dataclass(frozen=True, eq=False)
-class Profile:
+@dataclass(frozen=True, eq=False, repr=False)
+class Profile(Brief):
     """Values of one head as mean[m] + factor[m] * shape[z]: one vector per token, longer or shorter by position."""
 
     mean: Float64[np.ndarray, "position d"]

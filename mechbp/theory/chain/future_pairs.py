@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.randomness import checked_generator
@@ -25,8 +26,8 @@ ROUNDS = 8
 """Times that candidates are drawn; pairs whose predictives agree are rare."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FuturePairs:
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class FuturePairs(Brief):
     """Row i of every field is one pair; answers are those after the token at `position` and after every later one."""
 
     base: Int[np.ndarray, "n length"]

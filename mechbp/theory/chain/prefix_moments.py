@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.linalg import get_lapack_funcs
 
+from mechbp.methods.brief import Brief
+
 WIDE = 256
 """Features from which they are rotated to the directions in which any row differs."""
 FLAT = 1e-12
@@ -26,8 +28,8 @@ PIECE = 2048
 _factorise, _inverse, _solve = get_lapack_funcs(("potrf", "potri", "potrs"), dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Design:
+@dataclass(frozen=True, eq=False, repr=False)
+class Design(Brief):
     """Centred and scaled features behind a column of ones, so that second moments are well conditioned.
 
     Many features are rotated to the directions in which any row differs: least-norm fits are the same in them, and cheaper.
@@ -86,8 +88,8 @@ class Design:
         return weights, coefficients[0] - self.mean @ weights
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Moments(Brief):
     """Weighted second moments of all rows, or of every block of them."""
 
     gram: Float64[np.ndarray, "*block p p"]

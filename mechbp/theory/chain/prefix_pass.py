@@ -16,14 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.hooks import HookedModel, accepts, capture, layer_of, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 
 BATCH = 4096
 """Prefixes at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Level:
+@dataclass(frozen=True, eq=False, repr=False)
+class Level(Brief):
     """Prefixes of one length, in their order."""
 
     first: int

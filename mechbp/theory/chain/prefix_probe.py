@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_moments import WIDE, Design, Moments, WholeFit
 
@@ -31,8 +32,8 @@ CONSTANT = 1e-12
 """Variance of a target, entries of a probability vector, below which it does not vary."""
 
 
-@dataclass(frozen=True, eq=False)
-class AffineMap:
+@dataclass(frozen=True, eq=False, repr=False)
+class AffineMap(Brief):
     """x -> x @ weights + offset."""
 
     weights: Float64[np.ndarray, "d target"]

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import RESAMPLES, Interval
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_moments import Design, Moments, WholeFit
@@ -22,8 +23,8 @@ LEAST_TREES = 20
 """Trees wanted: with many fewer an interval over them means little."""
 
 
-@dataclass(frozen=True, eq=False)
-class PrefixTrees:
+@dataclass(frozen=True, eq=False, repr=False)
+class PrefixTrees(Brief):
     """Which tree every prefix belongs to, and how many words hold it."""
 
     depth: int
@@ -56,8 +57,8 @@ class PrefixTrees:
         return rng.multinomial(len(self), np.full(len(self), 1 / len(self)), size=resamples).astype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class TreeErrors:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeErrors(Brief):
     """Squared errors of the prefixes of every tree, predicted from the others, and squares about the mean of all."""
 
     errors: Float64[np.ndarray, " tree"]

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64, Int
 from scipy.special import log_softmax, xlogy
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.confidence import calibration_error
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.randomness import checked_generator
@@ -22,8 +23,8 @@ from mechbp.randomness import checked_generator
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class GroupScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class GroupScores(Brief):
     """Means over the answers of a group, one per group, with intervals over lists; NaN where there is no such answer."""
 
     accuracy: Interval
@@ -40,8 +41,8 @@ class GroupScores:
         return {**means, "count": self.count.tolist()}
 
 
-@dataclass(frozen=True, eq=False)
-class AnswerScores:
+@dataclass(frozen=True, eq=False, repr=False)
+class AnswerScores(Brief):
     """How a model sorts lists; means over answers or over lists, with bootstrap intervals over lists."""
 
     accuracy: Interval

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Integer
 
+from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 BEFORE_ALL = -1
 """Stands for SEP where values are compared: every value is above it."""
 
 
-@dataclass(frozen=True, eq=False)
-class AskedLists:
+@dataclass(frozen=True, eq=False, repr=False)
+class AskedLists(Brief):
     """Row i of every field is one sequence."""
 
     values: Int[np.ndarray, "n length"]

@@ -20,6 +20,7 @@ from einops import reduce
 from jaxtyping import Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.theory.sorting.asked import AskedLists, asked_lists
@@ -30,8 +31,8 @@ NO_KEY = len(CLASSES)
 """What stands behind the position asked at."""
 
 
-@dataclass(frozen=True, eq=False)
-class ClassAttention:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassAttention(Brief):
     """Attention of every sequence from each position asked at, by class of key."""
 
     mass: Float64[np.ndarray, "n head asked class"]

@@ -26,6 +26,7 @@ from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.theory.sorting.list_pairs import ListPairs
@@ -45,8 +46,8 @@ class ElementCell(NamedTuple):
     """None: all heads together, or no heads."""
 
 
-@dataclass(frozen=True, eq=False)
-class ElementEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class ElementEffects(Brief):
     """Metric of the patched runs of all pairs."""
 
     cells: tuple[ElementCell, ...]

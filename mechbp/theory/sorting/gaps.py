@@ -17,12 +17,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.order_statistics import order_statistics
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 
-@dataclass(frozen=True, eq=False)
-class GapLaws:
+@dataclass(frozen=True, eq=False, repr=False)
+class GapLaws(Brief):
     """Exact distributions of gaps and values under a design."""
 
     gaps: Float64[np.ndarray, "gap distance"]

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, edit, forward
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.ablate import Mean
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.processes.sorting.sorted_lists import SortedLists
@@ -34,8 +35,8 @@ Z = "blocks.0.attn.hook_z"
 STAND_INS = ("zero", "mean", "sign flip")
 
 
-@dataclass(frozen=True, eq=False)
-class SignFlip:
+@dataclass(frozen=True, eq=False, repr=False)
+class SignFlip(Brief):
     """Stand-in: twice the mean over reference sequences minus the activation, each position and head by itself."""
 
     reference_tokens: Int[np.ndarray, "m _positions"]
@@ -45,8 +46,8 @@ StandIn = Literal["zero"] | Mean | SignFlip
 """Reference sequences are whole: list, SEP, sorted list."""
 
 
-@dataclass(frozen=True, eq=False)
-class HeadAblation:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadAblation(Brief):
     """How a model sorts without some heads."""
 
     heads: tuple[int, ...]

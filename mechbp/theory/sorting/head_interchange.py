@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, edit, forward, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 
@@ -23,8 +24,8 @@ BATCH = 512
 HeadSet = tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class HeadInterchange:
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadInterchange(Brief):
     """What the model names after each interchange."""
 
     head_sets: tuple[HeadSet, ...]

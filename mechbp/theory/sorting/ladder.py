@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import xlogy
 
+from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.rungs import Knowledge, Rung, current_and_next
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 
-@dataclass(frozen=True, eq=False)
-class RungLoss:
+@dataclass(frozen=True, eq=False, repr=False)
+class RungLoss(Brief):
     """Expectations over lists, one per position: after SEP, b_1, .. b_{n-1}."""
 
     knows: Knowledge

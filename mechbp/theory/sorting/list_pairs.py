@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.processes.sorting.splits import Split, checked_split, in_split
 from mechbp.randomness import checked_generator
@@ -33,8 +34,8 @@ MAX_REFUSED = 200_000
 """Candidates in a row that may yield no pair before there count as none."""
 
 
-@dataclass(frozen=True, eq=False)
-class ListPairs:
+@dataclass(frozen=True, eq=False, repr=False)
+class ListPairs(Brief):
     """Row i of every field is one pair."""
 
     kind: Kind

@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.theory.sorting.asked import asked_lists
 from mechbp.theory.sorting.attention_classes import ANSWER, FURTHER, asked_rows, key_classes
 
 
-@dataclass(frozen=True, eq=False)
-class OwnerAttention:
+@dataclass(frozen=True, eq=False, repr=False)
+class OwnerAttention(Brief):
     """Attention of the answer's owner from every position asked at, to keys of the list."""
 
     first: Bool[np.ndarray, "n asked"]

@@ -18,6 +18,7 @@ from torch import Tensor
 from mechbp.divergence import FLOOR
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, edit, forward, to_array, to_tokens
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng as named_rng
@@ -32,8 +33,8 @@ BATCH = 512
 AskedPattern = Float64[np.ndarray, "n head asked key"] | Float64[np.ndarray, "n 1 asked key"]
 
 
-@dataclass(frozen=True, eq=False)
-class ReplacedLosses:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReplacedLosses(Brief):
     """How well the model sorts under each pattern, question by question."""
 
     names: tuple[str, ...]

@@ -15,6 +15,7 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from mechbp.methods.brief import Brief
 from mechbp.theory.topics.population import LossName
 from mechbp.theory.topics.setting import TopicSetting
 
@@ -22,8 +23,8 @@ Weight = Float[Tensor, "run query key"]
 """exp of the scores, up to a factor per query; one query stands for all where attention is uniform."""
 
 
-@dataclass(frozen=True, eq=False)
-class Population:
+@dataclass(frozen=True, eq=False, repr=False)
+class Population(Brief):
     """A setting as tensors. Blocks are the topics, then MASK."""
 
     loss: LossName

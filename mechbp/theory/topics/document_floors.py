@@ -12,10 +12,11 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class DocumentFloors:
+@dataclass(frozen=True, eq=False, repr=False)
+class DocumentFloors(Brief):
     """Sums over the selected positions of each document, for means and for intervals over documents."""
 
     n_targets: Int[np.ndarray, " document"]

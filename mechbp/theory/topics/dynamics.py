@@ -17,6 +17,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.theory.topics.attention import best_attention
 from mechbp.theory.topics.batched import Population
 from mechbp.theory.topics.measures import measured
@@ -35,8 +36,8 @@ TRACKED = ("loss", "contrast", "same", "mask", "self")
 PARTS = ("embed", "query", "key", "value")
 
 
-@dataclass(frozen=True, eq=False)
-class Trajectories:
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectories(Brief):
     """What happened, run by run in the order given. NaN where a run diverged, or where a class of pairs is empty."""
 
     steps: Int[np.ndarray, " record"]

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 from mechbp.theory.topics.hidden_words import Shown, Topics, shown_beliefs
 
 
-@dataclass(frozen=True, eq=False)
-class ExchangedWords:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExchangedWords(Brief):
     """Row i of every field is one pair of documents."""
 
     before: Shown

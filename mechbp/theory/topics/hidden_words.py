@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.process import ABSENT
 from mechbp.processes.topics.posterior import TopicBeliefs
 from mechbp.processes.topics.supports import SupportMixture
@@ -23,8 +24,8 @@ Shown = Int[np.ndarray, "n position"]
 """Ids: words 0..V-1, V for a hidden word, greater ids for what is no word at all."""
 
 
-@dataclass(frozen=True, eq=False)
-class HiddenWords:
+@dataclass(frozen=True, eq=False, repr=False)
+class HiddenWords(Brief):
     """Documents as a model is shown them, beside exact inference."""
 
     shown: Shown

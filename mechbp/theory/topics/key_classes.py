@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.attention.patterns import pattern_hooks
+from mechbp.methods.brief import Brief
 from mechbp.theory.topics.hidden_words import Shown
 from mechbp.theory.topics.pairs import PairClasses
 
@@ -30,8 +31,8 @@ BATCH = 64
 """Documents whose patterns are held at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class KeyClasses:
+@dataclass(frozen=True, eq=False, repr=False)
+class KeyClasses(Brief):
     """The class of every pair of ids."""
 
     table: Int[np.ndarray, "id id"]
@@ -58,8 +59,8 @@ class KeyClasses:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class ClassAttention:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassAttention(Brief):
     """Attention of every document by class, in units of uniform attention."""
 
     sums: Float64[np.ndarray, "n layer head class"]

@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 
 SHUFFLES = 10_000
 BATCH = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class PairClasses:
+@dataclass(frozen=True, eq=False, repr=False)
+class PairClasses(Brief):
     """Masks over pairs of words that share no pair."""
 
     own: Bool[np.ndarray, "word word"]

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.methods.brief import Brief
 from mechbp.theory.topics.population import LossName, Scores, Written, population_loss
 from mechbp.theory.topics.setting import TopicSetting
 
 
-@dataclass(frozen=True, eq=False)
-class TopicParameters:
+@dataclass(frozen=True, eq=False, repr=False)
+class TopicParameters(Brief):
     """Weights in row-vector orientation, as a TransformerLens model holds them."""
 
     embed: Float64[np.ndarray, "id d"]

@@ -19,6 +19,7 @@ from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
 from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern, mean_pattern
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.tree.leaves import lca_level, leaves_below_root
@@ -26,8 +27,8 @@ from mechbp.theory.tree.leaves import lca_level, leaves_below_root
 Theory = Literal["sibling-subtree", "uniform", "block-average"]
 
 
-@dataclass(frozen=True, eq=False)
-class LevelMass:
+@dataclass(frozen=True, eq=False, repr=False)
+class LevelMass(Brief):
     """Attention mass by level of the lowest common ancestor of query and key, mean over queries."""
 
     mass: Interval

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.answers import nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.theory.tree.oracle_distances import oracle_distances
 
 
-@dataclass(frozen=True, eq=False)
-class Followed:
+@dataclass(frozen=True, eq=False, repr=False)
+class Followed(Brief):
     """Which oracle some answers follow, by both directions of the divergence."""
 
     oracle_to_answers_nats: Interval

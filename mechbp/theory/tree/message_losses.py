@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.divergence import FLOOR
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.sibling_subtrees import hide, under_sibling
@@ -21,8 +22,8 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class MessageLosses:
+@dataclass(frozen=True, eq=False, repr=False)
+class MessageLosses(Brief):
     """Share of each message that an edit removes, by height of the sibling subtree that sends it."""
 
     share: Interval

@@ -26,7 +26,7 @@ Task = Literal["masked", "root", "root-all"]
 Message = Literal["upward", "downward"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MessagePairs(Pairs):
     """Pairs that test one message: hidden leaves are MASK in both inputs, and `positions` are the leaves below the node.
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64, Int
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
+from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.pattern_ablation import logits_with_patterns
@@ -25,8 +26,8 @@ Distances = Float64[np.ndarray, "n direction oracle"]
 """Nats, in the order of DIRECTIONS and of filter levels."""
 
 
-@dataclass(frozen=True, eq=False)
-class AskedOnce:
+@dataclass(frozen=True, eq=False, repr=False)
+class AskedOnce(Brief):
     """Sequences with one question each, and what every oracle answers."""
 
     shown: Int[np.ndarray, "n position"]
@@ -80,8 +81,8 @@ def oracle_distances(answers: Float64[np.ndarray, "n q"], oracles: Float64[np.nd
     return np.stack([kl_nats(oracles, given), kl_nats(given, oracles)], axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class Lead:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lead(Brief):
     """By how much one oracle is nearer than each of the others, both ways; paired by sequence."""
 
     nearest: tuple[int, ...]

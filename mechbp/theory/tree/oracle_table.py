@@ -15,6 +15,7 @@ from jaxtyping import Float64, Int
 
 from mechbp.divergence import FLOOR, expected_hits
 from mechbp.errors import InputError
+from mechbp.methods.brief import Brief
 from mechbp.processes.tree.filtered_tree import FilteredTree
 
 OracleTask = Literal["masked", "root"]
@@ -23,8 +24,8 @@ CHUNK = 4096
 """Sequences per step, for bounded memory."""
 
 
-@dataclass(frozen=True, eq=False)
-class OracleTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class OracleTable(Brief):
     """Scores of every oracle (row) on the data of every tree (column), with standard errors over sequences.
 
     Nothing is scored against sampled answers: the hit rate of an oracle is the mean of the data's own exact posterior at the

@@ -18,6 +18,7 @@ from torch import Tensor
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
 from mechbp.methods.attention.patterns import pattern_hooks
+from mechbp.methods.brief import Brief
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.theory.tree.attention import block_average, named_pattern
@@ -28,8 +29,8 @@ REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabell
 BATCH = 512
 
 
-@dataclass(frozen=True, eq=False)
-class PatternReplacement:
+@dataclass(frozen=True, eq=False, repr=False)
+class PatternReplacement(Brief):
     """Effect of one replacement on the metric, per example."""
 
     baseline: Float64[np.ndarray, " example"]
@@ -47,8 +48,8 @@ class PatternReplacement:
         return bootstrap_mean(self.change, rng)
 
 
-@dataclass(frozen=True, eq=False)
-class AblationRow:
+@dataclass(frozen=True, eq=False, repr=False)
+class AblationRow(Brief):
     """One replacement at one place."""
 
     replacement: str
@@ -64,8 +65,8 @@ class AblationRow:
         return {"replacement": self.replacement, "layers": list(self.layers), "head": self.head, "change": self.change.to_dict()}
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionAblation:
+@dataclass(frozen=True, eq=False, repr=False)
+class AttentionAblation(Brief):
     """All replacements at all places, and the metric without any."""
 
     baseline: Interval

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.methods.brief import Brief
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.probing.targets import Split, split_sequences
@@ -19,8 +20,8 @@ from mechbp.randomness import checked_generator
 from mechbp.theory.tree.leaves import own_nodes
 
 
-@dataclass(frozen=True, eq=False)
-class SharedProbe:
+@dataclass(frozen=True, eq=False, repr=False)
+class SharedProbe(Brief):
     """Held-out accuracy of classifiers that know no position, for each leaf's own ancestors."""
 
     hooks: tuple[str, ...]
