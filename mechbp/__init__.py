@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mechbp.processes.tree.filtered_tree import FilteredTree
     from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
+    from mechbp.scoring import score
     from mechbp.theory.tree.attention import compare_attention
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ _HOMES = {
     "probe": "mechbp.methods.probing.probe",
     "rng": "mechbp.randomness",
     "rrxor": "mechbp.processes.chain.library",
+    "score": "mechbp.scoring",
 }
 
 _MODULES = ("errors", "hooks")
@@ -73,6 +75,7 @@ __all__ = [
     "probe",
     "rng",
     "rrxor",
+    "score",
 ]
 
 

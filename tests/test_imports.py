@@ -25,6 +25,7 @@ LAYERS = {
     "mechbp.fanout": 8,
     "mechbp.study": 8,
     "mechbp.measuring": 8,
+    "mechbp.scoring": 8,
     "mechbp.listing": 8,
     "mechbp.promises": 8,
     "mechbp.extras": 8,

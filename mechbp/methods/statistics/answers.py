@@ -39,6 +39,21 @@ class Agreement(Brief):
     """Share of exact probabilities below the floor."""
     floor: float = FLOOR
 
+    def summary(self) -> str:
+        """Return the numbers that matter, with their intervals, in four lines."""
+        return "\n".join(
+            [
+                f"KL(exact || model)   {_told(self.kl_bp_to_model_nats)} nats",
+                f"KL(model || exact)   {_told(self.kl_model_to_bp_nats)} nats",
+                f"expected accuracy    {_told(self.accuracy)}; the optimum's {_told(self.best_accuracy)}",
+                f"n = {self.accuracy.n:,} sequences, {self.accuracy.level:.0%} bootstrap intervals",
+            ]
+        )
+
+
+def _told(interval: Interval) -> str:
+    return f"{float(interval.mean):.4g} [{float(interval.low):.4g}, {float(interval.high):.4g}]"
+
 
 def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, truth: Answers | None = None) -> Agreement:
     """Compare a model's `answers` with the `exact` ones of some oracle, query by query.

@@ -116,4 +116,4 @@ class NextToken:
         return {"bp0": process}
 
 
-CHAIN = Family("chain", (ChainRecipe,), {"next-token": NextToken()})
+CHAIN = Family("chain", (ChainRecipe,), {"next-token": NextToken()}, (HiddenMarkovModel,))

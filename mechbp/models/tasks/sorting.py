@@ -128,4 +128,4 @@ class Sort:
         return rungs
 
 
-SORTING = Family("sorting", (SortingRecipe,), {"sort": Sort()})
+SORTING = Family("sorting", (SortingRecipe,), {"sort": Sort()}, (SortedLists,))

@@ -134,6 +134,8 @@ class Family:
     """What a [process] table may become."""
     tasks: Mapping[str, Task]
     """What a model of it can be asked, by the name that a recipe's objective.task gives."""
+    processes: tuple[type, ...] = ()
+    """Classes of its processes, so that `mechbp.score` knows what the name of a task means for one."""
 
 
 def own_oracle(task: Task, process: Any) -> str:

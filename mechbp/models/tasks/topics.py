@@ -259,4 +259,5 @@ TOPICS = Family(
         "mask-b": MaskedWords(MaskRates(), hidden_keys=True, markers=True, any_id=True),
         "masked": MaskedWords(MaskRates(keep=0.0, random=0.0)),
     },
+    (TopicModel, SupportMixture),
 )

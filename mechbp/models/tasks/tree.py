@@ -218,4 +218,9 @@ def hidden_leaves(
     return np.where(drawn.any(axis=1, keepdims=True), drawn, hidden)
 
 
-TREE = Family("tree", (TreeRecipe,), {"masked": Masked(), "root": Root(), "root-all": WholeRoot(), "next-token": NextLeaf()})
+TREE = Family(
+    "tree",
+    (TreeRecipe,),
+    {"masked": Masked(), "root": Root(), "root-all": WholeRoot(), "next-token": NextLeaf()},
+    (FilteredTree,),
+)

@@ -1,0 +1,61 @@
+"""Is a model exact? One call for a model and a process that were not shipped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mechbp.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mechbp.methods.statistics.answers import Agreement
+    from mechbp.models.tasks.task import Task
+
+
+def score(model: Any, process: Any, *, task: str | Task, n: int = 1000, rng: np.random.Generator) -> Agreement:
+    """Return how near a model's answers are to the exact ones, on n sequences drawn from `process`.
+
+    task: what the model is asked, "masked", "root", "root-all" or "next-token" for trees, "next-token" for hidden Markov models,
+    "masked", "mask-a" or "mask-b" for topics, "sort" for lists; or a Task of your own. The result holds KL in both directions
+    (nats), the expected accuracy and that of the optimum, with 95 % bootstrap intervals over sequences; `print(found.summary())`.
+    Raises InputError for a task that models of this process cannot be asked, n < 1, or an rng that is no Generator; HookError
+    for what is no model, or one whose vocabulary or input length does not fit the task.
+    """
+    from mechbp.hooks import check_model
+    from mechbp.methods.statistics.answers import agreement
+    from mechbp.models.answers import ask, model_answers
+    from mechbp.randomness import checked_generator
+
+    asked_of = _task(process, task)
+    check_model(model)
+    checked_generator(rng, "score")
+    if n < 1:
+        raise InputError(f"score: need n >= 1 sequences, got {n}.")
+    tokens = ask(asked_of, process, n, rng).tokens
+    answers = model_answers(model, asked_of, process, tokens)
+    exact = asked_of.exact(process, tokens)
+    if answers.shape != exact.shape:
+        raise InputError(
+            f"score: the model gives {answers.shape[-1]} probabilities per query, the exact answer has {exact.shape[-1]}.\n"
+            "Its outputs must be the symbols of the process, in their order (d_vocab_out)."
+        )
+    return agreement(exact, answers, rng)
+
+
+def _task(process: Any, task: str | Task) -> Task:
+    from mechbp.models.families import families
+    from mechbp.models.tasks.task import Task
+
+    if isinstance(task, Task):
+        return task
+    for family in families():
+        if isinstance(process, family.processes):
+            if task in family.tasks:
+                return family.tasks[task]
+            known = ", ".join(map(repr, family.tasks))
+            raise InputError(f"score: a model of a {type(process).__name__} can be asked {known}, got task={task!r:.60}.")
+    raise InputError(
+        f"score: {type(process).__name__} belongs to no registered family, so that task={task!r:.60} has no meaning.\n"
+        "Pass a Task of your own, or name the class in your Family's `processes`."
+    )
