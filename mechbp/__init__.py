@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
+    from mechbp.models.families import register
     from mechbp.models.runs import load
+    from mechbp.models.tasks.task import Family, Task
     from mechbp.processes.chain.hmm import HiddenMarkovModel
     from mechbp.processes.chain.library import mess3, rrxor
     from mechbp.processes.check import check_process
+    from mechbp.processes.process import Process
     from mechbp.processes.sorting.sorted_lists import SortedLists
     from mechbp.processes.topics.topic_model import TopicModel
     from mechbp.processes.tree.filtered_tree import FilteredTree
@@ -31,9 +34,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ContractError": "mechbp.errors",
+    "Family": "mechbp.models.tasks.task",
     "FilteredTree": "mechbp.processes.tree.filtered_tree",
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
+    "Process": "mechbp.processes.process",
     "SortedLists": "mechbp.processes.sorting.sorted_lists",
+    "Task": "mechbp.models.tasks.task",
     "TopicModel": "mechbp.processes.topics.topic_model",
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
@@ -47,6 +53,7 @@ _HOMES = {
     "mess3": "mechbp.processes.chain.library",
     "patch": "mechbp.methods.patching.patch",
     "probe": "mechbp.methods.probing.probe",
+    "register": "mechbp.models.families",
     "rng": "mechbp.randomness",
     "rrxor": "mechbp.processes.chain.library",
     "score": "mechbp.scoring",
@@ -57,9 +64,12 @@ _MODULES = ("errors", "hooks")
 
 __all__ = [
     "ContractError",
+    "Family",
     "FilteredTree",
     "HiddenMarkovModel",
+    "Process",
     "SortedLists",
+    "Task",
     "TopicModel",
     "TreeGrammar",
     "capture",
@@ -73,6 +83,7 @@ __all__ = [
     "mess3",
     "patch",
     "probe",
+    "register",
     "rng",
     "rrxor",
     "score",

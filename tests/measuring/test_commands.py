@@ -35,7 +35,7 @@ def alone(trained):
 def runs(trained, tmp_path, monkeypatch):
     """Two runs, and one whose last step is damaged."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_set_threads", lambda count: None)
+    monkeypatch.setattr(cli, "set_threads", lambda count: None)
     folders = [shutil.copytree(trained, tmp_path / name) for name in ("one", "two", "damaged")]
     path = folders[2] / "step-0000060.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
