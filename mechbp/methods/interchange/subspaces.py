@@ -19,6 +19,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 
@@ -27,7 +28,8 @@ VALIDATION = 0.25
 FLAT = 1e-9
 """Directions whose singular value is below this share of the largest are rounding noise, not part of a subspace."""
 
-Activations = Float[np.ndarray, "n position d"]
+Activations = Float[np.ndarray, "n position d"] | Float[Tensor, "n position d"]
+"""As `capture` returns them, or as arrays."""
 Messages = Float64[np.ndarray, "n leaf q"]
 """The message that each position is tested for, a leaf or a token of a chain; a ROOT query after the leaves has none."""
 
@@ -114,13 +116,20 @@ def by_leaf(
         if not fits or not 1 <= dims <= activations.shape[2]:
             raise InputError(
                 f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may "
-                f"have none; got {list(activations.shape)}, {list(given.shape)} and dims {dims}."
+                f"have none; got {list(activations.shape)}, {list(given.shape)} and dims {dims}.\n"
+                "Messages of a tree's nodes: pass at_leaves(beliefs.upward[depth], n_leaves)."
             )
     sizes = {given.shape[1] for given in messages}
     if len(sizes) != 1:
         raise InputError(f"subspace: all messages must be of the same positions, got {sorted(sizes)} positions.")
+    array = array_of(activations)
     for position in range(sizes.pop()):
-        yield activations[:, position].astype(np.float64), [given[:, position] for given in messages]
+        yield array[:, position].astype(np.float64), [given[:, position] for given in messages]
+
+
+def array_of(activations: Activations) -> Float[np.ndarray, "n position d"]:
+    """Return activations as an array, whichever they are."""
+    return to_array(activations) if isinstance(activations, Tensor) else activations
 
 
 def _leading(directions: Float64[np.ndarray, "d columns"], dims: int) -> Float64[np.ndarray, "d dims"]:
