@@ -16,7 +16,11 @@ from mechbp.report.document import Section
 from mechbp.report.parts import left_out, listed
 from mechbp.study import Findings, Page, Study
 
-RUNS = ("paper-root-k0", "paper-root-k0-query", "tree-root-k0", "paper-mlm-k0", "tree-mlm-k0")
+RUNS = (
+    *("paper-root-k0", "paper-root-k0-query", "tree-root-k0", "paper-mlm-k0", "tree-mlm-k0"),
+    *("paper-root-k2", "paper-mlm-k2", "paper-root-k4", "paper-mlm-k4"),
+)
+"""Both questions at three filter levels; beside the first level a twin with a ROOT token, and the pre-norm models."""
 
 
 def study_page(study: Study) -> Findings:
