@@ -29,7 +29,7 @@ SAMPLED = (
     *(f"mess3-{batch}-s{seed}" for seed in (0, 1) for batch in ("x50-a60-b512-16k", *NOISE)),
 )
 """On sampled tokens, in batches of several sizes, at equal steps and at equal words."""
-GRID = tuple(f"mess3-x50-a60-grid-l{layers}-h{heads}" for layers in (1, 2, 3) for heads in (1, 2, 3, 4))
+GRID = ()
 """Layers by heads, trained alike."""
 RUNS = (*EXACT, *SAMPLED, *GRID)
 LENGTH = 7
