@@ -70,7 +70,10 @@ def _means(rows: Float64[np.ndarray, "run number"]) -> Float64[np.ndarray, " num
 
 
 def _told(values: np.ndarray) -> str:
-    return f"{estimate(seed_mean(values), 2)} decades" if np.isfinite(values).all() else "not stored"
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return "fewer than 2 seeds store steps"
+    return f"{estimate(seed_mean(known), 2)} decades, {len(known)} seeds that store steps"
 
 
 def distance_section(found: list[Family]) -> Section:
@@ -167,8 +170,8 @@ def distance_claims(found: Family) -> list[Claim]:
             reference="none",
             measured=shown,
             control="0: the law is approached with steps alone, whatever the noise",
-            numbers=None if measured is None or not np.isfinite(measured.equal_steps).all() else {
-                "equal_steps": measured.equal_steps, "equal_steps_low": seed_mean(measured.equal_steps).low,
+            numbers=None if measured is None or len(known := measured.equal_steps[np.isfinite(measured.equal_steps)]) < 2 else {
+                "equal_steps": known, "equal_steps_low": seed_mean(known).low,
             },
             figure=f"fig-{found.name}-distance",
         ),
