@@ -27,6 +27,7 @@ SAMPLED = (
     *(f"mess3-{name}{seed}" for name in ("x15-a60-b128", "x15-a60", "x50-a60") for seed in ("", "-s1", "-s2")),
     *("mess3-x15-a20", "mess3-x50-a20"),
     *(f"mess3-{batch}-s{seed}" for seed in (0, 1) for batch in ("x50-a60-b512-16k", *NOISE)),
+    *(f"mess3-{batch}-s2" for batch in NOISE if batch.startswith("x15")),
 )
 """On sampled tokens, in batches of several sizes, at equal steps and at equal words."""
 GRID = ()
