@@ -62,6 +62,7 @@ def test_it_holds_the_pages_and_nothing_of_a_checkout(installed):
     assert criteria == {path.parent.name for path in ROOT.glob("analyses/*/criteria.toml")}
 
 
+@pytest.mark.slow
 def test_a_run_of_every_wing_is_trained_verified_and_reported_far_from_any_checkout(installed, tmp_path):
     for name, tables in WINGS.items():
         (tmp_path / name).mkdir()
