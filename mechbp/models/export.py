@@ -18,22 +18,8 @@ SETTINGS = (
 )
 """Of a HookedTransformerConfig: what tells our models apart; the rest is TransformerLens's default."""
 SPECIAL = ("mask_token", "root_token", "separator")
-LOADER = '''"""Loads model.safetensors beside this file into a HookedTransformer: from load_model import load; model = load()."""
-
-import json
-from pathlib import Path
-
-from safetensors.torch import load_file
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-
-
-def load(folder=Path(__file__).parent):
-    settings = json.loads((Path(folder) / "config.json").read_text())["model"]
-    model = HookedTransformer(HookedTransformerConfig(**settings, device="cpu")).eval()
-    lost, foreign = model.load_state_dict(load_file(Path(folder) / "model.safetensors"), strict=False)
-    assert not foreign and not set(lost) & set(dict(model.named_parameters())), "the files do not belong together"
-    return model
-'''
+LOADER = Path(__file__).resolve().parent / "templates" / "load_model.py.txt"
+"""What whoever loads an export runs; it needs TransformerLens and nothing of mechbp."""
 
 
 def export(run: Run, folder: Path) -> list[Path]:
@@ -57,7 +43,7 @@ def export(run: Run, folder: Path) -> list[Path]:
     contents = {
         "model.safetensors": save({name: value.detach().contiguous() for name, value in model.named_parameters()}),
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
-        "load_model.py": LOADER.encode(),
+        "load_model.py": LOADER.read_bytes(),
     }
     if held := [name for name in contents if (folder / name).exists()]:
         raise InputError(f"export: {folder} holds {held[0]} already. Name a new folder.")
