@@ -24,6 +24,7 @@ def test_a_model_trained_on_exact_answers_is_near_them_and_a_blind_one_is_not(ru
     assert len(told) == 4 and told[3] == "n = 400 sequences, 95% bootstrap intervals"
     with mechbp.edit(run.model, {"hook_embed": torch.zeros_like}):
         lost = mechbp.score(run.model, run.process, task="next-token", n=400, rng=mechbp.rng(0, "score"))
+    assert float(lost.best_accuracy.mean) == float(found.best_accuracy.mean)  # the optimum's is no matter of the model
     assert float(lost.kl_bp_to_model_nats.low) > 1e-3 and float(lost.accuracy.mean) < float(lost.best_accuracy.mean)
 
 
