@@ -10,7 +10,7 @@ from document_checks import claims_have_evidence, figures_can_be_drawn, survives
 
 from analyses.chain_training.courses import Courses, Family
 from analyses.chain_training.criteria import CRITERIA
-from analyses.chain_training.distance import distance_claims, gaps
+from analyses.chain_training.distance import _told, distance_claims, gaps
 from analyses.chain_training.grid import grids
 from analyses.chain_training.noise import alike, equal_steps, noise_claims
 from analyses.chain_training.turning import turning_claims
@@ -172,3 +172,8 @@ def test_the_page_is_made_of_tiny_runs(tmp_path, monkeypatch):
     assert found["turn"] == "not run" and found["grid"] != "not run"  # twelve steps, of which one is stored
     (skipped,) = (section for section in document.sections if section.status == "skipped" and section.id == "skipped")
     assert "deep, silent" in skipped.reason
+
+
+def test_at_equal_steps_only_seeds_that_store_steps_are_told():
+    assert _told(np.array([0.1, 0.2, np.nan])).endswith("decades, 2 seeds that store steps")
+    assert _told(np.array([0.1, np.nan])) == "fewer than 2 seeds store steps"
