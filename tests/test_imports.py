@@ -15,6 +15,7 @@ LAYERS = {
     "mechbp.randomness": 0,
     "mechbp.storage": 0,
     "mechbp.divergence": 0,
+    "mechbp.figures": 0,
     "mechbp.processes": 1,
     "mechbp.models": 2,
     "mechbp.hooks": 3,
@@ -40,12 +41,13 @@ MAY_IMPORT = {
     "mechbp.randomness": ("mechbp.errors",),
     "mechbp.storage": ("mechbp.errors",),
     "mechbp.divergence": ("mechbp.errors",),
+    "mechbp.figures": ("mechbp.errors",),
     "mechbp.processes": FOUNDATION[:3],
     "mechbp.models": (*FOUNDATION, "mechbp.processes"),
     "mechbp.hooks": ("mechbp.errors",),
-    "mechbp.methods": (*FOUNDATION[:3], "mechbp.hooks"),
-    "mechbp.theory": (*FOUNDATION[:3], "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
-    "mechbp.report": ("mechbp.errors", "mechbp.storage"),
+    "mechbp.methods": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks"),
+    "mechbp.theory": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
+    "mechbp.report": ("mechbp.errors", "mechbp.storage", "mechbp.figures"),
 }
 """Of mechbp, beside the package itself; what is not named here may import every layer below its own."""
 WINGS = ("mechbp.processes", "mechbp.models.tasks", "mechbp.theory")
@@ -58,7 +60,7 @@ FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.ch
 controls measured as they were."""
 ONLY_IN = {
     "transformer_lens": ("mechbp.models.architectures",),
-    "plotly": ("mechbp.report", "mechbp.methods.llc.plot", "mechbp.methods.circuits.plot"),
+    "plotly": ("mechbp.report", "mechbp.figures", "mechbp.methods.llc.plot", "mechbp.methods.circuits.plot"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),
@@ -73,6 +75,7 @@ ONLY_IN = {
 NEVER_IN = {
     "mechbp.processes": ("torch", "transformer_lens", "safetensors"),
     "mechbp.models.tasks": ("torch", "transformer_lens", "safetensors"),
+    "mechbp.figures": ("torch", "numpy", "pandas"),
     "mechbp.report": ("torch",),
     "mechbp.errors": ("torch", "numpy"),
     "mechbp.storage": ("torch",),

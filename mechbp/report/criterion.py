@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from mechbp.errors import InputError
+from mechbp.figures.checking import keys as check_keys
+from mechbp.figures.plain import plain
 from mechbp.report.claim import FIXED, KINDS, VERDICTS
-from mechbp.report.content import plain
-from mechbp.report.figures.checking import keys as check_keys
 from mechbp.report.rule_functions import FUNCTIONS, as_value
 from mechbp.report.rules import Rule
 

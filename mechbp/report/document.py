@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import InputError
+from mechbp.figures import check_data
+from mechbp.figures.checking import keys as check_keys
+from mechbp.figures.plain import clean, plain
 from mechbp.report.claim import CRITERION, Claim
-from mechbp.report.content import SLUG, Part, as_records, check_form, clean, plain
-from mechbp.report.figures import check_data
-from mechbp.report.figures.checking import keys as check_keys
+from mechbp.report.content import SLUG, Part, as_records, check_form
 
 SCHEMA = 1
 REPLACED = ("run", "date", "commit", "changed", "why", "measured")
@@ -27,7 +28,7 @@ FIGURE_ID = re.compile(r"fig-[a-z0-9][a-z0-9-]{0,59}")
 
 @dataclass(frozen=True)
 class FigureData(Part):
-    """One figure: `data` in the schema of its `kind` (see `mechbp.report.figures`), or the reason why there is none."""
+    """One figure: `data` in the schema of its `kind` (see `mechbp.figures`), or the reason why there is none."""
 
     id: str
     """`fig-...`, unique on the page and stable: links point at it."""

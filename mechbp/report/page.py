@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mechbp.figures import draw, table
+from mechbp.figures import style as figures_style
+from mechbp.figures.table import format_cell
 from mechbp.report.claim import summarize
 from mechbp.report.document import Document, FigureData
-from mechbp.report.figures import draw, table
-from mechbp.report.figures import style as figures_style
-from mechbp.report.figures.table import format_cell
 from mechbp.report.packing import changes, packed_axes
 from mechbp.report.templates import asset, content_security_policy, environment
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mechbp.errors import InputError
+from mechbp.figures.checking import keys as check_keys
 from mechbp.report.document import REPLACED
-from mechbp.report.figures.checking import keys as check_keys
 
 FILE = "replaced.toml"
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from demo import demo
 
+from mechbp.figures import draw
 from mechbp.report.document import Section
-from mechbp.report.figures import draw
 from mechbp.report.index import render_index
 from mechbp.report.page import render
 from mechbp.report.snapshot import TIMEOUT_MS, chromium, system_chromium, wait_until_drawn

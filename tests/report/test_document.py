@@ -8,8 +8,8 @@ import pytest
 from demo import demo, provenance
 
 from mechbp.errors import InputError
+from mechbp.figures.plain import plain
 from mechbp.report.claim import MOVED, Claim
-from mechbp.report.content import plain
 from mechbp.report.document import Document, FigureData, Section, dumps, load, loads
 
 LINE = {"name": "a", "x": [1, 2], "y": [0.1, 0.2]}

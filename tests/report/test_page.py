@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from demo import demo, provenance
 
+from mechbp.figures import table
+from mechbp.figures.table import format_cell
 from mechbp.report.claim import MOVED, Claim, by_kind
 from mechbp.report.document import REPLACED, Document, FigureData, Provenance, Section, dumps, loads
-from mechbp.report.figures import table
-from mechbp.report.figures.table import format_cell
 from mechbp.report.index import render_index
 from mechbp.report.page import render
 

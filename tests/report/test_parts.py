@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from mechbp.figures import check_data
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng
-from mechbp.report.figures import check_data
 from mechbp.report.parts import estimate, left_out, listed, panel, points
 
 

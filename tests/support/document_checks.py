@@ -2,8 +2,8 @@
 
 import re
 
+from mechbp.figures import draw
 from mechbp.report.document import Document, dumps, loads
-from mechbp.report.figures import draw
 
 
 def survives_the_round_trip(document: Document) -> None:

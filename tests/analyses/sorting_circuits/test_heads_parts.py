@@ -15,10 +15,10 @@ from analyses.sorting_circuits.splitting import splitting, splitting_claim, spli
 from analyses.sorting_circuits.suppression import AS_IT_IS, QUICK_LISTS, suppression
 from analyses.sorting_circuits.suppression_claims import suppression_claims
 from analyses.sorting_circuits.suppression_section import suppression_section
+from mechbp.figures import KINDS
 from mechbp.methods.patching.ablate import Mean
 from mechbp.models.runs import Run
 from mechbp.processes.sorting.sorted_lists import SortedLists
-from mechbp.report.figures import KINDS
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_scores import answer_measures
 from mechbp.theory.sorting.head_ablation import ablated_forward

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mechbp.errors import InputError
-from mechbp.report.figures import bars, clouds, dots, heatmap, lines, scatter
-from mechbp.report.figures.frames import Content
-from mechbp.report.figures.table import Row, Table, tidy
+from mechbp.figures import bars, clouds, dots, heatmap, lines, scatter
+from mechbp.figures.frames import Content
+from mechbp.figures.table import Row, Table, tidy
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

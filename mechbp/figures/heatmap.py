@@ -15,9 +15,9 @@ import math
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figures import checking, style
-from mechbp.report.figures.frames import Content, checked_frames, frames_of, picture
-from mechbp.report.figures.table import Row, distinct
+from mechbp.figures import checking, style
+from mechbp.figures.frames import Content, checked_frames, frames_of, picture
+from mechbp.figures.table import Row, distinct
 
 SCALES = ("sequential", "diverging")
 

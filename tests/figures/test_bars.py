@@ -1,6 +1,6 @@
 """Bars: the table by hand, and a tick per reference."""
 
-from mechbp.report.figures import draw, table
+from mechbp.figures import draw, table
 
 DATA = {
     "y_title": "accuracy",

@@ -3,7 +3,7 @@
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.report.figures import check_data, draw, table
+from mechbp.figures import check_data, draw, table
 
 DATA = {
     "x_title": "KL (nats)",

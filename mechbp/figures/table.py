@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mechbp.report.figures.frames import Content, frames_of
+from mechbp.figures.frames import Content, frames_of
 
 Cell = str | int | float | None
 Row = dict[str, Cell]

@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figures import checking, style
-from mechbp.report.figures.frames import Content
-from mechbp.report.figures.table import Row, point_rows
+from mechbp.figures import checking, style
+from mechbp.figures.frames import Content
+from mechbp.figures.table import Row, point_rows
 
 COUNT_BAR_PX = 44
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.report.figures import check_data, draw, table
+from mechbp.figures import check_data, draw, table
 
 
 def test_heat_maps_share_one_scale_over_frames_and_diverging_ones_are_centred():

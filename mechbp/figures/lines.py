@@ -15,9 +15,9 @@ from itertools import pairwise
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figures import checking, style
-from mechbp.report.figures.frames import Content, checked_frames, frames_of, picture
-from mechbp.report.figures.table import Row, point_rows, point_titles
+from mechbp.figures import checking, style
+from mechbp.figures.frames import Content, checked_frames, frames_of, picture
+from mechbp.figures.table import Row, point_rows, point_titles
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 HEIGHT_PX = {False: 410, True: 300}

@@ -3,7 +3,7 @@
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.report.figures import check_data, draw, table
+from mechbp.figures import check_data, draw, table
 
 PANELS = [{"title": "theory", "x": [0, 1], "y": [1, 0]}, {"title": "model", "x": [0.1, 0.9], "y": [0.8, None]}]
 DATA = {"panels": PANELS, "colors": [[1, 0, 0], [0, 0, 1]], "x_range": [0, 1], "y_range": [0, 1], "outline": [[0, 0], [1, 1]]}

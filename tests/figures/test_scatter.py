@@ -3,7 +3,7 @@
 import pytest
 
 from mechbp.errors import InputError
-from mechbp.report.figures import check_data, draw, table
+from mechbp.figures import check_data, draw, table
 
 DENSITY = {"x_edges": [0, 0.5, 1], "y_edges": [0, 1], "counts": [[100, 0]]}
 DATA = {"x_title": "exact", "y_title": "model", "identity": True, "density": DENSITY}

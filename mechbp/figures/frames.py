@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mechbp.report.figures import checking
+from mechbp.figures import checking
 
 Content = list[dict[str, Any]]
 """The series or the panels of one frame."""

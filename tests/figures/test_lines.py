@@ -1,7 +1,7 @@
 """Lines: the table by hand, bands, and text that is no markup."""
 
-from mechbp.report.figures import draw, table
-from mechbp.report.figures.table import format_cell
+from mechbp.figures import draw, table
+from mechbp.figures.table import format_cell
 
 
 def test_table_row_by_hand():

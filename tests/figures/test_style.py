@@ -2,7 +2,7 @@
 
 import itertools
 
-from mechbp.report.figures import style
+from mechbp.figures import style
 
 
 def test_series_colours_stand_out_on_both_papers():

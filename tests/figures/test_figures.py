@@ -8,9 +8,9 @@ import sys
 import pytest
 from demo import demo
 
+from mechbp import figures
 from mechbp.errors import InputError
-from mechbp.report import figures
-from mechbp.report.figures import KINDS, check_data, draw, table
+from mechbp.figures import KINDS, check_data, draw, table
 
 FIGURES = [figure for figure in demo().figures if figure.status == "done"]
 each = pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.id)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from mechbp.errors import InputError
-from mechbp.report.figures import checking, style
-from mechbp.report.figures.frames import Content
-from mechbp.report.figures.style import GROUP
-from mechbp.report.figures.table import Row, distinct
+from mechbp.figures import checking, style
+from mechbp.figures.frames import Content
+from mechbp.figures.style import GROUP
+from mechbp.figures.table import Row, distinct
 
 
 def check(data: dict[str, Any], where: str) -> None:
