@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mechbp.processes.tree.filtered_tree import FilteredTree
     from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
+    from mechbp.report.builder import Report
     from mechbp.scoring import score
     from mechbp.theory.tree.attention import compare_attention
 
@@ -38,6 +39,7 @@ _HOMES = {
     "FilteredTree": "mechbp.processes.tree.filtered_tree",
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
     "Process": "mechbp.processes.process",
+    "Report": "mechbp.report.builder",
     "SortedLists": "mechbp.processes.sorting.sorted_lists",
     "Task": "mechbp.models.tasks.task",
     "TopicModel": "mechbp.processes.topics.topic_model",
@@ -68,6 +70,7 @@ __all__ = [
     "FilteredTree",
     "HiddenMarkovModel",
     "Process",
+    "Report",
     "SortedLists",
     "Task",
     "TopicModel",

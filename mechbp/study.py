@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from mechbp.randomness import rng
 from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria, lead_counts
 from mechbp.report.document import Document, Provenance, Section, load
+from mechbp.report.provenance import git_state, versions
 from mechbp.report.replaced import FILE as REPLACED_LOG
 from mechbp.report.replaced import replaced_runs, used_by
 from mechbp.storage import checked_name
@@ -230,7 +230,7 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
         threads=torch.get_num_threads(),
         git_commit=commit,
         git_dirty=dirty,
-        versions=_versions(*page.needs),
+        versions=versions((*PACKAGES, *page.needs)),
         seeds={"study": study.seed},
         runs={run.name: _describe(run) for run in study.runs},
     )
@@ -292,14 +292,6 @@ def _describe(run: Run) -> dict[str, object]:
     }
 
 
-def _versions(*needed: str) -> dict[str, str]:
-    from importlib.metadata import version
-
-    from mechbp import __version__
-
-    return {"mechbp": __version__, "python": sys.version.split()[0], **{name: version(name) for name in (*PACKAGES, *needed)}}
-
-
 def _git_state() -> tuple[str, bool]:
     """Return the commit of the source tree and whether tracked files differ from it; ("unknown", True) where there is none.
 
@@ -308,12 +300,4 @@ def _git_state() -> tuple[str, bool]:
     """
     if not (Path(__file__).resolve().parents[1] / "pyproject.toml").is_file():
         return "unknown", True
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no", *SOURCES))
-    except (OSError, subprocess.SubprocessError):
-        return "unknown", True
+    return git_state(Path(__file__).resolve().parents[1], *SOURCES)

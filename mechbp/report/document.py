@@ -33,7 +33,7 @@ class FigureData(Part):
     id: str
     """`fig-...`, unique on the page and stable: links point at it."""
     kind: str
-    """`lines`, `bars`, `heatmap`, `scatter`, `dots` or `clouds`."""
+    """A key of `mechbp.figures.KINDS`: `lines`, `bars`, `heatmap`, …"""
     title: str
     caption: str
     alt: str

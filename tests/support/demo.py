@@ -235,6 +235,24 @@ def effects() -> FigureData:
     )
 
 
+def own_figure() -> FigureData:
+    angle = [0.0, 90.0, 180.0, 270.0]
+    return FigureData(
+        "fig-own",
+        "drawn",
+        "A script's own figure",
+        "Two traces that no kind of the package draws: a polar line and its steps.",
+        "Polar line over four angles.",
+        {
+            "traces": [
+                {"type": "scatterpolar", "name": "radius", "r": [1.0, 2.0, 1.5, 0.5], "theta": angle},
+                {"type": "scatterpolar", "name": "half of it", "r": [0.5, 1.0, 0.75, 0.25], "theta": angle, "mode": "markers"},
+            ],
+            "layout": {"polar": {"radialaxis": {"range": [0, 2.5]}}},
+        },
+    )
+
+
 def simplex(rng: np.random.Generator) -> FigureData:
     beliefs = rng.dirichlet(np.ones(3), size=60)
     x, y = beliefs @ np.array([0, 1, 0.5]), beliefs[:, 2] * np.sqrt(3) / 2
@@ -342,7 +360,7 @@ def demo() -> Document:
                 "mechanism",
                 "Mechanism",
                 ("Probes, patching and attention.",),
-                (probes(rng), patching(rng), attention(rng), effects(), simplex(rng)),
+                (probes(rng), patching(rng), attention(rng), effects(), simplex(rng), own_figure()),
             ),
             Section(
                 "missing",

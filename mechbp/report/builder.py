@@ -1,0 +1,277 @@
+"""A script's own page: claims, text, results and figures in the order in which they are added."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mechbp.errors import InputError
+from mechbp.figures import drawn
+from mechbp.figures.picture import Picture
+from mechbp.report.claim import Claim
+from mechbp.report.criterion import Criterion
+from mechbp.report.document import Document, FigureData, Provenance, Section, dumps
+from mechbp.report.page import render
+from mechbp.report.parts import HasInterval, estimate
+from mechbp.report.provenance import git_state, versions
+from mechbp.report.rules import Rule
+from mechbp.storage import atomic_write
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
+LONGEST_SLUG = 40
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A result: it says what of it is drawn, and sums itself up."""
+
+    def picture(self, *args: Any, **kwargs: Any) -> Picture: ...
+    def summary(self) -> str: ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A run, as far as a page tells of it."""
+
+    name: str
+    digest: str
+    steps: tuple[int, ...]
+
+
+class Report:
+    """A page that is built up call by call: self-contained, offline, its numbers in JSON beside it.
+
+    >>> import mechbp
+    >>> page = mechbp.Report("Is the coin fair?", lead="A thousand flips, counted.", seeds={"flips": 0})
+    >>> page = page.claim(
+    ...     "It is fair within 0.05.",
+    ...     holds="low > 0.45 and high < 0.55",
+    ...     numbers={"low": 0.47, "high": 0.53},
+    ...     measured="0.50 [0.47, 0.53]",
+    ... )
+    >>> page.add("Flips were counted by hand.").document().claims[0].verdict
+    'holds'
+    """
+
+    def __init__(
+        self,
+        title: str,
+        lead: str = "",
+        *,
+        slug: str | None = None,
+        runs: Mapping[str, Mapping[str, Any]] | tuple[Named, ...] | list[Named] = (),
+        seeds: Mapping[str, int] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """Start a page.
+
+        lead: the answer in a few sentences. slug: the page's name, from the title where there is none. runs: what was studied:
+        runs as `mechbp.load` returns them, or {name: {what a reader needs to find it again}}. seeds: those that were used.
+        Raises InputError for a title from which no slug can be made.
+        """
+        self._title = title
+        self._lead = lead
+        self._slug = _slug(title) if slug is None else slug
+        self._claims: list[Claim] = []
+        self._sections: list[_Part] = []
+        self._runs = {name: dict(told) for name, told in runs.items()} if isinstance(runs, Mapping) else _told(runs)
+        self._seeds = dict(seeds or {})
+        self._device = device
+        self._utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._started = time.monotonic()
+        self._seconds: float | None = None
+
+    def claim(
+        self,
+        statement: str,
+        verdict: str | None = None,
+        *,
+        measured: str | HasInterval,
+        control: str | HasInterval = "",
+        reference: str = "",
+        holds: str = "",
+        partly: str = "",
+        numbers: Mapping[str, Any] | None = None,
+        kind: str = "new",
+        figure: str = "",
+    ) -> Report:
+        """Add a claim; return the page.
+
+        Its verdict comes from a rule over `numbers`, such as holds="low > control_high" (see `mechbp.report.rules`), which the
+        page shows; or it is given: "holds", "partly", "fails", "not run", "short". measured, control: text, or intervals.
+        figure: the id of the figure that shows it. Raises InputError for a rule that its numbers do not fit, and unless exactly
+        one of `verdict` and `holds` is given.
+        """
+        if (verdict is None) != bool(holds):
+            raise InputError(
+                'Report.claim: give a rule holds="low > control_high" with numbers={...}, or a verdict; one of the two.'
+            )
+        fields: dict[str, Any] = {"kind": kind}
+        if holds:
+            rules = {
+                name: Rule.parse(text, f"Report.claim: {name}") for name, text in (("holds", holds), ("partly", partly)) if text
+            }
+            criterion = Criterion(f"claim-{len(self._claims) + 1}", kind, rules)
+            verdict = criterion.grade(numbers or {})
+            fields["rule"] = criterion.shown
+        self._claims.append(
+            Claim(
+                id=f"claim-{len(self._claims) + 1}",
+                statement=statement,
+                reference=reference,
+                measured=_as_text(measured),
+                control=_as_text(control),
+                verdict=str(verdict),
+                figure=_figure_id(figure) if figure else "",
+                numbers=dict(numbers or {}),
+                **fields,
+            )
+        )
+        return self
+
+    def section(self, title: str) -> Report:
+        """Open a section, to which everything goes that is added after it; return the page."""
+        self._sections.append(_Part(title))
+        return self
+
+    def add(
+        self,
+        item: str | Draws | Picture | go.Figure,
+        *,
+        id: str = "",
+        title: str | None = None,
+        caption: str | None = None,
+        alt: str | None = None,
+        **drawn_as: Any,
+    ) -> Report:
+        """Add a paragraph, a result of a method, or a figure; return the page.
+
+        A result is drawn as its `plot` draws it, given `drawn_as`, and its summary stands beside the figure. A plotly figure
+        needs an `alt`: the sentence that is read out instead of it. id: what claims and links call the figure.
+        Raises InputError for anything else, naming what can be added.
+        """
+        part = self._part()
+        if isinstance(item, str):
+            part.text.append(item)
+            return self
+        if isinstance(item, Picture):
+            picture = item
+        elif isinstance(item, Draws):
+            picture = item.picture(**drawn_as)
+            part.text.append("`" + item.summary().replace("`", "'") + "`")
+        else:
+            picture = _of_plotly(item, title, caption, alt)
+        number = 1 + sum(len(part.figures) for part in self._sections)
+        part.figures.append(
+            FigureData(
+                id=_figure_id(id or str(number)),
+                kind=picture.kind,
+                title=picture.title if title is None else title,
+                caption=picture.caption if caption is None else caption,
+                alt=picture.alt if alt is None else alt,
+                data=dict(picture.data),
+            )
+        )
+        return self
+
+    def document(self) -> Document:
+        """Return the page as data; the time that it took is counted up to the first call."""
+        if self._seconds is None:
+            self._seconds = time.monotonic() - self._started
+        commit, dirty = git_state(Path.cwd())
+        provenance = Provenance(
+            command=_command(),
+            utc=self._utc,
+            wall_s=self._seconds,
+            device=self._device,
+            threads=sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1,
+            git_commit=commit,
+            git_dirty=dirty,
+            versions=versions(PACKAGES),
+            seeds=self._seeds,
+            runs=self._runs,
+        )
+        sections = tuple(part.section(number) for number, part in enumerate(self._sections, 1))
+        return Document(self._slug, self._title, self._lead, tuple(self._claims), sections, provenance)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the page to `path`, which ends in .html, and its numbers beside it in JSON; return the path.
+
+        Missing folders are made. Raises InputError for another ending, MechbpError where nothing can be written.
+        """
+        page = Path(path)
+        if page.suffix != ".html":
+            raise InputError(f"Report.write: the page's file must end in .html, got {str(path)!r:.200}.")
+        document = self.document()
+        text = render(document)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(page.with_suffix(".json"), dumps(document).encode())
+        atomic_write(page, text.encode())
+        return page
+
+    def _part(self) -> _Part:
+        if not self._sections:
+            self.section("Results")
+        return self._sections[-1]
+
+
+class _Part:
+    """A section while it grows."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.text: list[str] = []
+        self.figures: list[FigureData] = []
+
+    def section(self, number: int) -> Section:
+        return Section(f"part-{number}", self.title, tuple(self.text), tuple(self.figures))
+
+
+def _slug(title: str) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:LONGEST_SLUG].strip("-")
+    if not words:
+        raise InputError(f"Report: no name for a file can be made from the title {title!r:.60}. Give one: slug='my-page'.")
+    return words
+
+
+def _told(runs: tuple[Named, ...] | list[Named]) -> dict[str, dict[str, Any]]:
+    if not all(isinstance(run, Named) for run in runs):
+        raise InputError("Report: runs must be runs as mechbp.load returns them, or {name: {key: value}}.")
+    return {run.name: {"checkpoint_sha256": run.digest, "step": run.steps[-1]} for run in runs}
+
+
+def _figure_id(name: str) -> str:
+    return name if name.startswith("fig-") else f"fig-{name}"
+
+
+def _as_text(measured: str | HasInterval) -> str:
+    return estimate(measured) if isinstance(measured, HasInterval) else measured
+
+
+def _of_plotly(item: Any, title: str | None, caption: str | None, alt: str | None) -> Picture:
+    if not hasattr(item, "to_plotly_json"):
+        raise InputError(
+            f"Report.add: a {type(item).__name__} cannot be shown.\n"
+            "Add text, a result of a mechbp method (one with .picture()), a mechbp Picture, or a plotly Figure."
+        )
+    if not alt:
+        raise InputError('Report.add: a plotly figure needs alt="…", the sentence that is read out instead of the picture.')
+    own = getattr(item.layout.title, "text", None) or "Figure"
+    data = drawn.data_of(item)
+    if title is None and own != "Figure":
+        data["layout"].pop("title", None)  # it stands above the figure, as that of every other
+    return Picture("drawn", own if title is None else title, caption or "", alt, data)
+
+
+def _command() -> str:
+    if "ipykernel" in sys.modules:
+        return "a notebook"
+    return " ".join(["python", Path(sys.argv[0] or "-").name, *sys.argv[1:]])

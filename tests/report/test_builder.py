@@ -1,0 +1,131 @@
+"""A script's own page: what it shows, what it refuses, and that its bytes follow from its JSON."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io
+import pytest
+
+import mechbp
+from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
+from mechbp.methods.statistics.intervals import bootstrap_mean
+from mechbp.report.document import load
+from mechbp.report.page import render
+
+
+@dataclass(frozen=True)
+class Result:
+    values: np.ndarray
+
+    def picture(self, color=0):
+        series = [{"name": "found", "x": np.arange(len(self.values)), "y": self.values, "color": color}]
+        return Picture(
+            "lines", "What was found", "One value per step.", "A line.", {"x_title": "step", "y_title": "a", "series": series}
+        )
+
+    def summary(self):
+        return f"n = {len(self.values)}\ntwo lines of `summary`"
+
+
+def page():
+    interval = bootstrap_mean(np.arange(50.0), mechbp.rng(0, "i"))
+    figure = go.Figure(
+        go.Heatmap(z=np.array([[1.0, np.nan], [3.0, 4.0]]), x=["a", "b"]), {"title": {"text": "Own grid"}, "template": "ggplot2"}
+    )
+    return (
+        mechbp.Report("My probe: does it work?", lead="It does.", seeds={"probe": 3}, runs={"mine": {"step": 500}})
+        .claim(
+            "The probe beats the token.",
+            holds="low > control",
+            partly="mean > control",
+            numbers={"low": float(interval.low), "mean": float(interval.mean), "control": 25.0},
+            measured=interval,
+            control="25.0",
+            figure="probe",
+        )
+        .claim("Nobody asked.", "not run", measured="nothing")
+        .section("Where")
+        .add("A paragraph.")
+        .add(Result(np.array([1.0, 2.0, np.nan])), id="probe", color=3)
+        .section("Own")
+        .add(figure, alt="A grid of four cells.")
+    )
+
+
+def test_a_page_holds_what_was_added_in_its_order(tmp_path):
+    before = plotly.io.templates.default, plotly.io.renderers.default
+    path = page().write(tmp_path / "new" / "probe.html")
+    assert (plotly.io.templates.default, plotly.io.renderers.default) == before
+    document = load(path.with_suffix(".json"))
+    assert document.slug == "my-probe-does-it-work" and [section.title for section in document.sections] == ["Where", "Own"]
+    beats, unasked = document.claims
+    assert (beats.verdict, unasked.verdict) == ("fails" if beats.numbers["mean"] <= 25 else "partly", "not run")
+    assert beats.rule == "`low > control`\npartly if `mean > control`" and beats.figure == "fig-probe"
+    assert re.fullmatch(r"24\.500 \[\d+\.\d{3}, \d+\.\d{3}\]", beats.measured)
+    assert [figure.id for figure in document.figures] == ["fig-probe", "fig-2"]
+    assert document.sections[0].text == ("A paragraph.", "`n = 3\ntwo lines of 'summary'`")
+    assert document.figures[0].data["series"][0]["y"] == [1.0, 2.0, None]
+    own = document.figures[1]
+    assert own.title == "Own grid" and "title" not in own.data["layout"] and "template" not in own.data["layout"]
+    assert document.provenance.seeds == {"probe": 3} and document.provenance.runs == {"mine": {"step": 500}}
+    assert document.provenance.versions["mechbp"] == mechbp.__version__
+
+
+def test_bytes_follow_from_the_json_and_a_second_write_changes_none(tmp_path):
+    report = page()
+    path = report.write(tmp_path / "a.html")
+    first = path.read_bytes()
+    assert render(load(path.with_suffix(".json"))).encode() == first
+    assert report.write(path).read_bytes() == first
+
+
+def test_a_run_is_told_by_its_digest_and_step():
+    run = mechbp.load("tree-mlm-k0")
+    told = mechbp.Report("t", runs=[run]).document().provenance.runs["tree-mlm-k0"]
+    assert told == {"checkpoint_sha256": run.digest, "step": run.steps[-1]}
+
+
+def test_grids_and_points_of_an_own_figure_are_in_its_table():
+    from mechbp.figures import table
+
+    grid = page().document().figures[1]
+    assert table(grid.kind, grid.data).rows[1] == ("trace 0", 0, "b", None)
+    bars = go.Figure(go.Bar(x=["<b>x</b>", "y"], y=np.array([1.5, 2.5]), name="bars"))
+    drawn = mechbp.Report("t").add(bars, alt="bars").document().figures[0]
+    assert table(drawn.kind, drawn.data).rows == (("bars", "<b>x</b>", 1.5), ("bars", "y", 2.5))
+
+
+def test_dates_and_missing_values_become_text_and_gaps():
+    line = go.Figure(go.Scatter(x=np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]"), y=[1.0, np.nan]))
+    trace = mechbp.Report("t").add(line, alt="a line").document().figures[0].data["traces"][0]
+    assert trace["y"] == [1.0, None] and trace["x"][0].startswith("2026-01-01")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda report: report.add(3), "a int cannot be shown"),
+        (lambda report: report.add(go.Figure(go.Bar(y=[1]))), "needs alt="),
+        (lambda report: report.add(go.Figure(go.Bar(y=[1]), frames=[go.Frame(name="1")]), alt="b"), "one figure per frame"),
+        (lambda report: report.add(go.Figure(), alt="nothing"), "traces"),
+        (lambda report: report.claim("s", measured="m"), "one of the two"),
+        (lambda report: report.claim("s", "holds", holds="a > 0", measured="m"), "one of the two"),
+        (lambda report: report.claim("s", "maybe", measured="m"), "unknown verdict 'maybe'"),
+        (lambda report: report.claim("s", holds="b > 0", numbers={"a": 1}, measured="m"), "no 'b'|unknown|names"),
+        (lambda report: report.claim("s", holds="import os", measured="m"), "is no rule"),
+        (
+            lambda report: report.claim("s", "holds", measured="m", figure="gone").document(),
+            "figure 'fig-gone' is not on the page",
+        ),
+        (lambda report: report.write("page.txt"), "must end in .html"),
+        (lambda report: mechbp.Report("…"), "Give one: slug="),
+        (lambda report: mechbp.Report("t", runs=["tree-mlm-k0"]), "runs as mechbp.load returns them"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_with_the_cure(call, message):
+    with pytest.raises(InputError, match=message) as caught:
+        call(mechbp.Report("t"))
+    assert len(str(caught.value).splitlines()) <= 3
