@@ -53,7 +53,7 @@ class Visit:
     def drawn(self):
         """Number of figures with ink in them, once no drawing is under way."""
         wait_until_drawn(self.page, "plot-fig-trajectory")
-        ink = "'.cartesianlayer path, .cartesianlayer image'"
+        ink = "'.cartesianlayer path, .cartesianlayer image, .polarlayer path'"
         return self.page.evaluate(f"[...document.querySelectorAll('div.plot')].filter(div => div.querySelector({ink})).length")
 
     def __enter__(self):
