@@ -7,7 +7,7 @@ WORKERS ?= 2
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: report test slow lint bench
+.PHONY: report test slow lint bench docs
 
 report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
@@ -25,6 +25,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+docs: $(STAMP)
+	$(BIN)/python -W ignore -m pdoc --docformat restructuredtext --no-show-source --output-directory reports/api mechbp $(addprefix mechbp.,errors hooks processes models methods theory figures report)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \

@@ -22,7 +22,12 @@ class ImpossibleEvidence(MechbpError, ValueError):
 
 
 class ContractError(MechbpError):
-    """A process breaks a law that every process keeps; `law` is its name."""
+    """A process breaks a law that every process keeps; `law` is its name.
+
+    >>> from mechbp.errors import ContractError
+    >>> ContractError("normalisation", "rows sum to 0.9").law
+    'normalisation'
+    """
 
     def __init__(self, law: str, numbers: str) -> None:
         super().__init__(f"{law}: {numbers}")

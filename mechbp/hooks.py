@@ -203,6 +203,12 @@ def capture(
     The tensors are detached and share no memory with the model or one another. The model runs only as deep as the last
     hook where its forward pass offers `stop_at_layer`. Inside an `edit` block, captured values are the edited ones.
     Raises HookError if a pattern matches nothing, a matching hook does not fire, or an activation has no batch axis.
+
+    >>> import mechbp
+    >>> run = mechbp.load("tree-mlm-k0")
+    >>> tokens = run.process.sample(2, mechbp.rng(0, "capture")).tokens
+    >>> {name: list(value.shape) for name, value in mechbp.capture(run.model, tokens, "blocks.3.hook_resid_*").items()}
+    {'blocks.3.hook_resid_pre': [2, 16, 64], 'blocks.3.hook_resid_mid': [2, 16, 64], 'blocks.3.hook_resid_post': [2, 16, 64]}
     """
     check_model(model)
     if batch_size < 1:
@@ -255,6 +261,13 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
     Raises InputError for what is no function, and HookError if a pattern matches nothing, if a function returns something else,
     and, on leaving the block normally, if any matched hook never fired. Leaving by an exception removes the same hooks and lets
     that exception through.
+
+    >>> import mechbp, torch
+    >>> model = mechbp.load("tree-mlm-k0").model
+    >>> with mechbp.edit(model, {"blocks.*.attn.hook_z": torch.zeros_like}) as session:
+    ...     logits = model(torch.zeros((1, 16), dtype=torch.int64))
+    >>> session.firings["blocks.0.attn.hook_z"], len(session.firings)
+    (1, 4)
     """
     check_model(model)
     chains: dict[str, list[Edit]] = {}
@@ -285,6 +298,11 @@ def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = No
 
     A hook counts as writable if NaN in its place changes the output: one short forward pass per hook.
     `tokens` is the batch to run; without it, two sequences of token 0 of length cfg.n_ctx.
+
+    >>> import mechbp
+    >>> table = mechbp.hook_table(mechbp.load("tree-mlm-k0").model)
+    >>> [(row.name, row.shape, row.writable) for row in table][0]
+    ('hook_embed', ('batch', 16, 64), True)
     """
     check_model(model)
     if tokens is None:

@@ -13,6 +13,12 @@ def rng(seed: int | np.integer, *labels: str | int | np.integer) -> np.random.Ge
     Distinct (seed, labels) give statistically independent streams; equal ones give the same stream in every process.
     Labels are hashed with SHA-256, so their order and their types matter: `rng(0, "a", 1)` differs from `rng(0, "a", "1")`.
     Raises InputError unless seed is an integer >= 0 and every label is a string or an integer.
+
+    >>> import mechbp
+    >>> float(mechbp.rng(0, "a").random()) == float(mechbp.rng(0, "a").random())
+    True
+    >>> float(mechbp.rng(0, "a").random()) == float(mechbp.rng(0, "b").random())
+    False
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"rng: seed must be an integer >= 0, got {seed!r}.")

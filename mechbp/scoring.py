@@ -21,6 +21,12 @@ def score(model: Any, process: Any, *, task: str | Task, n: int = 1000, rng: np.
     (nats), the expected accuracy and that of the optimum, with 95 % bootstrap intervals over sequences; `print(found.summary())`.
     Raises InputError for a task that models of this process cannot be asked, n < 1, or an rng that is no Generator; HookError
     for what is no model, or one whose vocabulary or input length does not fit the task.
+
+    >>> import mechbp
+    >>> run = mechbp.load("mess3-s24")
+    >>> found = mechbp.score(run.model, run.process, task="next-token", n=200, rng=mechbp.rng(0, "score"))
+    >>> bool(found.kl_bp_to_model_nats.high < 1e-3)
+    True
     """
     from mechbp.hooks import check_model
     from mechbp.methods.statistics.answers import agreement

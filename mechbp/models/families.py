@@ -26,7 +26,15 @@ def families() -> tuple[Family, ...]:
 
 
 def register(family: Family) -> None:
-    """Let recipes of this Python process name a family of one's own. Raises InputError where its name or a recipe is taken."""
+    """Let recipes of this Python process name a family of one's own. Raises InputError where its name or a recipe is taken.
+
+    >>> import mechbp
+    >>> try:
+    ...     mechbp.register(mechbp.Family("tree", (), {}))
+    ... except mechbp.errors.InputError as error:
+    ...     print(str(error)[:40])
+    register: there is a family named 'tree'
+    """
     taken = {kind for other in families() for recipe in other.recipes for kind in kinds_of(recipe)}
     clashes = sorted(taken & {kind for recipe in family.recipes for kind in kinds_of(recipe)})
     if clashes or family.name in {other.name for other in families()}:

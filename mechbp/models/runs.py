@@ -98,6 +98,11 @@ def load(name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] |
 
     A name means a folder of `root`, of $MECHBP_RUNS, of checkpoints/ here or in the source tree, then of the working directory.
     Raises InputError where there is no such run or its recipe is wrong.
+
+    >>> import mechbp
+    >>> run = mechbp.load("tree-mlm-k0")
+    >>> run.family, run.steps, run.model.cfg.n_layers
+    ('tree', (40000,), 4)
     """
     folder = find_run(name_or_path, root)
     return Run(folder.name, folder, read_recipe(folder / "run.toml"))

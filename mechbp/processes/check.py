@@ -34,6 +34,9 @@ def check_process(process: Process[Any], rng: np.random.Generator) -> None:
     """Raise ContractError, naming the law and its numbers, unless `process` keeps all laws above. Takes about a second.
 
     Exact values and the sampler are checked on `process.small()`, whose joint can be listed, the other laws on both.
+
+    >>> import mechbp
+    >>> mechbp.check_process(mechbp.rrxor(), mechbp.rng(0, "laws"))
     """
     checked_generator(rng, "check_process")
     missing = [name for name in MEMBERS if not hasattr(process, name)]

@@ -66,6 +66,10 @@ class Process(Protocol[Beliefs]):
     Laws that every implementation keeps, checked by `mechbp.check_process`: immutable; randomness only from the generator
     given; inputs are never changed; the answer for an example does not depend on the batch around it; samples and answers
     agree with the joint.
+
+    >>> import mechbp
+    >>> isinstance(mechbp.rrxor(), mechbp.Process), isinstance("a name", mechbp.Process)
+    (True, False)
     """
 
     @property

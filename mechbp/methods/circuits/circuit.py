@@ -56,6 +56,11 @@ def circuits(
     Raises HookError for a model without heads between embeddings, InputError for one whose scores or positions are of another
     kind (only "raw" is then defined, if anything) and for arguments that do not fit, LimitExceeded before allocating more than
     1 GiB. Source: Urdshals and Urdshals 2025 for the raw form, plain derivation otherwise.
+
+    >>> import mechbp
+    >>> found = mechbp.circuits(mechbp.load("sorting-small-decay-s1").model)
+    >>> found.ov.shape, found.qk.shape, found.direct.shape
+    ((2, 33, 33), (2, 33, 33), (33, 33))
     """
     if variant not in get_args(Variant):
         raise InputError(f"circuits: variant must be one of {', '.join(map(repr, get_args(Variant)))}, got {variant!r:.60}.")

@@ -58,6 +58,23 @@ def llc(
     Costs chains x (burn_in + draws) gradients, 16 more per chain for the acceptance, and the forward pass of each batch at w*.
     Raises InputError for arguments that do not fit, among them a step from which on SGLD diverges; ChainDiverged, naming chain
     and draw, for a loss that is not finite or out of hand (see `Settings.loss_limit`).
+
+    >>> import mechbp, torch
+    >>> parameters = {"w": torch.zeros(4, dtype=torch.float64)}
+    >>> found = mechbp.llc(
+    ...     lambda p, _: (p["w"] ** 2).sum(),
+    ...     parameters,
+    ...     [None],
+    ...     n_beta=100.0,
+    ...     localization=1.0,
+    ...     step_size=1e-3,
+    ...     chains=4,
+    ...     burn_in=100,
+    ...     draws=200,
+    ...     rng=mechbp.rng(0, "llc"),
+    ... )
+    >>> bool(abs(found.estimate - 2.0) < 0.5), len(found.per_chain)
+    (True, 4)
     """
     checked_generator(rng, "llc")
     settings = Settings(n_beta, localization, step_size, chains, burn_in, draws, sampler, centre_gradients, loss_limit)

@@ -139,6 +139,21 @@ def patch(
     Memory: the base run's residual stream at every block, the donor's activation at every hook, and at a time the activations of
     `batch_size` sequences, or 8 MiB of them where runs are finished from the weights.
     Raises HookError for a hook that is unknown, silent or not in SITES, InputError for other arguments that do not fit.
+
+    >>> import mechbp
+    >>> run = mechbp.load("tree-root-k0")
+    >>> leaves = run.process.sample(64, mechbp.rng(0, "patch")).tokens
+    >>> clean = run.task.inputs(run.process, leaves)
+    >>> effects = mechbp.patch(
+    ...     run.model,
+    ...     clean,
+    ...     clean[::-1].copy(),
+    ...     lambda logits: logits[:, -1].log_softmax(-1)[:, 0],
+    ...     hooks="blocks.*.hook_resid_pre",
+    ...     positions=[0, -1],
+    ... )
+    >>> effects.hooks[-1], effects.positions[-1], effects.normalized.shape
+    ('blocks.3.hook_resid_pre', 16, (64, 8))
     """
     check_model(model)
     if direction not in get_args(Direction):

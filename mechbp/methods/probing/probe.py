@@ -65,6 +65,15 @@ def probe(
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
     Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
     or are no more in the training part than an activation, or the control "tokens", has features.
+
+    >>> import mechbp
+    >>> run = mechbp.load("tree-mlm-k0")
+    >>> tokens = run.process.sample(500, mechbp.rng(0, "probe")).tokens
+    >>> parents = run.process.beliefs(tokens).upward[3]
+    >>> hooks = ["blocks.3.hook_resid_post"]
+    >>> grid = mechbp.probe(run.model, tokens, {"parent": parents}, hooks=hooks, rng=mechbp.rng(0, "fit"))
+    >>> grid.r2["parent"].shape, sorted(grid.controls)
+    ((1, 16, 8), ['shuffled', 'tokens'])
     """
     checked_generator(rng, "probe")
     positions = np.asarray(tokens)

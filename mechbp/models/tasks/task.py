@@ -75,7 +75,14 @@ class Lesson:
 
 @runtime_checkable
 class Task(Protocol):
-    """One question about the sequences of a family; a member is stateless and is registered in its Family."""
+    """One question about the sequences of a family; a member is stateless and is registered in its Family.
+
+    >>> import mechbp
+    >>> run = mechbp.load("mess3-s24")
+    >>> words = run.process.sample(2, length=10, rng=mechbp.rng(0, "words")).tokens
+    >>> run.task.exact(run.process, words).shape
+    (2, 10, 3)
+    """
 
     @property
     def attention(self) -> Attention:
@@ -126,7 +133,14 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """A wing's entry in the registry."""
+    """A wing's entry in the registry.
+
+    >>> import mechbp
+    >>> from mechbp.models.families import families
+    >>> tree = families()[0]
+    >>> tree.name, isinstance(tree, mechbp.Family), sorted(tree.tasks)[0]
+    ('tree', True, 'masked')
+    """
 
     name: str
     """"tree", "chain", …: also the name of its rooms."""

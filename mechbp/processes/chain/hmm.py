@@ -40,7 +40,15 @@ class ChainSample:
 
 @dataclass(frozen=True, eq=False)
 class HiddenMarkovModel:
-    """A chain of hidden states; T^(z)[i, j] = P(token z, next state j | state i)."""
+    """A chain of hidden states; T^(z)[i, j] = P(token z, next state j | state i).
+
+    >>> import mechbp, numpy as np
+    >>> weather = np.array([[[0.8, 0.1], [0.0, 0.0]], [[0.0, 0.1], [0.5, 0.5]]])
+    >>> hmm = mechbp.HiddenMarkovModel(weather)
+    >>> words = hmm.sample(3, length=6, rng=mechbp.rng(0, "words"))
+    >>> hmm.predictive(hmm.beliefs(words.tokens)).shape
+    (3, 7, 2)
+    """
 
     transitions: Real[np.ndarray, "token state state"]
     """[token, from, to], summing to 1 over tokens and arrivals; kept as a read-only float64 copy."""

@@ -17,6 +17,10 @@ def mess3(x: float, alpha: float, length: int | None = None) -> HiddenMarkovMode
 
     From any state, each other one is moved to with probability `x`. The non-trivial eigenvalue is 1 - 3x.
     (Source: Piotrowski et al. 2025, Eqs. 21-23.) Raises InputError unless 0 < x <= 1/2 and 0 <= alpha <= 1.
+
+    >>> import mechbp
+    >>> mechbp.mess3(x=0.15, alpha=0.6).transitions.shape
+    (3, 3, 3)
     """
     _checked("mess3", "x", x, 0.5, above_zero=True)
     _checked("mess3", "alpha", alpha, 1.0)
@@ -29,6 +33,10 @@ def rrxor(p: float = 0.5, q: float = 0.5, length: int | None = None) -> HiddenMa
     """Return Random-Random-XOR: two random bits, then their exclusive or; states S, 0, 1, T, F.
 
     (Source: Shai et al. 2024.) At p = q = 1/2 no two tokens are correlated.
+
+    >>> import mechbp
+    >>> mechbp.rrxor().transitions.sum(axis=(0, 2)).round(12).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
     """
     _checked("rrxor", "p", p, 1.0, above_zero=True, below_top=True)
     _checked("rrxor", "q", q, 1.0, above_zero=True, below_top=True)

@@ -42,6 +42,12 @@ class SortedLists:
     drawn first, then the list among the `window` values from there on: gaps shrink, and a list that fits into several windows is
     more probable than one that does not. With `gap`, neighbours are at least that far apart. With `repeats`, entries are
     independent and uniform.
+
+    >>> import mechbp
+    >>> lists = mechbp.SortedLists(vocab_size=6, length=3)
+    >>> tokens = lists.sample(1, mechbp.rng(0, "lists")).tokens
+    >>> sorted(tokens[0, :3].tolist()) == tokens[0, 4:].tolist(), int(tokens[0, 3])
+    (True, 6)
     """
 
     vocab_size: int = 51

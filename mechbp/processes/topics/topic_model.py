@@ -41,7 +41,14 @@ else:  # a model may be given one number; it always has an array
 
 @dataclass(frozen=True, eq=False)
 class TopicModel(TopicWords):
-    """A source of documents whose topics are known and whose proportions of topics are not."""
+    """A source of documents whose topics are known and whose proportions of topics are not.
+
+    >>> import mechbp
+    >>> topics = mechbp.TopicModel.disjoint(3, 4, alpha=0.1)
+    >>> documents = topics.sample(2, mechbp.rng(0, "documents"), length=10)
+    >>> topics.beliefs(documents.tokens).predictive.shape
+    (2, 12)
+    """
 
     word_given_topic: Real[np.ndarray, "topic word"]
     """P(word | topic), rows sum to 1; kept as a read-only float64 copy."""

@@ -41,6 +41,13 @@ class FilteredTree:
 
     Depths 1..k-1 carry no symbols. k = 0 is the unfiltered grammar; k = depth makes the leaves independent given the root.
     (Source: Garnier-Brun et al. 2025, section 2, Eq. 1.)
+
+    >>> import mechbp
+    >>> tree = mechbp.FilteredTree(mechbp.TreeGrammar.random(vocab_size=4, seed=0), depth=3)
+    >>> sample = tree.sample(5, mechbp.rng(0, "trees"))
+    >>> beliefs = tree.beliefs(sample.tokens)
+    >>> sample.tokens.shape, beliefs.upward[2].shape, bool(abs(beliefs.marginals[0].sum(axis=-1) - 1).max() < 1e-12)
+    ((5, 8), (5, 4, 4), True)
     """
 
     grammar: TreeGrammar

@@ -27,6 +27,11 @@ class TreeGrammar:
 
     Any tensor of probabilities will do: pairs may have several parents (an ambiguous grammar) or none.
     (Source: Garnier-Brun et al. 2025, section 2.)
+
+    >>> import mechbp
+    >>> grammar = mechbp.TreeGrammar.random(vocab_size=4, sigma=1.0, seed=0)
+    >>> grammar.rules.shape, float(grammar.rules[0].sum().round(12))
+    ((4, 4, 4), 1.0)
     """
 
     rules: Real[np.ndarray, "q q q"]

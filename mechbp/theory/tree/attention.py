@@ -115,6 +115,13 @@ def compare_attention(
     `named_pattern`, over the leaves of a tree and perhaps a ROOT query after them; "block-average" compares the model with
     itself, averaged over pairs at the same LCA level. Nulls and intervals are those of `compare_patterns`.
     Raises InputError for a reference of another shape, or whose rows do not sum to 1.
+
+    >>> import mechbp, numpy as np
+    >>> run = mechbp.load("tree-mlm-k0")
+    >>> tokens = run.process.sample(64, mechbp.rng(0, "attention")).tokens
+    >>> match = mechbp.compare_attention(run.model, tokens, np.full((4, 1, 16, 16), 1 / 16), rng=mechbp.rng(0, "resample"))
+    >>> match.js_nats.mean.shape
+    (4, 1)
     """
     rng = named_rng(0, "compare_attention") if rng is None else rng
     named = isinstance(reference, str)
