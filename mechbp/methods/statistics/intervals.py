@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import examples, frame, points, told
 
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Interval(Brief):
+class Interval(Shown):
     """A mean, or ratio of means, over n examples with its percentile bootstrap interval; one per cell."""
 
     mean: Float64[np.ndarray, "*cells"]
@@ -41,6 +44,36 @@ class Interval(Brief):
         """Return intervals of one shape, over the same examples, as one with a new axis."""
         mean, low, high = (np.stack([getattr(i, end) for i in intervals], axis=axis) for end in ("mean", "low", "high"))
         return cls(mean, low, high, intervals[0].n, intervals[0].level)
+
+    def picture(self, name: str = "mean", *, unit: str = "") -> Picture:
+        """Draw every cell's mean with its interval, in order; `name` says what it is the mean of."""
+        cells = [", ".join(map(str, where)) or name for where in np.ndindex(self.mean.shape)]
+        flat = Interval(self.mean.ravel(), self.low.ravel(), self.high.ravel(), self.n, self.level)
+        return Picture(
+            kind="dots",
+            title=f"{name}, with its interval" if self.mean.ndim == 0 else f"{name} of every cell, with its interval",
+            caption=f"Mean and {self.level:.0%} interval over n = {self.n:,} examples"
+            + ("." if self.mean.ndim == 0 else f"; rows are the indices of an array {list(self.mean.shape)}."),
+            alt=f"Dots with intervals: {name} of {len(cells)} {'cell' if len(cells) == 1 else 'cells'}.",
+            data={
+                "x_title": f"{name} ({unit})" if unit else name,
+                "categories": cells,
+                "series": [{"name": name, **points(flat, "x")}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per cell: its indices, mean, low and high."""
+        axes = {f"axis_{axis}": range(size) for axis, size in enumerate(self.mean.shape)}
+        return frame(axes, {"mean": self.mean, "low": self.low, "high": self.high})
+
+    def summary(self) -> str:
+        """Return the mean with its interval, or the range of the means, and n."""
+        if self.mean.ndim == 0:
+            return f"{told(self)}; {examples(self)}"
+        known = self.mean[np.isfinite(self.mean)]
+        spread = f"{known.min():.3g} to {known.max():.3g}" if known.size else "undefined"
+        return f"{self.mean.size} means {list(self.mean.shape)}: {spread}; {examples(self)}"
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers and nested lists for JSON; what is undefined becomes None."""
