@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 
+@runtime_checkable
 class HasInterval(Protocol):
     """Means with the ends of their intervals, arrays of one shape."""
 
@@ -48,14 +49,16 @@ def frame(axes: Mapping[str, Iterable[Any]], columns: Mapping[str, Any]) -> pd.D
     else:
         table = pd.MultiIndex.from_product(list(labels.values()), names=list(labels)).to_frame(index=False)
     for name, column in columns.items():
-        for key, values in (ends(name, column) if hasattr(column, "mean") and hasattr(column, "low") else {name: column}).items():
+        for key, values in (ends(name, column) if isinstance(column, HasInterval) else {name: column}).items():
             table[key] = np.ravel(values) if np.ndim(values) else values
     return table
 
 
 def named(intervals: Mapping[str, HasInterval], label: str = "measure") -> pd.DataFrame:
     """Return one row per scalar interval: its name, mean, low and high."""
-    rows = [{label: name, **{end: float(getattr(found, end)) for end in ("mean", "low", "high")}} for name, found in intervals.items()]
+    rows = [
+        {label: name, **{end: float(getattr(found, end)) for end in ("mean", "low", "high")}} for name, found in intervals.items()
+    ]
     return pd.DataFrame(rows, columns=[label, "mean", "low", "high"])
 
 

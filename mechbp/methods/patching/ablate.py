@@ -15,17 +15,22 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, check_model, edit, forward, matching_hooks, to_tokens
 from mechbp.methods.brief import Brief
+from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture, joint_picture
 from mechbp.methods.patching.cells import cells_of, index_of
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.patching.patch import PatchCell
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import ends, examples, largest, told
 from mechbp.randomness import checked_generator
 from mechbp.randomness import rng as named_rng
 
@@ -56,7 +61,7 @@ Ablation = Literal["zero"] | Mean | Resample
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AblationEffects(Brief):
+class AblationEffects(Shown):
     """Metric without and with each ablation, per example."""
 
     distribution: str
@@ -76,6 +81,36 @@ class AblationEffects(Brief):
     def changes(self) -> Float64[np.ndarray, "n ablation"]:
         """Ablated minus base metric, in the metric's own unit."""
         return self.ablated - self.base[:, None]
+
+    def picture(self) -> Picture:
+        """Draw the mean change of the metric by every ablation."""
+        caption = f"Ablated minus base metric; what stood in: {self.distribution}. Base metric {self.base.mean():.3g}."
+        if self.jointly:
+            title = f"Ablation of {len(self.cells)} cells at once, by {self.distribution}"
+            return joint_picture(self.change, title, "change of the metric", caption)
+        return cells_picture(self.cells, self.change, f"Ablation by {self.distribution}", "change of the metric", caption)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per cell, or one for all of them at once, with the mean change and its interval's ends."""
+        if self.jointly:
+            table = pd.DataFrame({"cells": [len(self.cells)], **ends("change", self.change)})
+        else:
+            table = cells_frame(self.cells, change=self.change)
+        return table.assign(n=len(self.base))
+
+    def summary(self) -> str:
+        """Return what stood in, the base metric, the change, the largest one of several, and n."""
+        cells = "cell" if len(self.cells) == 1 else "cells"
+        lines = [
+            f"{len(self.cells)} {cells} ablated {'at once' if self.jointly else 'one by one'}; stand-in: {self.distribution}",
+            f"metric unablated {self.base.mean():.3g}",
+        ]
+        if self.jointly:
+            lines.append(f"change {told(self.change[0])}")
+        else:
+            name, value = largest(self.change.mean, [cell_name(cell) for cell in self.cells])
+            lines.append(f"largest change {value:.3g}: {name}")
+        return "\n".join([*lines, examples(self.change)])
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers for JSON, without single examples."""

@@ -22,13 +22,16 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, layer_of, matching_hooks
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.hooks import HookedModel, matching_hooks
+from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.cells import cells_of, index_of, sums_by_cell
 from mechbp.methods.patching.gradients import GradientRuns, Tokens, gradients_on, move, stay
 from mechbp.methods.patching.metric import Direction, Metric
 from mechbp.methods.patching.patch import PatchCell
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import examples, largest, told
 from mechbp.randomness import rng as named_rng
 
 Along = Literal["hook", "cell"]
@@ -37,7 +40,7 @@ Positions = Sequence[int | tuple[int, ...]] | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attributions(Brief):
+class Attributions(Shown):
     """Estimated effects of patching each cell, per example, with bootstrap intervals over examples."""
 
     method: str
@@ -59,14 +62,31 @@ class Attributions(Brief):
     """Of integrated gradients: what a path's cells add up to, minus the change of the metric from the path's start to its end:
     the exact error of the quadrature. One column per hook, or per cell where each cell has its own path."""
 
+    def picture(self, normalized: bool = True) -> Picture:
+        """Draw the estimated mean effect of every cell, in units of the mean gap or, if not `normalized`, of the metric."""
+        return cells_picture(
+            self.cells,
+            self.normalized_effect if normalized else self.effect,
+            f"Attribution, {self.direction}: {self.method}",
+            "estimated effect / gap" if normalized else "estimated effect on the metric",
+            f"Estimated patched minus base metric, {self.method}; the gap of the two runs is {told(self.gap)}.",
+        )
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per cell: hook, layer, position, head, and both mean estimates with their interval's ends."""
-        frame = pd.DataFrame(self.cells, columns=list(PatchCell._fields), dtype=object)
-        frame.insert(1, "layer", [layer_of(cell.hook) for cell in self.cells])
-        for name, interval in (("effect", self.effect), ("normalized", self.normalized_effect)):
-            frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = interval.mean, interval.low, interval.high
-        frame["n"] = len(self.base)
-        return frame
+        return cells_frame(self.cells, effect=self.effect, normalized=self.normalized_effect).assign(n=len(self.base))
+
+    def summary(self) -> str:
+        """Return how estimates were made, the largest, the error of integration where it is known, and n."""
+        name, value = largest(self.effect.mean, [cell_name(cell) for cell in self.cells])
+        lines = [
+            f"{self.direction}, {self.method}: {len(self.cells)} cells",
+            f"metric: base run {self.base.mean():.3g}, donor run {self.donor.mean():.3g}, gap {told(self.gap)}",
+            f"largest estimate {value:.3g}: {name}",
+        ]
+        if self.completeness_error is not None:
+            lines.append(f"largest error of a path's integral {np.abs(self.completeness_error).max():.2g}")
+        return "\n".join([*lines, examples(self.gap, "pairs")])
 
     def to_dict(self) -> dict[str, object]:
         """Return everything but single examples for JSON."""

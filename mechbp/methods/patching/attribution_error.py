@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
 from mechbp.methods.patching.attribution import Attributions
 from mechbp.methods.patching.patch import PatchEffects
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import dots, examples, named, told
 
 RESAMPLES = 1000
 ROUNDING = 6
@@ -34,7 +37,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EstimateError(Brief):
+class EstimateError(Shown):
     """How far estimated mean effects are from exact ones over cells, with bootstrap intervals over examples.
 
     Effects are in units of the mean gap.
@@ -55,6 +58,42 @@ class EstimateError(Brief):
     n_cells: int
     worst_cell: int
     """Index of the cell with the largest error."""
+
+    @property
+    def measures(self) -> dict[str, Interval]:
+        """All measures by name."""
+        return {name: getattr(self, name) for name in RANGES}
+
+    def picture(self) -> Picture:
+        """Draw every measure with its interval."""
+        return Picture(
+            kind="dots",
+            title="Estimated against exact patching effects",
+            caption=f"Agreement over {self.n_cells} cells; errors are in units of the mean gap, the tolerance is "
+            f"{self.tolerance:g} of it. {self.pearson.level:.0%} bootstrap intervals over n = {self.pearson.n:,} pairs.",
+            alt="Dots with intervals: correlations, sign agreement, slope and errors of estimated effects.",
+            data=dots(
+                "measure (errors in units of the mean gap)",
+                {name.replace("_", " "): value for name, value in self.measures.items()},
+                references=[{"name": "no error", "x": 0}, {"name": "full agreement", "x": 1}],
+            ),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per measure: its name, mean and the ends of its interval."""
+        return named(self.measures)
+
+    def summary(self) -> str:
+        """Return how well estimates agree with exact effects, and n, in five lines."""
+        return "\n".join(
+            [
+                f"{self.n_cells} cells: Pearson {told(self.pearson)}, Spearman {told(self.spearman)}",
+                f"slope of estimated on exact {told(self.slope)}, sign agreement {told(self.sign_agreement)}",
+                f"largest error {told(self.largest_error)} of the gap, at cell {self.worst_cell}",
+                f"share of cells off by more than {self.tolerance:g} of the gap: {told(self.share_off)}",
+                examples(self.pearson, "pairs"),
+            ]
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers for JSON."""

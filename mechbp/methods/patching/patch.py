@@ -22,12 +22,15 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, capture, check_model, layer_of, matching_hooks, to_tokens
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.hooks import HookedModel, capture, check_model, matching_hooks, to_tokens
+from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
 from mechbp.methods.patching.restarts import Runs
 from mechbp.methods.patching.sites import Position, Site, position_groups, site_of
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import examples, largest, told
 from mechbp.randomness import rng as named_rng
 
 
@@ -42,7 +45,7 @@ class PatchCell(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PatchEffects(Brief):
+class PatchEffects(Shown):
     """Metric of every patched run, per example and cell, with bootstrap intervals over examples.
 
     The base run is the one patched into, the donor the one patched from: corrupted and clean when denoising, clean and
@@ -93,14 +96,31 @@ class PatchEffects(Brief):
         """
         return self.effects / self.gap.mean if self.gap.mean != 0 else np.full_like(self.values, np.nan)
 
+    def picture(self, normalized: bool = True) -> Picture:
+        """Draw the mean effect of every cell, in units of the mean gap or, if not `normalized`, of the metric."""
+        return cells_picture(
+            self.cells,
+            self.normalized_effect if normalized else self.effect,
+            f"Activation patching, {self.direction}",
+            "effect / gap (0: base run, 1: donor run)" if normalized else "effect on the metric",
+            f"Patched minus base metric, one cell patched at a time; the gap of the two runs is {told(self.gap)}.",
+        )
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per cell: hook, layer, position, head, and both mean effects with their interval's ends."""
-        frame = pd.DataFrame(self.cells, columns=list(PatchCell._fields), dtype=object)
-        frame.insert(1, "layer", [layer_of(hook) for hook in self.hooks])
-        for name, interval in (("effect", self.effect), ("normalized", self.normalized_effect)):
-            frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = interval.mean, interval.low, interval.high
-        frame["n"] = len(self.base)
-        return frame
+        return cells_frame(self.cells, effect=self.effect, normalized=self.normalized_effect).assign(n=len(self.base))
+
+    def summary(self) -> str:
+        """Return the two runs, the largest effect and n in four lines."""
+        name, value = largest(self.effect.mean, [cell_name(cell) for cell in self.cells])
+        return "\n".join(
+            [
+                f"{self.direction}: {len(self.cells)} cells patched one at a time, of {len(set(self.hooks))} hooks",
+                f"metric: base run {self.base.mean():.3g}, donor run {self.donor.mean():.3g}, gap {told(self.gap)}",
+                f"largest effect {value:.3g}: {name}",
+                examples(self.gap, "pairs"),
+            ]
+        )
 
     def to_dict(self, *, per_example: bool = False) -> dict[str, object]:
         """Return everything for JSON; metric values of single examples only if asked for, since they are many."""

@@ -25,11 +25,13 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import HookError, InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, matching_hooks, to_tokens
-from mechbp.methods.brief import Brief
 from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, check_path, path_name, receiver_name, sender_name
 from mechbp.methods.patching.metric import Direction, Metric, score
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import dots, ends, examples, largest, told
 from mechbp.randomness import rng as named_rng
 
 Edits = dict[str, Callable[[Tensor], Tensor]]
@@ -37,7 +39,7 @@ Normalisation = Literal["frozen", "recomputed"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PathEffects(Brief):
+class PathEffects(Shown):
     """Metric of the run with each path patched, per example, with bootstrap intervals over examples.
 
     The base run is the one patched into, the donor the one the sender's output comes from, as in `PatchEffects`.
@@ -69,14 +71,46 @@ class PathEffects(Brief):
         """Effects divided by the mean gap; NaN if that is 0."""
         return self.effects / self.gap.mean if self.gap.mean != 0 else np.full_like(self.values, np.nan)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each path in words, "sender -> receivers"."""
+        return tuple(f"{sender_name(p.sender)} -> {', '.join(map(receiver_name, p.receivers))}" for p in self.paths)
+
+    def picture(self, normalized: bool = True) -> Picture:
+        """Draw the mean effect of every path, in units of the mean gap or, if not `normalized`, of the metric."""
+        found = self.normalized_effect if normalized else self.effect
+        ends_of_gap = [{"name": "base run", "x": 0}, *([{"name": "donor run", "x": 1}] if normalized else [])]
+        numbered = {f"{i + 1}: {name}" if self.names.count(name) > 1 else name: found[i] for i, name in enumerate(self.names)}
+        return Picture(
+            kind="dots",
+            title=f"Path patching, {self.direction}, layer norms {self.ln}",
+            caption=f"Patched minus base metric, one path at a time; the gap of the two runs is {told(self.gap)}. "
+            f"{found.level:.0%} bootstrap intervals over n = {found.n:,} pairs.",
+            alt=f"Dots with intervals: effects of {len(self.paths)} paths.",
+            data=dots("effect / gap" if normalized else "effect on the metric", numbered, references=ends_of_gap),
+        )
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per path: its two ends, and both mean effects with their interval's ends."""
-        frame = pd.DataFrame({"sender": [sender_name(path.sender) for path in self.paths]})
-        frame["receivers"] = [", ".join(map(receiver_name, path.receivers)) for path in self.paths]
+        table = pd.DataFrame({"sender": [sender_name(path.sender) for path in self.paths]})
+        table["receivers"] = [", ".join(map(receiver_name, path.receivers)) for path in self.paths]
         for name, interval in (("effect", self.effect), ("normalized", self.normalized_effect)):
-            frame[name], frame[f"{name}_low"], frame[f"{name}_high"] = interval.mean, interval.low, interval.high
-        frame["n"] = len(self.base)
-        return frame
+            for column, values in ends(name, interval).items():
+                table[column] = values
+        table["n"] = len(self.base)
+        return table
+
+    def summary(self) -> str:
+        """Return the two runs, the largest effect and n in four lines."""
+        name, value = largest(self.effect.mean, self.names)
+        return "\n".join(
+            [
+                f"{self.direction}: {len(self.paths)} paths patched one at a time, layer norms {self.ln}",
+                f"metric: base run {self.base.mean():.3g}, donor run {self.donor.mean():.3g}, gap {told(self.gap)}",
+                f"largest effect {value:.3g}: {name}",
+                examples(self.gap, "pairs"),
+            ]
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return everything but single examples for JSON."""
