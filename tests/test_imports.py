@@ -60,7 +60,7 @@ FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.ch
 controls measured as they were."""
 ONLY_IN = {
     "transformer_lens": ("mechbp.models.architectures",),
-    "plotly": ("mechbp.report", "mechbp.figures", "mechbp.methods.llc.plot", "mechbp.methods.circuits.plot"),
+    "plotly": ("mechbp.report", "mechbp.figures"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
     "typer": ("mechbp.cli",),

@@ -14,18 +14,16 @@ rank below the number of outputs (weight decay leaves it a small one): no sigma 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from html import escape
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.circuits.tables import attended, checked_table
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+from mechbp.methods.shown import Shown
 
 Scale = Literal["frozen", "recomputed"]
 
@@ -46,7 +44,7 @@ class Norm:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Decomposition:
+class Decomposition(Shown):
     """Parts of the logits of every sequence at the positions asked, see above; all parts but `unembed_bias` are divided by sigma.
 
     Logits have mean 0 over outputs: they are the model's less a constant per position, which no softmax sees.
@@ -154,11 +152,22 @@ class Decomposition:
         sigma = self.sigma.mean(axis=0).tolist()
         return {"n": len(self.tokens), "positions": self.positions.tolist(), "rms_nats": by_part, "mean_sigma": sigma}
 
-    def plot(self) -> Figure:
-        """Return a plotly figure of how much each part adds at each position."""
-        from mechbp.methods.circuits.plot import draw_parts
-
-        return draw_parts(self.to_dataframe())
+    def picture(self) -> Picture:
+        """Draw how much each part adds at each position."""
+        n = len(self.tokens)
+        sizes = self.to_dataframe().groupby("part", sort=False)
+        series = [{"name": str(name), "x": part["position"].tolist(), "y": part["rms_nats"].tolist()} for name, part in sizes]
+        return Picture(
+            kind="lines",
+            title="What each part adds to the logits",
+            caption=f"Root mean square over n = {n:,} sequences and outputs, an exact sum taken apart: no interval.",
+            alt="Lines over positions, one per head and part: root mean square of what it adds to the logits.",
+            data={
+                "x_title": "position",
+                "y_title": "root mean square of what the part adds (nats)",
+                "series": series,
+            },
+        )
 
     def summary(self) -> str:
         """Return how much each part adds over all positions, as lines of text."""
@@ -176,6 +185,3 @@ class Decomposition:
     def __repr__(self) -> str:
         n, positions, heads, outputs = self.heads.shape
         return f"Decomposition({n} sequences, {positions} positions, {heads} heads, {outputs} outputs)"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.summary())}</pre>"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from html import escape
-from typing import TYPE_CHECKING
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import panel
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+Drawn = Literal["ov", "qk", "direct"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Circuits:
+class Circuits(Shown):
     """OV, QK and direct circuits of one block.
 
     Axes of positions stand between head and tokens, and only in the variant "per position"; `at` picks one pair of positions.
@@ -91,18 +92,47 @@ class Circuits:
         }
         return {"variant": self.variant, "layer": self.layer, **positions, **arrays}
 
-    def plot(self, head: int | None = None) -> Figure:
-        """Return a plotly figure of heat maps, OV and QK side by side, one row per head, or of one head.
+    def picture(self, circuit: Drawn = "ov", head: int | None = None) -> Picture:
+        """Draw one circuit as heat maps about 0: "ov" (attended token x output), "qk" (query x key), or "direct".
 
-        Raises InputError where there are several pairs of positions: draw `.at(query_position, key_position)`.
+        One panel per head, or that of one head. Raises InputError where there are several pairs of positions: draw
+        `.at(query_position, key_position)`; and for a circuit or head that there is none of.
         """
-        from mechbp.methods.circuits.plot import draw_circuits
-
         if self.ov.ndim != 3:
             raise InputError("plot: there is one picture per pair of positions. Draw circuits.at(query_position, key_position).")
+        if circuit not in get_args(Drawn):
+            raise InputError(f"plot: circuit must be one of {', '.join(get_args(Drawn))}, got {circuit!r:.20}.")
         if head is not None and head not in range(self.n_heads):
             raise InputError(f"plot: head must be in 0..{self.n_heads - 1} or None, got {head!r:.20}.")
-        return draw_circuits(self, range(self.n_heads) if head is None else [head])
+        heads = range(self.n_heads) if head is None else [head]
+        tokens = [str(token) for token in self.tokens]
+        outputs = [str(output) for output in range(self.direct.shape[1])]
+        down, across, columns, value = {
+            "ov": ("attended token", "output", outputs, "OV (logits x scale of the last norm)"),
+            "qk": ("query", "key", tokens, "QK (score)"),
+            "direct": ("token", "output", outputs, "direct (logits x scale of the last norm)"),
+        }[circuit]
+        if circuit == "direct":
+            panels = [panel("direct", self.direct)]
+        else:
+            maps = self.ov if circuit == "ov" else self.qk
+            panels = [panel(f"{circuit.upper()}, head {which}", maps[which]) for which in heads]
+        return Picture(
+            kind="heatmap",
+            title=f"{circuit.upper() if circuit != 'direct' else 'Direct'} circuit of block {self.layer}, {self.variant}",
+            caption=f"{value}: {down}s down, {across}s across, read off the weights; no sampling. Colours are centred at 0 and "
+            "shared by the heads. " + ("Mean 0 over keys." if circuit == "qk" else "Mean 0 over outputs."),
+            alt=f"Heat maps of the {circuit} circuit between tokens: {down} down, {across} across, {len(panels)} panels.",
+            data={
+                "rows": tokens,
+                "columns": columns,
+                "value_title": value,
+                "row_title": down,
+                "column_title": across,
+                "scale": "diverging",
+                "panels": panels,
+            },
+        )
 
     def summary(self) -> str:
         """Return what was computed, and per head the sizes and the diagonal of OV, as lines of text."""
@@ -129,9 +159,6 @@ class Circuits:
     def __repr__(self) -> str:
         shape = f"{self.n_heads} heads, {len(self.tokens)} tokens, {self.direct.shape[1]} outputs"
         return f"Circuits({self.variant}, layer={self.layer}, {shape})"
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def _table(name: str, values: np.ndarray, axes: list) -> pd.DataFrame:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.llc.calibration import GOOD, Calibration
 from mechbp.methods.llc.diagnostics import effective_sample_size, split_rhat
 from mechbp.methods.llc.sgld import Settings
+from mechbp.methods.shown import Shown
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+Trace = Literal["running estimate", "loss", "distance"]
+POINTS = 400
+"""Points drawn of each chain; longer chains are thinned evenly."""
 
 RHAT_LIMIT, ACCEPTANCE_LIMIT = 1.05, 0.9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LLCEstimate:
+class LLCEstimate(Shown):
     """lambda = n beta (E L(w) - L(w*)) under p(w) proportional to exp(-n beta L(w) - gamma/2 |w - w*|^2), by several chains.
 
     Values compare only at equal settings: they depend on n beta and gamma, and with "sgld" on the step size.
@@ -179,11 +182,41 @@ class LLCEstimate:
             plain |= {name: getattr(self, name).tolist() for name in ("losses", "at_minimum", "distances")}
         return plain
 
-    def plot(self) -> Figure:
-        """Return a plotly figure of the loss above w* and the distance from it, per chain and step."""
-        from mechbp.methods.llc.plot import draw_traces
+    def picture(self, trace: Trace = "running estimate") -> Picture:
+        """Draw every chain step by step.
 
-        return draw_traces(self.losses - self.at_minimum[:, None], self.distances, self.settings.burn_in, self.settings.n_beta)
+        "running estimate": mean of its terms so far, after the burn-in. "loss": n beta times the loss above that at w* on the
+        same batch, burn-in included. "distance": |w - w*|, likewise. Raises InputError for another trace.
+        """
+        if trace not in get_args(Trace):
+            raise InputError(f"picture: trace must be one of {', '.join(map(repr, get_args(Trace)))}, got {trace!r:.40}.")
+        burn_in = self.settings.burn_in
+        so_far = np.cumsum(self.terms, axis=0) / np.arange(1, len(self.terms) + 1)[:, None]
+        values, y_title, first = {
+            "running estimate": (so_far, "LLC so far", burn_in),
+            "loss": (self.settings.n_beta * (self.losses - self.at_minimum[:, None]), "n β (L_B(w) − L_B(w*))", 0),
+            "distance": (self.distances, "|w − w*|", 0),
+        }[trace]
+        steps = np.unique(np.linspace(0, len(values) - 1, POINTS).astype(int))
+        series = [
+            {"name": f"chain {chain}", "x": first + steps, "y": values[steps, chain], "markers": False}
+            for chain in range(values.shape[1])
+        ]
+        level = [{"name": f"estimate {self.estimate:.4g}", "y": self.estimate}]
+        return Picture(
+            kind="lines",
+            title=f"LLC {self.estimate:.4g} ± {self.standard_error:.2g}: {trace} of each chain",
+            caption=f"{self.settings.chains} chains; {burn_in} steps are burn-in, {self.settings.draws} are kept. "
+            f"± is the standard error over chains. n_beta {self.settings.n_beta:g}, localization "
+            f"{self.settings.localization:g}, step_size {self.settings.step_size:g}.",
+            alt=f"Lines over sampling steps, one per chain: {y_title}.",
+            data={
+                "x_title": "step",
+                "y_title": y_title,
+                "series": series,
+                **({"references": level} if trace == "running estimate" else {}),
+            },
+        )
 
     def __repr__(self) -> str:
         settings = self.settings
@@ -191,9 +224,6 @@ class LLCEstimate:
             f"LLCEstimate({self.estimate:.4g} ± {self.standard_error:.2g}, n_beta={settings.n_beta:g}, "
             f"localization={settings.localization:g}, step_size={settings.step_size:g}, chains={settings.chains})"
         )
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.summary())}</pre>"
 
 
 def _jsonable(value: float) -> float | None:

@@ -10,14 +10,22 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.brief import Brief
+from mechbp.methods.probing.grid_picture import cells_picture, own_picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import told
 
 Scores = Mapping[str, Mapping[str, Interval]]
 """Metric -> target -> interval."""
 
 OwnNodes = Mapping[str, Int[np.ndarray, " position"]]
 """Target -> the node that belongs to each position, -1 where none does."""
+
+
+MOST_TOLD = 4
+"""Targets that a summary names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +43,7 @@ class ProbeScores(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ProbeGrid(Brief):
+class ProbeGrid(Shown):
     """Probes of every target at every hook and position, with controls of the same shapes."""
 
     hooks: tuple[str, ...]
@@ -94,6 +102,73 @@ class ProbeGrid(Brief):
             raise InputError(f"at_own: no position has a node of {target!r} of its own; pass probe(..., own=...).")
         where = (slice(None), positions, self.own[target][positions])
         return Interval(whole.mean[where], whole.low[where], whole.high[where], whole.n, whole.level)
+
+    def picture(
+        self, target: str | None = None, *, metric: str | None = None, own: bool = False, node: int | None = None
+    ) -> Picture:
+        """Draw the scores of one target, the first one unless named: hook x position, or with `own` hook by hook.
+
+        metric: "r2" by default, "accuracy" for symbols. Cells are those of each position's own node where nodes were given to
+        `probe`, of one `node` if asked for, else of every node, a panel each. With `own` the scores of own nodes, pooled over
+        positions, stand beside all controls, with intervals.
+        Raises InputError for a target, metric or node that is not here, and for `own` where no position has a node of its own.
+        """
+        name, measure = self._chosen(target, metric)
+        if own:
+            sources = {"model": self.own_mean(measure, name)} | {
+                source: self.own_mean(measure, name, source) for source in self.controls
+            }
+            if not (self.own[name] >= 0).any():
+                raise InputError(
+                    f"ProbeGrid: no position has a node of {name!r} of its own.\n"
+                    "Pass probe(..., own={target: [position]}); for trees own_nodes of mechbp.theory.tree.leaves says which."
+                )
+            return own_picture(self.hooks, name, measure, sources)
+        if node is not None and node not in range(self.n_nodes[name]):
+            raise InputError(f"ProbeGrid: {name!r} has nodes 0..{self.n_nodes[name] - 1}, got node={node!r:.20}.")
+        return cells_picture(
+            self.hooks,
+            name,
+            measure,
+            self.interval(measure, name),
+            {source: self.interval(measure, name, source) for source in self.controls},
+            self.own[name] if node is None else np.full(self.n_positions, node),
+        )
+
+    def summary(self) -> str:
+        """Return sizes, and of every target the best score with its interval and its controls, one line each for up to four."""
+        lines = [
+            f"probes at {len(self.hooks)} hooks x {self.n_positions} positions; n = {self.n_train:,} sequences to fit, "
+            f"{self.n_validation:,} to choose penalties, {self.n_test:,} held out"
+        ]
+        for target in list(self.n_nodes)[:MOST_TOLD]:
+            lines.append(self._best(target))
+        if len(self.n_nodes) > MOST_TOLD:
+            lines.append(f"and {len(self.n_nodes) - MOST_TOLD} more targets; to_dataframe() has them all")
+        return "\n".join(lines)
+
+    def _best(self, target: str) -> str:
+        """The best cell of one target, and what the controls score there; of own nodes' means where there are any."""
+        _, metric = self._chosen(target, None)
+        owned = bool((self.own[target] >= 0).any())
+        scores = self.own_mean(metric, target) if owned else self.interval(metric, target)
+        if np.isnan(scores.mean).all():
+            return f"{target}: {metric} is undefined everywhere"
+        where = np.unravel_index(int(np.nanargmax(scores.mean)), scores.mean.shape)
+        controls = {name: (self.own_mean if owned else self.interval)(metric, target, name).mean[where] for name in self.controls}
+        place = self.hooks[where[0]] + (", own nodes" if owned else f", position {where[1]}, node {where[2]}")
+        beside = ", ".join(f"{name} {value:.3g}" for name, value in controls.items())
+        return f"{target}: best {metric} {told(scores[where])} at {place}" + (f"; controls: {beside}" if beside else "")
+
+    def _chosen(self, target: str | None, metric: str | None) -> tuple[str, str]:
+        name = next(iter(self.n_nodes)) if target is None else target
+        if name not in self.n_nodes:
+            raise InputError(f"ProbeGrid: no target {name!r:.40} here; there are {', '.join(self.n_nodes):.200}.")
+        kinds = [kind for kind, found in self.model.cells.items() if name in found]
+        measure = metric or ("r2" if "r2" in kinds else "accuracy")
+        if measure not in kinds:
+            raise InputError(f"ProbeGrid: no metric {measure!r:.40} of {name!r} here; there are {', '.join(kinds)}.")
+        return name, measure
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per hook, position, target and node, with every metric, its interval and its controls in columns."""

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from mechbp.errors import InputError
 from mechbp.methods.llc.diagnostics import effective_sample_size, split_rhat
 from mechbp.methods.llc.estimate import llc
 from mechbp.methods.llc.known_losses import quadratic
@@ -40,7 +41,7 @@ def test_summary_prints_every_setting_and_caution(found):
     for part in ("n_beta 20", "localization 4", "step_size 0.002", "300 + 700 steps", "sgld", "R-hat", f"{found.estimate:.4g}"):
         assert part in text
     assert repr(found) in repr(found) and len(repr(found)) < 140 and "n_beta=20" in repr(found)
-    assert found._repr_html_() == f"<pre>{text}</pre>".replace("<=", "&lt;=")
+    assert found._repr_html_().startswith(f"<pre>{text}</pre>".replace("<=", "&lt;="))
     assert not found.cautions or "caution" in text
 
 
@@ -58,7 +59,15 @@ def test_cautions_say_what_is_wrong():
 
 
 def test_plots_draw_every_chain(found):
-    figure = found.plot()
-    assert len(figure.data) == 8
-    np.testing.assert_allclose(figure.data[0].y, 20 * found.losses[list(figure.data[0].x), 0])
-    np.testing.assert_allclose(figure.data[7].y, found.distances[list(figure.data[7].x), 3])
+    loss = found.plot("loss").data
+    distance = found.plot("distance").data
+    assert len(loss) == len(distance) == 4
+    steps = list(loss[0].x)
+    excess = 20 * (found.losses[steps, 0] - found.at_minimum[steps])
+    np.testing.assert_allclose(loss[0].y, excess, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(distance[3].y, found.distances[list(distance[3].x), 3], rtol=1e-5)
+    running = found.plot().data
+    np.testing.assert_allclose([line.y[-1] for line in running], found.per_chain, rtol=1e-5)
+    assert running[0].x[0] == found.settings.burn_in
+    with pytest.raises(InputError, match="trace must be one of 'running estimate', 'loss', 'distance', got 'losses'"):
+        found.plot("losses")
