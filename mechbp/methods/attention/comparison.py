@@ -6,23 +6,30 @@ A pattern that resembles a reference is no evidence that the model computes what
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.divergence import js_nats
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
-from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import examples, frame, points, told
 
 Rows = Float64[np.ndarray, "*cells query key"]
 TIE = 1e-12
 """A relabelled reference this close to the observed distance counts as a tie, that is, as at least as near."""
 
 
+Measure = Literal["js_nats", "cosine"]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class AttentionMatch(Brief):
+class AttentionMatch(Shown):
     """How near the mean pattern is to a reference, per layer and head, means over query rows."""
 
     reference: Pattern
@@ -63,6 +70,67 @@ class AttentionMatch(Brief):
             "null_js_nats_quantiles": np.quantile(self.null_js_nats, [0.05, 0.5, 0.95], axis=0).tolist(),
             "permutations": len(self.null_js_nats),
         }
+
+    def picture(self, measure: Measure = "js_nats") -> Picture:
+        """Draw every head's distance to the reference ("js_nats") or cosine with it ("cosine") beside the controls.
+
+        Raises InputError for another measure.
+        """
+        if measure not in get_args(Measure):
+            raise InputError(f"AttentionMatch: measure must be one of {', '.join(get_args(Measure))}, got {measure!r:.40}.")
+        match, control, uniform, name = (
+            (self.js_nats, self.control_js_nats, self.uniform_js_nats, "Jensen-Shannon divergence (nats)")
+            if measure == "js_nats"
+            else (self.cosine, self.control_cosine, self.uniform_cosine, "cosine")
+        )
+        series = [{"name": "model", **points(_flat(match), "x")}]
+        series += (
+            [] if control is None else [{"name": "control model", "control": True, "color": 1, **points(_flat(control), "x")}]
+        )
+        series.append({"name": "uniform attention", "control": True, "color": 2, "x": uniform.ravel()})
+        if measure == "js_nats":
+            low, middle, high = np.quantile(self.null_js_nats, [0.05, 0.5, 0.95], axis=0)
+            null = {"x": middle.ravel(), "low": low.ravel(), "high": high.ravel()}
+            series.append({"name": "reference, positions relabelled", "control": True, "color": 3, **null})
+        return Picture(
+            kind="dots",
+            title=f"Attention against the reference: {name}",
+            caption=f"Mean over query rows of the mean pattern, {match.level:.0%} bootstrap intervals over n = {match.n:,} "
+            "examples. "
+            f"Hollow: controls; of {len(self.null_js_nats)} relabelled references the median and the central 90 %.",
+            alt=f"Dots by layer and head: {name} between attention and the reference, beside its controls.",
+            data={"x_title": name, "categories": self._heads, "series": series},
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per layer and head: both measures with intervals, p, and the controls."""
+        layers, heads = self.p_js.shape
+        columns = {"js_nats": self.js_nats, "p_js": self.p_js, "cosine": self.cosine, "p_cosine": self.p_cosine}
+        columns |= {"uniform_js_nats": self.uniform_js_nats, "uniform_cosine": self.uniform_cosine}
+        if self.control_js_nats is not None and self.control_cosine is not None:
+            columns |= {"control_js_nats": self.control_js_nats.mean, "control_cosine": self.control_cosine.mean}
+        return frame({"layer": range(layers), "head": range(heads)}, columns)
+
+    def summary(self) -> str:
+        """Return the nearest head of every layer with its interval, p and controls, up to four layers, and n."""
+        lines = []
+        nearest = self.js_nats.mean.argmin(axis=1)
+        for layer, head in list(enumerate(nearest))[:4]:
+            control = self.control_js_nats
+            beside = "" if control is None else f", control model {control.mean[layer, head]:.3g}"
+            lines.append(
+                f"layer {layer}, nearest head {head}: JS {told(self.js_nats[layer, head])} nats, p = "
+                f"{self.p_nearest_js[layer]:.2g}; "
+                f"uniform {self.uniform_js_nats[layer, head]:.3g}{beside}"
+            )
+        if len(nearest) > 4:
+            lines.append(f"and {len(nearest) - 4} more layers")
+        return "\n".join([*lines, f"{examples(self.js_nats)}; {len(self.null_js_nats)} relabelled references"])
+
+    @property
+    def _heads(self) -> list[str]:
+        layers, heads = self.p_js.shape
+        return [f"layer {layer}, head {head}" for layer in range(layers) for head in range(heads)]
 
 
 def compare_patterns(
@@ -135,6 +203,10 @@ def _match(patterns: AttentionPatterns, target: Pattern, rng: np.random.Generato
             low, high = np.full((2, *estimate.shape), np.nan)
         intervals.append(Interval(estimate, np.maximum(low, 0), np.maximum(high, 0), n))
     return intervals[0], intervals[1]
+
+
+def _flat(interval: Interval) -> Interval:
+    return Interval(interval.mean.ravel(), interval.low.ravel(), interval.high.ravel(), interval.n, interval.level)
 
 
 def _checked(reference: Pattern, patterns: AttentionPatterns) -> Pattern:

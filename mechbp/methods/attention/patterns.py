@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Int
+from scipy.special import xlogy
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, layer_of, matching_hooks, to_array
-from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame, panel
 
 Pattern = Float64[np.ndarray, "layer head query key"]
 PATTERN_HOOKS = "blocks.*.attn.hook_pattern"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AttentionPatterns(Brief):
+class AttentionPatterns(Shown):
     """Attention of every example among the first positions, and what goes to and comes from the rest, if there is one."""
 
     layers: tuple[int, ...]
@@ -33,6 +37,52 @@ class AttentionPatterns(Brief):
     def mean(self) -> Pattern:
         """Mean pattern over examples."""
         return self.within.mean(axis=0, dtype=np.float64)
+
+    def picture(self) -> Picture:
+        """Draw the mean pattern of every layer and head, query down and key across."""
+        n_heads, queries, keys = self.within.shape[2:]
+        mean = self.mean
+        return Picture(
+            kind="heatmap",
+            title="Mean attention patterns",
+            caption=f"Mean over n = {len(self.within):,} examples; rows are queries and sum to 1."
+            + ("" if self.to_rest is None else " Positions left out have no row or column; rows are renormalised without them."),
+            alt=f"Heat maps of attention, one per layer and head ({len(self.layers)} x {n_heads}): query down, key across.",
+            data={
+                "rows": [str(query) for query in range(queries)],
+                "columns": [str(key) for key in range(keys)],
+                "value_title": "attention",
+                "row_title": "query",
+                "column_title": "key",
+                "panels": [
+                    panel(f"layer {layer}, head {head}", mean[row, head])
+                    for row, layer in enumerate(self.layers)
+                    for head in range(n_heads)
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per layer, head, query and key: the mean attention and its standard deviation over examples."""
+        n_heads, queries, keys = self.within.shape[2:]
+        axes = {"layer": self.layers, "head": range(n_heads), "query": range(queries), "key": range(keys)}
+        spread = self.within.std(axis=0, dtype=np.float64)
+        return frame(axes, {"attention": self.mean, "standard_deviation": spread})
+
+    def summary(self) -> str:
+        """Return n, how spread out every layer's attention is beside uniform attention, and what goes to positions left out."""
+        entropy = -xlogy(self.mean, self.mean).sum(axis=-1).mean(axis=(1, 2))
+        keys = self.within.shape[-1]
+        lines = [
+            f"attention of {len(self.layers)} layers x {self.within.shape[2]} heads over {keys} positions; n = "
+            f"{len(self.within):,} examples",
+            "entropy of the mean pattern's rows (nats): "
+            + ", ".join(f"layer {layer} {value:.3g}" for layer, value in zip(self.layers, entropy, strict=True))
+            + f"; uniform {np.log(keys):.3g}",
+        ]
+        if self.to_rest is not None:
+            lines.append(f"mass sent to positions left out: {float(self.to_rest.mean()):.3g} on average")
+        return "\n".join(lines)
 
 
 def mean_pattern(

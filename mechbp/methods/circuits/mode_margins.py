@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
 from mechbp.methods.circuits.modes import OV, QK, modes, scores_above
 from mechbp.methods.circuits.pair_modes import Label
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 from mechbp.randomness import checked_generator
 
 Relabelled = Literal["rows", "tokens"]
@@ -22,7 +25,7 @@ STEPS = 200
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Margin(Brief):
+class Margin(Shown):
     """How much noise the label of a layer bears."""
 
     label: Label
@@ -35,9 +38,43 @@ class Margin(Brief):
         """Median over draws of the noise."""
         return float(np.median(self.flips_at))
 
+    def picture(self) -> Picture:
+        """Draw for every amount of noise the share of draws whose label is still the same."""
+        sizes = LARGEST_NOISE * np.arange(STEPS + 1) / STEPS
+        kept = (self.flips_at > sizes[:, None]).mean(axis=1)
+        return Picture(
+            kind="lines",
+            title=f"Noise that the label {self.label!r} bears",
+            caption=f"Share of {len(self.flips_at)} directions of noise in which the label is still {self.label!r}; noise in "
+            "units of "
+            f"the mean largest diagonal of OV and the spread of QK, tried up to {LARGEST_NOISE:g}.",
+            alt="A falling line: share of noise draws that keep the label, by size of the noise.",
+            data={
+                "x_title": "noise",
+                "y_title": "share of draws with the label",
+                "y_range": [0, 1.02],
+                "series": [{"name": self.label, "x": sizes, "y": kept, "markers": False}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per draw: the noise at which the label flips, infinite where it never does."""
+        return frame({"draw": range(len(self.flips_at))}, {"flips_at": self.flips_at})
+
+    def summary(self) -> str:
+        """Return the label, the median noise that it bears, and over how many draws."""
+        never = int(np.isinf(self.flips_at).sum())
+        bears = f"median {self.median:.3g}" if np.isfinite(self.median) else f"median above {LARGEST_NOISE:g}"
+        least = self.flips_at.min()
+        return (
+            f"label {self.label!r} flips at noise: {bears}, "
+            f"least {f'{least:.3g}' if np.isfinite(least) else f'above {LARGEST_NOISE:g}'}\n"
+            f"n = {len(self.flips_at)} draws of noise, {never} of them never flip it up to {LARGEST_NOISE:g}"
+        )
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NullScores(Brief):
+class NullScores(Shown):
     """Scores of the best pair where tokens have been relabelled, one per draw."""
 
     labels: tuple[Label, ...]
@@ -45,6 +82,37 @@ class NullScores(Brief):
     """NaN where neither head copies any token."""
     suppression: Float64[np.ndarray, " draw"]
     overlap: Float64[np.ndarray, " draw"]
+
+    def picture(self) -> Picture:
+        """Draw the distribution of every score over draws, as the share of draws below it."""
+        share = np.arange(1, len(self.labels) + 1) / len(self.labels)
+        series = [
+            {"name": name, "x": np.sort(values), "y": share, "markers": False}  # NaN is sorted to the end
+            for name, values in self._scores().items()
+        ]
+        return Picture(
+            kind="lines",
+            title="Scores where heads have nothing to do with one another",
+            caption=f"Distribution over n = {len(self.labels)} relabellings of the tokens; left of a score lie the draws that "
+            "reach less.",
+            alt="Rising lines, one per score: share of relabellings at or below it.",
+            data={"x_title": "score of the best pair", "y_title": "share of draws at or below", "series": series},
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per draw: label and scores of the best pair."""
+        return frame({"draw": range(len(self.labels))}, {"label": np.array(self.labels), **self._scores()})
+
+    def summary(self) -> str:
+        """Return how often each label occurs by accident, and the 95 % point of every score."""
+        counts = ", ".join(f"{label} {self.labels.count(label)}" for label in dict.fromkeys(self.labels))
+        points = ", ".join(
+            f"{name} {np.nanquantile(values, 0.95):.3g}" for name, values in self._scores().items() if not np.isnan(values).all()
+        )
+        return f"labels by accident: {counts}\n95 % points: {points}\nn = {len(self.labels)} relabellings"
+
+    def _scores(self) -> dict[str, Float64[np.ndarray, " draw"]]:
+        return {"splitting": self.splitting, "suppression": self.suppression, "overlap": self.overlap}
 
 
 def margin(

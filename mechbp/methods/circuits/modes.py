@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float64, Int
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
 from mechbp.methods.circuits.pair_modes import Label, PairModes, TokenRoles, pair_modes, ratio
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame, panel
 
 OV = Float64[np.ndarray, "head token token"]
 QK = Float64[np.ndarray, "head query token"]
@@ -27,7 +30,7 @@ PREFERENCE: tuple[Label, ...] = ("none", "overlap", "suppression", "splitting", 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Modes(Brief):
+class Modes(Shown):
     """What the heads of a layer do with tokens, and the pair of heads that stands for it."""
 
     label: Label
@@ -53,6 +56,32 @@ class Modes(Brief):
     """Weight of the tokens that some head copies."""
     copied_once: float
     """Share of these that exactly one head copies: VS of all heads together; NaN where no head copies any token."""
+
+    def picture(self) -> Picture:
+        """Draw what each head adds to the logit of a token that it attends to: copies above 0, suppressed tokens below."""
+        return Picture(
+            kind="heatmap",
+            title=f"What heads do with tokens: {self.summary()}",
+            caption="1: the head copies the token, its own logit is the largest of the row; -1: it suppresses it, the smallest; "
+            "0: neither. Read off the weights: no sampling. Thresholds and scores are those of pair_modes.",
+            alt=f"Heat map of {len(self.copies)} heads by {self.copies.shape[1]} tokens: copied, suppressed or neither.",
+            data={
+                "rows": [f"head {head}" for head in range(len(self.copies))],
+                "columns": [str(token) for token in range(self.copies.shape[1])],
+                "value_title": "copied (1) or suppressed (-1)",
+                "column_title": "token",
+                "scale": "diverging",
+                "range": [-1, 1],
+                "panels": [panel("", self.copies.astype(np.float64) - self.suppresses)],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per head and token: whether it copies, suppresses and owns it."""
+        heads = range(len(self.copies))
+        owns = self.owner == np.arange(len(self.copies))[:, None]
+        axes = {"head": heads, "token": range(self.copies.shape[1])}
+        return frame(axes, {"copies": self.copies, "suppresses": self.suppresses, "owns": owns})
 
     def summary(self) -> str:
         """Return the label and the scores behind it in one line."""

@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OrderScores(Brief):
+class OrderScores(Shown):
     """Shares of triples of values in the expected order; equal scores count as out of order. NaN where there is no triple."""
 
     nearest_first: Float64[np.ndarray, "*head"]
@@ -31,6 +34,46 @@ class OrderScores(Brief):
     """Triples in order per query, of the second kind."""
     larger_triples: Int[np.ndarray, " query"]
     """All of them."""
+
+    def picture(self) -> Picture:
+        """Draw both shares of every head beside what scores without any order have."""
+        shares = {"nearest first": self.nearest_first, "larger first": self.larger_first}
+        return Picture(
+            kind="dots",
+            title="How far scores follow the order of values",
+            caption="Share of triples of values in the expected order, all triples counted: no sampling. Nearest first: the "
+            "next larger "
+            f"value before a farther one ({int(self.nearest_triples.sum()):,} triples); larger first: a larger value before "
+            "one that "
+            f"is not ({int(self.larger_triples.sum()):,}). Scores that know no order have 1/2.",
+            alt="Dots by head: shares of triples in order, for the two kinds of triples.",
+            data={
+                "x_title": "share of triples in order",
+                "x_range": [-0.02, 1.02],
+                "categories": self._heads,
+                "series": [{"name": name, "x": values.ravel()} for name, values in shares.items()],
+                "references": [{"name": "no order", "x": 0.5}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per head: both shares."""
+        columns = {"nearest_first": self.nearest_first.ravel(), "larger_first": self.larger_first.ravel()}
+        return frame({"head": self._heads}, columns)
+
+    def summary(self) -> str:
+        """Return both shares of every head, up to four of them, and the numbers of triples."""
+        lines = [
+            f"{head}: nearest first {one:.3g}, larger first {other:.3g}"
+            for head, one, other in zip(self._heads, self.nearest_first.ravel(), self.larger_first.ravel(), strict=True)
+        ]
+        more = [f"and {len(lines) - 4} more"] if len(lines) > 4 else []
+        near, large = int(self.nearest_triples.sum()), int(self.larger_triples.sum())
+        return "\n".join([*lines[:4], *more, f"n = {near:,} and {large:,} triples, all there are; without order 0.5"])
+
+    @property
+    def _heads(self) -> list[str]:
+        return ["head " + ", ".join(map(str, where)) if where else "head" for where in np.ndindex(self.nearest_first.shape)]
 
 
 def order_scores(
