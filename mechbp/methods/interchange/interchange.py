@@ -11,84 +11,27 @@ Every number stands beside the unedited run, the whole vector and a random subsp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
 from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel, check_model
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
+from mechbp.methods.interchange.message_test import NOTHING, PLACEBO, MessageTest
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace
-from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 
-NOTHING, WHOLE = "nothing", "whole vector"
+WHOLE = "whole vector"
+WITHOUT = "exact answer without the message"
+"""The rival of a write: an answer that ignores what was written."""
 BATCH = 256
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """Base and source activations -> the base's with the edit made, at all positions."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class MessageTest(Brief):
-    """Divergence of the answers after each edit, per pair, from what exact inference says."""
-
-    hook: str
-    target_kl_nats: Mapping[str, Float64[np.ndarray, " n"]]
-    """Edit -> KL(exact || model) at the query; exact is the answer with the source's message, or without any if erased."""
-    before_kl_nats: Mapping[str, Float64[np.ndarray, " n"]]
-    """Edit -> KL(exact || model) at the query, exact on the base as it is: small while the edit moves nothing."""
-    bystander_kl_nats: Mapping[str, Float64[np.ndarray, " n"]]
-    """Edit -> KL(exact || model) at the bystander, whose exact answer does not move; empty where there is none."""
-
-    @property
-    def edits(self) -> tuple[str, ...]:
-        """Names of the edits; the first is "nothing"."""
-        return tuple(self.target_kl_nats)
-
-    def explained(self, edit: str, rng: np.random.Generator) -> Interval:
-        """Return 1 - mean KL after the edit / mean KL unedited: 1 is the exact answer, 0 no nearer, below 0 farther away."""
-        unedited = self.target_kl_nats[NOTHING]
-        return bootstrap_ratio(unedited - self._of(self.target_kl_nats, edit), unedited, rng)
-
-    def beyond(self, edit: str, rival_kl_nats: Float64[np.ndarray, " n"], rng: np.random.Generator) -> Interval:
-        """Return 1 - mean KL after the edit / mean KL of a rival's answers on the same pairs, nats: 1 is exact, 0 the rival.
-
-        It is (share - rival's share) / (1 - rival's share) in the shares of `explained`, and the resamples are paired: where its
-        interval excludes 0 the edit explains more than the rival does.
-        """
-        return bootstrap_ratio(rival_kl_nats - self._of(self.target_kl_nats, edit), rival_kl_nats, rng)
-
-    def side_effect(self, edit: str, rng: np.random.Generator) -> Interval:
-        """Return how much the edit raises KL at the bystander, nats. Raises InputError where there is no bystander."""
-        return bootstrap_mean(self._of(self.bystander_kl_nats, edit) - self.bystander_kl_nats[NOTHING], rng)
-
-    def all_explained(self, rng: np.random.Generator) -> dict[str, Interval]:
-        """Return `explained` of every edit, all from the same resamples: what each would be from a fresh copy of `rng`."""
-        unedited = self.target_kl_nats[NOTHING]
-        kl = np.stack(list(self.target_kl_nats.values()), axis=1)
-        shares = bootstrap_ratio(unedited[:, None] - kl, unedited, rng)
-        return {edit: shares[column] for column, edit in enumerate(self.target_kl_nats)}
-
-    def all_side_effects(self, rng: np.random.Generator) -> dict[str, Interval]:
-        """Return `side_effect` of every edit, all from the same resamples; empty where there is no bystander."""
-        if not self.bystander_kl_nats:
-            return {}
-        kl = np.stack(list(self.bystander_kl_nats.values()), axis=1)
-        rises = bootstrap_mean(kl - self.bystander_kl_nats[NOTHING][:, None], rng)
-        return {edit: rises[column] for column, edit in enumerate(self.bystander_kl_nats)}
-
-    @staticmethod
-    def _of(table: Mapping[str, np.ndarray], edit: str) -> np.ndarray:
-        if edit not in table:
-            raise InputError(f"MessageTest: no edit {edit!r} here; there are {', '.join(table) or 'none'}.")
-        return table[edit]
 
 
 def interchange(
@@ -114,11 +57,12 @@ def interchange(
         _check_edit(name, subspace, Subspace, "basis", pairs.base.shape[1])
         placebo = random_subspace(pairs.base.shape[1], subspace.basis.shape[1], subspace.basis.shape[2], rng)
         changes[name] = lambda base, source, part=subspace.part: base + part(source - base)
-        changes[f"{name}, placebo"] = lambda base, source, true=subspace.part, random=placebo.part: (
+        changes[f"{name}{PLACEBO}"] = lambda base, source, true=subspace.part, random=placebo.part: (
             base + _matched(random(source - base), true(source - base))
         )
     widths = {name: subspace.basis.shape[1] for name, subspace in subspaces.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.expected, reading, activations)
+    rivals = {WITHOUT: pairs.deletion_kl_nats}
+    return _test(model, pairs, hook, changes, widths, pairs.expected, rivals, reading, activations)
 
 
 def erase(
@@ -141,11 +85,11 @@ def erase(
         _check_edit(name, eraser, Eraser, "removed", pairs.base.shape[1])
         noise = torch.from_numpy(rng.normal(size=eraser.mean.shape))
         changes[name] = lambda base, source, without=eraser.erased: without(base)
-        changes[f"{name}, placebo"] = lambda base, source, without=eraser.erased, noise=noise: (
+        changes[f"{name}{PLACEBO}"] = lambda base, source, without=eraser.erased, noise=noise: (
             base + _matched(noise.to(base).expand_as(base), without(base) - base)
         )
     widths = {name: eraser.mean.shape[-1] for name, eraser in erasers.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.without, reading, activations)
+    return _test(model, pairs, hook, changes, widths, pairs.without, pairs.erasure_rivals_kl_nats, reading, activations)
 
 
 @torch.no_grad()
@@ -156,6 +100,7 @@ def _test(
     changes: Mapping[str, Change],
     widths: Mapping[str, int],
     target: np.ndarray,
+    rivals: Mapping[str, np.ndarray],
     reading: Reading,
     activations: PairActivations | None,
 ) -> MessageTest:
@@ -185,7 +130,7 @@ def _test(
         for table, (read, exact) in zip(tables, wanted, strict=False):
             at = reading(said[:, read])
             table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()
-    return MessageTest(place.hook, *tables)
+    return MessageTest(place.hook, *tables, dict(rivals))
 
 
 def _check_edit(name: str, edit: object, kind: type, part: str, positions: int) -> None:

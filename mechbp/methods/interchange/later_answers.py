@@ -10,26 +10,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, check_model
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.continuation import Continuation
-from mechbp.methods.interchange.interchange import NOTHING
 from mechbp.methods.interchange.leace import Eraser
+from mechbp.methods.interchange.message_test import NOTHING
 from mechbp.methods.interchange.subspaces import Subspace
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import examples, frame, points, told
+from mechbp.randomness import rng as named_rng
+
+MOST_TOLD = 4
+"""Edits that a summary names."""
 
 Edit = Callable[[Float[Tensor, "n 1 d"], Float[Tensor, "n 1 d"]], Float[Tensor, "n 1 d"]]
 """Base and source activations at the position written -> the base's with the edit made."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LaterAnswers(Brief):
+class LaterAnswers(Shown):
     """What a model answers after each edit, from the position written on."""
 
     hook: str
@@ -78,6 +85,53 @@ class LaterAnswers(Brief):
     ) -> Interval:
         """Return mean KL(other || model) - KL(exact || model) after an edit, nats: above 0 the answers are nearer to `exact`."""
         return bootstrap_mean(self.kl_nats(edit, other, lags) - self.kl_nats(edit, exact, lags), rng, level=level)
+
+    def picture(self, exact: Float64[np.ndarray, "n lag q"] | None = None, rng: np.random.Generator | None = None) -> Picture:
+        """Draw lag by lag how far answers are from `exact` after every edit; without it, how far each edit moved them."""
+        found = self._distances(exact, rng)
+        first = next(iter(found.values()))
+        name = "KL(unedited || edited) (nats)" if exact is None else "KL(exact || model) (nats)"
+        return Picture(
+            kind="lines",
+            title=f"Answers after writing at {self.hook}",
+            caption=f"{name}, mean over n = {first.n:,} pairs with {first.level:.0%} bootstrap bands; lag 0 is the position "
+            "written.",
+            alt=f"Lines over lags, one per edit: {name}.",
+            data={
+                "x_title": "tokens after the position written",
+                "y_title": name,
+                "series": [
+                    {"name": edit, "x": np.arange(len(kl.mean)), **points(kl, "y"), "control": edit == NOTHING}
+                    for edit, kl in found.items()
+                ],
+            },
+        )
+
+    def to_dataframe(
+        self, exact: Float64[np.ndarray, "n lag q"] | None = None, rng: np.random.Generator | None = None
+    ) -> pd.DataFrame:
+        """Return one row per edit and lag: KL(exact || model), without `exact` KL(unedited || edited), nats, with intervals."""
+        found = self._distances(exact, rng)
+        parts = [frame({"edit": [edit], "lag": range(len(kl.mean))}, {"kl_nats": kl, "n": kl.n}) for edit, kl in found.items()]
+        return pd.concat(parts, ignore_index=True)
+
+    def summary(self, exact: Float64[np.ndarray, "n lag q"] | None = None, rng: np.random.Generator | None = None) -> str:
+        """Return n and, for up to four edits, the distance in place and at later lags."""
+        found = self._distances(exact, rng)
+        first = next(iter(found.values()))
+        lines = [
+            f"{edit}: {told(kl[0])} nats in place, {float(kl.mean[1:].mean()) if len(kl.mean) > 1 else float('nan'):.3g} later"
+            for edit, kl in found.items()
+        ]
+        what = "KL(unedited || edited)" if exact is None else "KL(exact || model)"
+        return "\n".join([f"written at {self.hook}: {what}, {examples(first, 'pairs')}", *lines[:MOST_TOLD]])
+
+    def _distances(self, exact: np.ndarray | None, rng: np.random.Generator | None) -> dict[str, Interval]:
+        """Interval [lag] of every edit."""
+        draw = named_rng(0, "LaterAnswers") if rng is None else rng
+        wanted = self.answers[NOTHING] if exact is None else exact
+        edits = [edit for edit in self.answers if exact is not None or edit != NOTHING] or [NOTHING]
+        return {edit: bootstrap_mean(kl_nats(wanted, self.answers[edit]), draw) for edit in edits}
 
 
 def whole_vector(base: Float[Tensor, "n 1 d"], source: Float[Tensor, "n 1 d"]) -> Float[Tensor, "n 1 d"]:

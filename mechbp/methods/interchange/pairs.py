@@ -53,6 +53,11 @@ class Pairs(Brief):
         """
         return kl_nats(self.expected, self.without)
 
+    @property
+    def erasure_rivals_kl_nats(self) -> dict[str, Float64[np.ndarray, " n"]]:
+        """KL(without || rival), nats, of what an erasure may have done instead of taking the quantity away."""
+        return {"another message": kl_nats(self.without, self.expected)}
+
     def resampled(self, rng: np.random.Generator) -> Pairs:
         """Return as many pairs, drawn from these with replacement: what a refit of a learnt subspace learns from."""
         return self.at(rng.integers(len(self), size=len(self)))

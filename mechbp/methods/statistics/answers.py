@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.divergence import FLOOR, expected_hits, js_nats, kl_nats
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import dots, examples, frame, named, points, told
 
 RESAMPLES = 1000
 
@@ -19,7 +22,7 @@ Answers = Float64[np.ndarray, "n query q"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Agreement(Brief):
+class Agreement(Shown):
     """Means over sequences with bootstrap intervals; the queries of one sequence are averaged first."""
 
     kl_bp_to_model_nats: Interval
@@ -39,20 +42,43 @@ class Agreement(Brief):
     """Share of exact probabilities below the floor."""
     floor: float = FLOOR
 
+    @property
+    def measures(self) -> dict[str, Interval]:
+        """All measures by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Interval)}
+
+    def picture(self) -> Picture:
+        """Draw the divergences in nats, or rather how far each lies from 0, which an exact model has."""
+        divergences = {
+            "KL(exact || model)": self.kl_bp_to_model_nats,
+            "KL(model || exact)": self.kl_model_to_bp_nats,
+            "Jensen-Shannon": self.js_nats,
+        }
+        n = self.accuracy.n
+        return Picture(
+            kind="dots",
+            title="How near the model's answers are to the exact ones",
+            caption=f"Mean over n = {n:,} sequences, {self.accuracy.level:.0%} bootstrap intervals. Expected accuracy "
+            f"{told(self.accuracy)}; the optimum's {told(self.best_accuracy)}. {self.clamped:.1%} of the exact probabilities lie "
+            f"below the floor {self.floor:g}, which sets KL(model || exact) there.",
+            alt="Dots with intervals: divergences between the model's answers and the exact ones, in nats.",
+            data=dots("nats", divergences, references=[{"name": "exact", "x": 0}]),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per measure: its name, mean and the ends of its interval."""
+        return named(self.measures).assign(n=self.accuracy.n)
+
     def summary(self) -> str:
         """Return the numbers that matter, with their intervals, in four lines."""
         return "\n".join(
             [
-                f"KL(exact || model)   {_told(self.kl_bp_to_model_nats)} nats",
-                f"KL(model || exact)   {_told(self.kl_model_to_bp_nats)} nats",
-                f"expected accuracy    {_told(self.accuracy)}; the optimum's {_told(self.best_accuracy)}",
+                f"KL(exact || model)   {told(self.kl_bp_to_model_nats)} nats",
+                f"KL(model || exact)   {told(self.kl_model_to_bp_nats)} nats",
+                f"expected accuracy    {told(self.accuracy)}; the optimum's {told(self.best_accuracy)}",
                 f"n = {self.accuracy.n:,} sequences, {self.accuracy.level:.0%} bootstrap intervals",
             ]
         )
-
-
-def _told(interval: Interval) -> str:
-    return f"{float(interval.mean):.4g} [{float(interval.low):.4g}, {float(interval.high):.4g}]"
 
 
 def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, truth: Answers | None = None) -> Agreement:
@@ -78,7 +104,7 @@ def agreement(exact: Answers, answers: Answers, rng: np.random.Generator, *, tru
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibration(Brief):
+class Calibration(Shown):
     """The joint histogram of exact and model probabilities, and the mean exact one where the model says p."""
 
     edges: Float64[np.ndarray, " edge"]
@@ -92,6 +118,40 @@ class Calibration(Brief):
     """Pairs in each bin."""
     error: float
     """Mean over pairs of |stated - exact| of their bins."""
+
+    def picture(self) -> Picture:
+        """Draw exact against stated probabilities: all pairs as a density, and the mean exact one of every bin."""
+        filled = self.filled > 0
+        exact = self.exact[filled]
+        return Picture(
+            kind="scatter",
+            title=f"Calibration: error {self.error:.3g}",
+            caption=f"Mean exact probability where the model says p, in {len(self.filled)} bins, {exact.level:.0%} bootstrap "
+            "intervals "
+            f"over n = {exact.n:,} sequences; colours count pairs of probabilities. On the diagonal the model is calibrated.",
+            alt="Exact against stated probabilities, with the diagonal, and a density of all pairs.",
+            data={
+                "x_title": "probability that the model states",
+                "y_title": "exact probability",
+                "identity": True,
+                "x_range": [0, 1],
+                "y_range": [0, 1],
+                "series": [{"name": "mean of the bin", "x": self.stated[filled], **points(exact, "y")}],
+                "density": {"x_edges": self.edges, "y_edges": self.edges, "counts": self.counts.T},
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per bin of stated probabilities: means of both, the interval, and the pairs in it."""
+        columns = {"stated": self.stated, "exact": self.exact, "pairs": self.filled}
+        return frame({"bin": range(len(self.filled))}, columns).assign(n=self.exact.n)
+
+    def summary(self) -> str:
+        """Return the calibration error, the number of pairs and n."""
+        return (
+            f"calibration error {self.error:.3g}: mean |stated - exact| over {int(self.filled.sum()):,} pairs in "
+            f"{int((self.filled > 0).sum())} bins; 0 is calibrated\n{examples(self.exact, 'sequences')}"
+        )
 
 
 def calibration(exact: Answers, answers: Answers, rng: np.random.Generator, *, bins: int = 40) -> Calibration:

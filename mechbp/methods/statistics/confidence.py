@@ -11,11 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
+from mechbp.methods.telling import examples, frame, points, told
 from mechbp.randomness import checked_generator
 
 BINS = 15
@@ -28,7 +31,7 @@ Marks = Bool[np.ndarray, "n choice"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reliability(Brief):
+class Reliability(Shown):
     """Confidence and accuracy bin by bin; intervals are over lists, rows of choices that come together."""
 
     confidence: Float64[np.ndarray, " bin"]
@@ -43,6 +46,40 @@ class Reliability(Brief):
     """Mean of the error if every choice were right with the probability that the model states."""
     excess: Interval
     """Mean confidence minus accuracy: above 0 the model is too sure, below 0 not sure enough."""
+
+    def picture(self) -> Picture:
+        """Draw the share of right choices against confidence, bin by bin."""
+        filled = self.filled > 0
+        accuracy = self.accuracy[filled]
+        return Picture(
+            kind="scatter",
+            title=f"Reliability: calibration error {told(self.error)}",
+            caption=f"Share of right choices where the model is so sure, in {len(self.filled)} bins; areas count choices. "
+            f"{accuracy.level:.0%} bootstrap intervals over n = {accuracy.n:,} rows. A calibrated model with these confidences "
+            "has an "
+            f"error of {self.floor:.3g} on average.",
+            alt="Accuracy against confidence, with the diagonal.",
+            data={
+                "x_title": "confidence",
+                "y_title": "share of right choices",
+                "identity": True,
+                "x_range": [0, 1],
+                "y_range": [0, 1],
+                "series": [{"name": "bin", "x": self.confidence[filled], **points(accuracy, "y"), "count": self.filled[filled]}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per bin: confidence, accuracy with its interval, and the choices in it."""
+        columns = {"confidence": self.confidence, "accuracy": self.accuracy, "choices": self.filled}
+        return frame({"bin": range(len(self.filled))}, columns).assign(n=self.accuracy.n)
+
+    def summary(self) -> str:
+        """Return the calibration error beside that of a calibrated model, the excess of confidence, and n."""
+        return (
+            f"calibration error {told(self.error)}; a calibrated model's {self.floor:.3g}\n"
+            f"confidence minus accuracy {told(self.excess)}\n{examples(self.error, 'rows of choices')}"
+        )
 
 
 def reliability(

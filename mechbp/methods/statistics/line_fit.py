@@ -5,22 +5,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import RESAMPLES, Interval
+from mechbp.methods.telling import dots, examples, named, told
 
 LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LineFit(Brief):
+class LineFit(Shown):
     """y = intercept + slope x, fitted to all examples alike."""
 
     slope: Interval
     correlation: Interval
     """Pearson's; NaN where y does not vary."""
+
+    def picture(self) -> Picture:
+        """Draw slope and correlation with their intervals."""
+        return Picture(
+            kind="dots",
+            title="How y follows x",
+            caption=f"Least squares over n = {self.slope.n:,} examples, {self.slope.level:.0%} bootstrap intervals.",
+            alt="Two dots with intervals: the slope and the correlation.",
+            data=dots(
+                "value",
+                {"slope": self.slope, "correlation": self.correlation},
+                references=[{"name": "no relation", "x": 0}],
+            ),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row each for slope and correlation."""
+        return named({"slope": self.slope, "correlation": self.correlation}).assign(n=self.slope.n)
+
+    def summary(self) -> str:
+        """Return slope, correlation and n."""
+        return f"slope {told(self.slope)}, correlation {told(self.correlation)}; {examples(self.slope)}"
 
 
 def line_fit(

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame, points, told
 
 Answers = Float64[np.ndarray, "n query q"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OracleLeads(Brief):
+class OracleLeads(Shown):
     """Differences [rival] that are positive where the model stands with its own oracle; sequences were resampled."""
 
     rivals: tuple[int, ...]
@@ -41,6 +44,38 @@ class OracleLeads(Brief):
             "nearer_low": float(self.nearer_nats.low.min()),
             "better_low": float(self.better.low[self.next]),
         }
+
+    def picture(self) -> Picture:
+        """Draw the three differences for every rival; above 0 the model stands with its own oracle."""
+        leads = {"closer (nats)": self.closer_nats, "nearer (nats)": self.nearer_nats, "better (accuracy)": self.better}
+        return Picture(
+            kind="dots",
+            title="The model's own oracle against its rivals",
+            caption="Closer: D(own || rival) - D(own || model). Nearer: D(rival || model) - D(own || model). Better: expected "
+            "accuracy "
+            f"over the rival's. {self.better.level:.0%} bootstrap intervals over n = {self.better.n:,} sequences.",
+            alt=f"Dots with intervals by rival oracle ({len(self.rivals)} of them): three differences.",
+            data={
+                "x_title": "difference",
+                "categories": [f"oracle {rival}" for rival in self.rivals],
+                "series": [{"name": name, **points(found, "x")} for name, found in leads.items()],
+                "references": [{"name": "no lead", "x": 0}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per rival: the three differences with their intervals."""
+        columns = {"closer_nats": self.closer_nats, "nearer_nats": self.nearer_nats, "better": self.better}
+        return frame({"rival": self.rivals}, columns).assign(n=self.better.n)
+
+    def summary(self) -> str:
+        """Return the differences from the rival that is hardest to be told apart, and n."""
+        hardest = self.next
+        return (
+            f"hardest of {len(self.rivals)} rivals: oracle {self.rivals[hardest]}\n"
+            f"closer by {told(self.closer_nats[hardest])} nats, nearer by {told(self.nearer_nats[hardest])} nats, "
+            f"better by {told(self.better[hardest])}\n{examples(self.better, 'sequences')}"
+        )
 
 
 def oracle_leads(oracles: Sequence[Answers], own: int, answers: Answers, rng: np.random.Generator) -> OracleLeads:

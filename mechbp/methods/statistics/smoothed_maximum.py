@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.randomness import checked_generator
 
 GRID = 401
@@ -25,7 +27,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SmoothedMaximum(Brief):
+class SmoothedMaximum(Shown):
     """The maximum of the smoothed curve."""
 
     length_scale: float
@@ -42,6 +44,41 @@ class SmoothedMaximum(Brief):
     curve: Float64[np.ndarray, " point"]
     noise: float
     """eta, the variance of what is smoothed away over that of the curve."""
+
+    def picture(self) -> Picture:
+        """Draw the smoothed curve, with its maximum and the interval of where that is."""
+        inside = (self.grid >= self.low) & (self.grid <= self.high)
+        beside = {"name": "interval of the maximum", "x": self.grid, "y": np.where(inside, self.curve, np.nan)}
+        return Picture(
+            kind="lines",
+            title=f"Smoothed curve, largest at {self.where:.3g} [{self.low:.3g}, {self.high:.3g}]",
+            caption=f"Gaussian process of length scale {self.length_scale:g} decades, noise {self.noise:.2g} of the curve's "
+            "variance; "
+            f"{LEVEL:.0%} bootstrap interval of the maximum over repetitions."
+            + ("" if self.interior else " The maximum is at an end of the range, so that it says little."),
+            alt="A smooth line over x, with the stretch in which its maximum may lie.",
+            data={
+                "x_title": "x",
+                "y_title": "smoothed value",
+                "x_log": True,
+                "series": [
+                    {"name": "smoothed", "x": self.grid, "y": self.curve, "markers": False},
+                    {**beside, "markers": False, "dash": "dot"},
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per point of the smoothed curve."""
+        return pd.DataFrame({"x": self.grid, "smoothed": self.curve})
+
+    def summary(self) -> str:
+        """Return where the maximum is, with its interval, and how much was smoothed."""
+        return (
+            f"largest at {self.where:.4g} [{self.low:.4g}, {self.high:.4g}], "
+            f"{'inside the range' if self.interior else 'at its end'}\n"
+            f"length scale {self.length_scale:g} decades, noise {self.noise:.2g}; {LEVEL:.0%} interval over repetitions"
+        )
 
 
 def smoothed_maximum(

@@ -9,15 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, seed_mean
+from mechbp.methods.telling import examples, points, told
+
+_GAP = Interval(np.asarray(np.nan), np.asarray(np.nan), np.asarray(np.nan), 1)
+"""A value that is not drawn."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Turn(Brief):
+class Turn(Shown):
     """How far every repetition has risen, at its last step, above the step at which the others are lowest."""
 
     step: Int[np.ndarray, " repetition"]
@@ -29,6 +35,34 @@ class Turn(Brief):
     def mean(self) -> Interval:
         """Mean rise with Student's t interval over repetitions."""
         return seed_mean(self.rise)
+
+    def picture(self) -> Picture:
+        """Draw every repetition's rise after the others' lowest step, and their mean."""
+        return Picture(
+            kind="dots",
+            title="Rise after the lowest step",
+            caption=f"Last entry less that at the step where the others are lowest; n = {len(self.rise)} repetitions, and "
+            "their mean "
+            "with Student's 95% interval.",
+            alt="Dots: the rise of every repetition, and their mean with its interval.",
+            data={
+                "x_title": "rise",
+                "categories": [*(f"repetition {index}" for index in range(len(self.rise))), "mean"],
+                "series": [
+                    {"name": "repetition", "x": [*self.rise, np.nan], "control": True},
+                    {"name": "mean", **points([*[_GAP] * len(self.rise), self.mean], "x")},
+                ],
+                "references": [{"name": "no rise", "x": 0}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per repetition: the step chosen by the others, and its rise."""
+        return pd.DataFrame({"repetition": np.arange(len(self.rise)), "step": self.step, "rise": self.rise})
+
+    def summary(self) -> str:
+        """Return the mean rise with its interval and n."""
+        return f"rise after the lowest step {told(self.mean)}; {examples(self.mean, 'repetitions')}"
 
 
 def turn(curves: Float64[np.ndarray, "repetition step"]) -> Turn:
