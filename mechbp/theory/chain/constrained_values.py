@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 from mechbp.theory.chain.constrained_attention import Lags
 from mechbp.theory.chain.first_block import OneBlock
 
@@ -31,7 +34,7 @@ Vectors = Float64[np.ndarray, "position token state"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class VectorFit(Brief):
+class VectorFit(Shown):
     """Predicted and measured vectors in belief space."""
 
     predicted: Vectors
@@ -56,6 +59,48 @@ class VectorFit(Brief):
         square = np.square(self.shift).sum()
         along = [(vectors * self.shift).sum(axis=(1, 2)) / square for vectors in (self.predicted, self.measured)]
         return along[0], along[1]
+
+    def picture(self) -> Picture:
+        """Draw predicted and measured multiples of the shift k, position by position."""
+        predicted, measured = self.factors
+        x = np.arange(len(predicted))
+        return Picture(
+            kind="lines",
+            title=f"Vectors in belief space: R² {self.r2():.3g}, cosine {self.cosine():.3g}",
+            caption="Least-squares multiples of k(z), along which theory has all vectors; from the weights, no sampling. R² of "
+            "all "
+            "entries is about the mean vector.",
+            alt="Two lines over positions: predicted and measured multiples.",
+            data={
+                "x_title": "position",
+                "y_title": "multiple of k",
+                "series": [
+                    {"name": "predicted", "x": x, "y": predicted, "dash": "dash"},
+                    {"name": "measured", "x": x, "y": measured},
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per position: predicted and measured multiples of k, and the mean cosine of the vectors."""
+        predicted, measured = self.factors
+        cosines = [self.cosine(slice(at, at + 1)) for at in range(len(predicted))]
+        return frame(
+            {"position": range(len(predicted))}, {"predicted": predicted, "measured": measured, "cosine": np.array(cosines)}
+        )
+
+    def summary(self) -> str:
+        """Return R² and mean cosine, of all positions and of those after the first two."""
+        after = slice(EARLY, None)
+        late = (
+            f"; after position {EARLY - 1}: R² {self.r2(after):.3g}, cosine {self.cosine(after):.3g}"
+            if len(self.measured) > EARLY
+            else ""
+        )
+        return (
+            f"predicted against measured vectors: R² {self.r2():.3g}, cosine {self.cosine():.3g}{late}\n"
+            f"n = {self.measured.shape[0]} positions x {self.measured.shape[1]} tokens, read off the weights"
+        )
 
 
 def read_map(

@@ -11,18 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 from scipy.spatial.distance import pdist, squareform
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import dots, named, told
 
 LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DistanceAgreement(Brief):
+class DistanceAgreement(Shown):
     """Squared correlations of read distances with those of each target, once on all prefixes and once per resample."""
 
     value: dict[str, float]
@@ -42,6 +45,26 @@ class DistanceAgreement(Brief):
     def _interval(self, value: float, resampled: np.ndarray) -> Interval:
         low, high = np.nanquantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if self.n_trees > 1 else (np.nan, np.nan)
         return Interval(np.asarray(value), np.asarray(low), np.asarray(high), self.n_trees, LEVEL)
+
+    def picture(self) -> Picture:
+        """Draw every target's squared correlation with its interval."""
+        return Picture(
+            kind="dots",
+            title="Distances that are read against distances between beliefs",
+            caption=f"Squared correlation over all pairs of prefixes; {LEVEL:.0%} intervals over n = {self.n_trees:,} "
+            "resampled prefix trees.",
+            alt=f"Dots with intervals: squared correlation with the distances of {len(self.value)} targets.",
+            data=dots("squared correlation of distances", {name: self.interval(name) for name in self.value}),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per target: its squared correlation and the ends of its interval."""
+        return named({name: self.interval(name) for name in self.value}, "target").assign(n=self.n_trees)
+
+    def summary(self) -> str:
+        """Return the squared correlation of up to four targets, and n."""
+        lines = [f"{name}: squared correlation {told(self.interval(name))}" for name in self.value][:4]
+        return "\n".join([*lines, f"n = {self.n_trees:,} prefix trees, {LEVEL:.0%} intervals"])
 
 
 def distance_agreement(

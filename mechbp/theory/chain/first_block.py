@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float32, Float64, Int
 
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame, panel
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_pass import can_continue, levels, prefix_pass
@@ -66,13 +70,44 @@ class OneBlock(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MeanPattern(Brief):
+class MeanPattern(Shown):
     """Attention averaged over words, each counted once."""
 
     mean: Float64[np.ndarray, "head destination source"]
     spread: Float64[np.ndarray, "head destination source"]
     """Standard deviation over words: how far a pattern depends on the tokens."""
     n: int
+
+    def picture(self) -> Picture:
+        """Draw the mean pattern of every head, destination down and source across."""
+        heads, destinations, sources = self.mean.shape
+        return Picture(
+            kind="heatmap",
+            title="Mean attention of the first block",
+            caption=f"Mean over n = {self.n:,} words, each counted once; rows sum to 1. The largest standard deviation over "
+            "words is "
+            f"{self.spread.max():.3g}: near 0 a pattern does not depend on the tokens.",
+            alt=f"Heat maps of attention, one per head ({heads}): destination down, source across.",
+            data={
+                "rows": [str(place) for place in range(destinations)],
+                "columns": [str(place) for place in range(sources)],
+                "value_title": "attention",
+                "row_title": "destination",
+                "column_title": "source",
+                "panels": [panel(f"head {head}", self.mean[head]) for head in range(heads)],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per head, destination and source: mean attention, and its standard deviation over words."""
+        heads, destinations, sources = self.mean.shape
+        axes = {"head": range(heads), "destination": range(destinations), "source": range(sources)}
+        return frame(axes, {"attention": self.mean, "standard_deviation": self.spread}).assign(n=self.n)
+
+    def summary(self) -> str:
+        """Return how far patterns depend on the tokens, and n."""
+        spread = ", ".join(f"head {head} {value:.3g}" for head, value in enumerate(self.spread.max(axis=(1, 2))))
+        return f"largest standard deviation of attention over words: {spread}\nn = {self.n:,} words"
 
 
 def one_block(model: HookedModel, n_tokens: int, length: int) -> OneBlock:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Float64
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_moments import WIDE, Design, Moments, WholeFit
 
@@ -46,8 +49,8 @@ class AffineMap(Brief):
         return np.asarray(features, np.float64) @ self.weights + self.offset
 
 
-@dataclass(frozen=True, eq=False)
-class WordScore:
+@dataclass(frozen=True, eq=False, repr=False)
+class WordScore(Shown):
     """How well one target can be read, over words and positions."""
 
     r2: float
@@ -69,6 +72,50 @@ class WordScore:
     n_rows: int
     """Distinct prefixes."""
     n_features: int
+
+    def picture(self) -> Picture:
+        """Draw R² on the words fitted and on words left out, beside that of shuffled targets."""
+        nan = np.nan
+        return Picture(
+            kind="dots",
+            title=f"Affine probe: R² {self.r2:.4g}, held out {self.held_out_r2:.4g}",
+            caption=f"{self.n_rows:,} distinct prefixes, {self.n_features} features; held out: mean and central 95 % over "
+            "splits, which "
+            "share words: no confidence interval. Hollow: fitted on targets shuffled over rows.",
+            alt="Dots: R² on the words fitted, held out with the spread over splits, and of shuffled targets.",
+            data={
+                "x_title": "R²",
+                "categories": ["words fitted", "held out", "shuffled targets"],
+                "series": [
+                    {
+                        "name": "probe",
+                        "x": [self.r2, self.held_out_r2, nan],
+                        "low": [nan, self.held_out_low, nan],
+                        "high": [nan, self.held_out_high, nan],
+                    },
+                    {"name": "control", "x": [nan, nan, self.shuffled_r2], "control": True},
+                ],
+            },
+        )
+
+    @property
+    def shuffled_r2(self) -> float:
+        """R² of the fit on shuffled targets, on the true ones; NaN where the fit is perfect, so that the variance is unknown."""
+        return float(1 - self.shuffled_mse * (1 - self.r2) / self.mse) if self.mse > 0 else float("nan")
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row with every score."""
+        scores = {name: [value] for name, value in vars(self).items() if isinstance(value, int | float)}
+        return pd.DataFrame({**scores, "shuffled_r2": [self.shuffled_r2]})
+
+    def summary(self) -> str:
+        """Return R² in and out of sample, the control, and the sizes."""
+        return (
+            f"R² {self.r2:.4g} on the words fitted, {self.held_out_r2:.4g} [{self.held_out_low:.4g}, {self.held_out_high:.4g}] "
+            "held out "
+            f"(over splits)\nshuffled targets, the control: R² {self.shuffled_r2:.3g}\n"
+            f"n = {self.n_rows:,} distinct prefixes, {self.n_features} features"
+        )
 
 
 def word_probe(

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
 from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern, mean_pattern
-from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.tree.leaves import lca_level, leaves_below_root
 
@@ -28,7 +31,7 @@ Theory = Literal["sibling-subtree", "uniform", "block-average"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LevelMass(Brief):
+class LevelMass(Shown):
     """Attention mass by level of the lowest common ancestor of query and key, mean over queries."""
 
     mass: Interval
@@ -41,6 +44,51 @@ class LevelMass(Brief):
     def mean_level(self) -> Float64[np.ndarray, " layer"]:
         """Mean level at which a layer looks; of several heads that of the one that looks farthest up."""
         return (self.mass.mean * np.arange(self.mass.mean.shape[-1])).sum(axis=-1).max(axis=1)
+
+    def picture(self) -> Picture:
+        """Draw the mass of every layer and head by level, and that of uniform attention below them."""
+        layers, heads, levels = self.mass.mean.shape
+        rows = [f"layer {layer}, head {head}" for layer in range(layers) for head in range(heads)]
+        values, low, high = (
+            np.vstack([end.reshape(-1, levels), last])
+            for end, last in (
+                (self.mass.mean, self.uniform),
+                (self.mass.low, np.full(levels, np.nan)),
+                (self.mass.high, np.full(levels, np.nan)),
+            )
+        )
+        return Picture(
+            kind="heatmap",
+            title="How far up the tree heads look",
+            caption="Attention mass by level of the lowest common ancestor of query and key, mean over queries; level 0 is the "
+            "leaf "
+            f"itself. Mean over n = {self.mass.n:,} examples, {self.mass.level:.0%} bootstrap intervals in hover and table. "
+            "Last row: "
+            "uniform attention, the control.",
+            alt=f"Heat map of attention mass: {len(rows)} heads and uniform attention down, {levels} levels across.",
+            data={
+                "rows": [*rows, "uniform"],
+                "columns": [str(level) for level in range(levels)],
+                "value_title": "attention mass",
+                "column_title": "level of the lowest common ancestor",
+                "range": [0, 1],
+                "cell_text": True,
+                "panels": [{"title": "", "values": values, "low": low, "high": high}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per layer, head and level: the mass with its interval, and that of uniform attention."""
+        layers, heads, levels = self.mass.mean.shape
+        uniform = np.broadcast_to(self.uniform, self.mass.mean.shape)
+        axes = {"layer": range(layers), "head": range(heads), "level": range(levels)}
+        return frame(axes, {"mass": self.mass, "uniform": uniform}).assign(n=self.mass.n)
+
+    def summary(self) -> str:
+        """Return the mean level of every layer beside that of uniform attention, and n."""
+        levels = ", ".join(f"layer {layer} {level:.3g}" for layer, level in enumerate(self.mean_level))
+        uniform = float(self.uniform @ np.arange(len(self.uniform)))
+        return f"mean level attended to: {levels}\nuniform attention, the control: {uniform:.3g}\n{examples(self.mass)}"
 
 
 def mass_by_level(patterns: AttentionPatterns, rng: np.random.Generator) -> LevelMass:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.divergence import FLOOR
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import examples, frame, points, told
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.sibling_subtrees import hide, under_sibling
 
@@ -23,7 +26,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MessageLosses(Brief):
+class MessageLosses(Shown):
     """Share of each message that an edit removes, by height of the sibling subtree that sends it."""
 
     share: Interval
@@ -36,6 +39,31 @@ class MessageLosses(Brief):
         mean = self.share.mean[height] - self.share.mean[others].max()
         low, high = np.quantile(self.resampled[:, height] - self.resampled[:, others].max(axis=1), _ENDS)
         return Interval(np.asarray(mean), np.asarray(low), np.asarray(high), self.share.n, LEVEL)
+
+    def picture(self) -> Picture:
+        """Draw the share of every message that the edit removes."""
+        return Picture(
+            kind="dots",
+            title="Which messages an edit removes",
+            caption="Regression of what the edit changes on the exact effects of all messages: 0 none of it, 1 all. "
+            f"{self.share.level:.0%} bootstrap intervals over n = {self.share.n:,} sequences.",
+            alt=f"Dots with intervals: share removed of {len(self.share.mean)} messages, by height of their sender.",
+            data={
+                "x_title": "share of the message removed",
+                "categories": [f"height {height}" for height in range(len(self.share.mean))],
+                "series": [{"name": "share", **points(self.share, "x")}],
+                "references": [{"name": "none", "x": 0}, {"name": "all", "x": 1}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per height of the sending subtree: the share removed with its interval."""
+        return frame({"height": range(len(self.share.mean))}, {"share": self.share}).assign(n=self.share.n)
+
+    def summary(self) -> str:
+        """Return the shares of up to four messages, and n."""
+        shares = [f"height {height} {told(self.share[height])}" for height in range(len(self.share.mean))][:4]
+        return f"share of the message removed: {'; '.join(shares)}\n{examples(self.share, 'sequences')}"
 
 
 _ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)

@@ -10,13 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Float64, Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
 from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame, points
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.pattern_ablation import logits_with_patterns
 
@@ -82,7 +86,7 @@ def oracle_distances(answers: Float64[np.ndarray, "n q"], oracles: Float64[np.nd
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Lead(Brief):
+class Lead(Shown):
     """By how much one oracle is nearer than each of the others, both ways; paired by sequence."""
 
     nearest: tuple[int, ...]
@@ -99,6 +103,34 @@ class Lead(Brief):
     def high(self) -> float:
         """Below 0 where some other oracle is nearer, both ways."""
         return float(self.over_others.high.min(axis=1).max())
+
+    def picture(self) -> Picture:
+        """Draw how much farther every other oracle is, both ways."""
+        found = self.over_others
+        return Picture(
+            kind="dots",
+            title="How much nearer one oracle is than the others",
+            caption=f"The other's distance minus the oracle's own, nats: above 0 the oracle is nearer. {found.level:.0%} "
+            "bootstrap "
+            f"intervals over n = {found.n:,} sequences.",
+            alt=f"Dots with intervals: lead over {found.mean.shape[1]} other oracles, by both directions of the divergence.",
+            data={
+                "x_title": "lead (nats)",
+                "categories": [f"other oracle {other}" for other in range(found.mean.shape[1])],
+                "series": [{"name": name, **points(found[row], "x")} for row, name in enumerate(DIRECTIONS)],
+                "references": [{"name": "no lead", "x": 0}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per direction and other oracle, in their order: the lead with its interval, nats."""
+        axes = {"direction": DIRECTIONS, "other": range(self.over_others.mean.shape[1])}
+        return frame(axes, {"lead_nats": self.over_others}).assign(n=self.over_others.n)
+
+    def summary(self) -> str:
+        """Return the nearest oracle in either direction, the least lead, and n."""
+        nearest = ", ".join(f"{way}: oracle {oracle}" for way, oracle in zip(DIRECTIONS, self.nearest, strict=True))
+        return f"nearest by {nearest}\nlowest end of a lead {self.low:.3g} nats\n{examples(self.over_others, 'sequences')}"
 
 
 def lead_of(oracle: int, distances: Distances, rng: np.random.Generator) -> Lead:

@@ -11,21 +11,28 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.divergence import FLOOR, expected_hits
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 from mechbp.processes.tree.filtered_tree import FilteredTree
 
 OracleTask = Literal["masked", "root"]
+Measure = Literal["kl", "accuracy", "cross_entropy"]
+
+NORMAL = 1.96
+"""Standard errors to either side that hold 95 %."""
 
 CHUNK = 4096
 """Sequences per step, for bounded memory."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OracleTable(Brief):
+class OracleTable(Shown):
     """Scores of every oracle (row) on the data of every tree (column), with standard errors over sequences.
 
     Nothing is scored against sampled answers: the hit rate of an oracle is the mean of the data's own exact posterior at the
@@ -54,6 +61,59 @@ class OracleTable(Brief):
     def to_dict(self) -> dict[str, object]:
         """Return plain lists and numbers, ready for JSON."""
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(self).items()}
+
+    def picture(self, measure: Measure = "kl") -> Picture:
+        """Draw the scores of every oracle on every tree's data: "kl", "accuracy" or "cross_entropy".
+
+        Raises InputError for another measure.
+        """
+        if measure not in get_args(Measure):
+            raise InputError(f"OracleTable: measure must be one of {', '.join(get_args(Measure))}, got {measure!r:.40}.")
+        values, error, title = {
+            "kl": (
+                self.kl_bp_data_to_bp_oracle_nats,
+                self.kl_bp_data_to_bp_oracle_se_nats,
+                "KL(BP of the data || oracle) (nats)",
+            ),
+            "accuracy": (self.accuracy, self.accuracy_se, "expected accuracy"),
+            "cross_entropy": (self.cross_entropy_nats, self.cross_entropy_se_nats, "cross-entropy (nats)"),
+        }[measure]
+        levels = [str(level) for level in self.filter_levels]
+        return Picture(
+            kind="heatmap",
+            title=f"Every oracle on every tree's data, task {self.task}",
+            caption=f"{title}: rows are oracles, columns the trees that made the data, by filter level; n = {self.n:,} "
+            "sequences per "
+            "column, mean ± 1.96 standard errors in hover and table.",
+            alt=f"Heat map {len(levels)} x {len(levels)}: {title}.",
+            data={
+                "rows": levels,
+                "columns": levels,
+                "value_title": title,
+                "row_title": "oracle of filter level",
+                "column_title": "data of filter level",
+                "cell_text": True,
+                "panels": [{"title": "", "values": values, "low": values - NORMAL * error, "high": values + NORMAL * error}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per oracle and data: accuracy, cross-entropy and KL with standard errors."""
+        names = ("accuracy", "cross_entropy_nats", "kl_bp_data_to_bp_oracle_nats")
+        columns: dict[str, np.ndarray] = {}
+        for name in names:
+            error = f"{name}_se" if name == "accuracy" else name.replace("_nats", "_se_nats")
+            columns |= {name: getattr(self, name), error: getattr(self, error)}
+        return frame({"oracle": self.filter_levels, "data": self.filter_levels}, columns).assign(n=self.n)
+
+    def summary(self) -> str:
+        """Return what every oracle scores on its own data, up to four of them, and n."""
+        own = [
+            f"filter level {level}: expected accuracy {self.accuracy[i, i]:.3g} ± {NORMAL * self.accuracy_se[i, i]:.1g}, "
+            f"cross-entropy {self.cross_entropy_nats[i, i]:.3g} nats"
+            for i, level in enumerate(self.filter_levels)
+        ]
+        return "\n".join([f"task {self.task}, every oracle on its own data:", *own[:4], f"n = {self.n:,} sequences per tree"])
 
 
 def oracle_table(trees: Sequence[FilteredTree], n: int, rng: np.random.Generator, task: str) -> OracleTable:

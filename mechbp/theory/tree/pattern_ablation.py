@@ -11,26 +11,33 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
 from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.brief import Brief
 from mechbp.methods.patching.metric import Metric, score
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import dots, ends, examples, points, told
+from mechbp.randomness import rng as named_rng
 from mechbp.theory.tree.attention import block_average, named_pattern
 
 REPLACEMENTS = ("block-average", "mean", "sibling-subtree", "uniform", "relabelled")
 """What stands in for a pattern. "relabelled" is the control: the sibling-subtree pattern with its leaves permuted."""
 
+CONTROL = "relabelled"
+
 BATCH = 512
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PatternReplacement(Brief):
+class PatternReplacement(Shown):
     """Effect of one replacement on the metric, per example."""
 
     baseline: Float64[np.ndarray, " example"]
@@ -47,6 +54,35 @@ class PatternReplacement(Brief):
         """Return the mean change with its bootstrap interval."""
         return bootstrap_mean(self.change, rng)
 
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw the metric before and after the replacement, with intervals."""
+        means = self._means(rng)
+        return Picture(
+            kind="dots",
+            title="Attention patterns replaced",
+            caption=f"Metric, mean over n = {len(self.baseline):,} examples with 95% bootstrap intervals; change: replaced "
+            "minus unedited.",
+            alt="Dots with intervals: the metric unedited and replaced, and the change.",
+            data=dots("metric", means, references=[{"name": "no change", "x": 0}]),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per example: the metric of the unedited and of the edited model."""
+        return pd.DataFrame({"example": np.arange(len(self.baseline)), "baseline": self.baseline, "replaced": self.replaced})
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return the metric unedited and replaced, the change with its interval, and n."""
+        means = self._means(rng)
+        return (
+            f"metric unedited {told(means['unedited'])}, replaced {told(means['replaced'])}\n"
+            f"change {told(means['change'])}; {examples(means['change'])}"
+        )
+
+    def _means(self, rng: np.random.Generator | None) -> dict[str, Interval]:
+        draw = named_rng(0, "PatternReplacement") if rng is None else rng
+        found = bootstrap_mean(np.stack([self.baseline, self.replaced, self.change], axis=1), draw)
+        return {name: found[column] for column, name in enumerate(("unedited", "replaced", "change"))}
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AblationRow(Brief):
@@ -60,13 +96,19 @@ class AblationRow(Brief):
     """Mean change of the metric."""
     per_example: Float64[np.ndarray, " example"]
 
+    @property
+    def place(self) -> str:
+        """Where it was made, in words."""
+        layers = f"layer{'s' if len(self.layers) > 1 else ''} {', '.join(map(str, self.layers))}"
+        return layers if self.head is None else f"{layers}, head {self.head}"
+
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers for JSON, without per-example values."""
         return {"replacement": self.replacement, "layers": list(self.layers), "head": self.head, "change": self.change.to_dict()}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AttentionAblation(Brief):
+class AttentionAblation(Shown):
     """All replacements at all places, and the metric without any."""
 
     baseline: Interval
@@ -75,6 +117,55 @@ class AttentionAblation(Brief):
     def to_dict(self) -> dict[str, object]:
         """Return plain numbers for JSON."""
         return {"baseline": self.baseline.to_dict(), "rows": [row.to_dict() for row in self.rows]}
+
+    def picture(self) -> Picture:
+        """Draw the change of the metric by every replacement at every place; "relabelled" is the control."""
+        places = list(dict.fromkeys(row.place for row in self.rows))
+        by_name: dict[str, dict[str, Interval]] = {}
+        for row in self.rows:
+            by_name.setdefault(row.replacement, {})[row.place] = row.change
+        nan = np.asarray(np.nan)
+        gap = Interval(nan, nan, nan, self.baseline.n, self.baseline.level)
+        series = []
+        for index, (name, found) in enumerate(by_name.items()):
+            values = points([found.get(place, gap) for place in places], "x")
+            series.append({"name": name, **values, **({"control": True, "color": index} if name == CONTROL else {})})
+        return Picture(
+            kind="dots",
+            title="Attention patterns replaced: change of the metric",
+            caption=f"Replaced minus unedited metric, which is {told(self.baseline)}; {self.baseline.level:.0%} bootstrap "
+            "intervals over "
+            f"n = {self.baseline.n:,} examples. Hollow: the sibling-subtree pattern with its leaves relabelled, the control.",
+            alt=f"Dots with intervals by place: change of the metric, {len(by_name)} replacements.",
+            data={
+                "x_title": "change of the metric",
+                "categories": places,
+                "series": series,
+                "references": [{"name": "no change", "x": 0}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per replacement and place: the mean change with its interval."""
+        parts = [
+            pd.DataFrame(
+                {"replacement": [row.replacement], "place": [row.place], "head": [row.head]}
+                | {name: [float(value)] for name, value in ends("change", row.change).items()}
+            )
+            for row in self.rows
+        ]
+        return pd.concat(parts, ignore_index=True).assign(n=self.baseline.n)
+
+    def summary(self) -> str:
+        """Return the metric unedited, what up to four replacements change with the most layers replaced, and n."""
+        most = max(len(row.layers) for row in self.rows)
+        lines = [
+            f"{row.replacement}, {row.place}: change {told(row.change)}"
+            for row in self.rows
+            if len(row.layers) == most and row.head is None
+        ]
+        head = f"metric unedited {told(self.baseline)}; {examples(self.baseline)}; control: {CONTROL}"
+        return "\n".join([head, *lines[:5]])
 
 
 def replace_patterns(

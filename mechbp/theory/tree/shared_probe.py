@@ -6,22 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, matching_hooks
-from mechbp.methods.brief import Brief
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.probing.targets import Split, split_sequences
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import frame, panel, points, told
 from mechbp.randomness import checked_generator
 from mechbp.theory.tree.leaves import own_nodes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SharedProbe(Brief):
+class SharedProbe(Shown):
     """Held-out accuracy of classifiers that know no position, for each leaf's own ancestors."""
 
     hooks: tuple[str, ...]
@@ -33,6 +36,51 @@ class SharedProbe(Brief):
     n_train: int
     """Sequences; each gives one example per fitted position."""
     n_test: int
+
+    def picture(self, by_position: bool = False) -> Picture:
+        """Draw held-out accuracy, hook by hook, or at every leaf if `by_position`."""
+        targets = range(self.accuracy.mean.shape[1])
+        caption = (
+            f"Classifiers that know no position, fitted on leaves {', '.join(map(str, self.fitted_on))} of n = {self.n_train:,} "
+            f"sequences, scored on all leaves of {self.n_test:,} others"
+        )
+        if by_position:
+            leaves = self.by_position.shape[2]
+            data = {
+                "rows": list(self.hooks),
+                "columns": [str(leaf) for leaf in range(leaves)],
+                "value_title": "held-out accuracy",
+                "column_title": "leaf",
+                "range": [0, 1],
+                "panels": [panel(f"target {target}", self.by_position[:, target]) for target in targets],
+            }
+            alt = f"Heat maps of accuracy by hook and leaf, one per target ({len(targets)})."
+            return Picture(kind="heatmap", title="One probe for all positions", caption=f"{caption}.", alt=alt, data=data)
+        return Picture(
+            kind="dots",
+            title="One probe for all positions",
+            caption=f"{caption}; {self.accuracy.level:.0%} bootstrap intervals.",
+            alt=f"Dots with intervals by hook: accuracy for {len(targets)} targets.",
+            data={
+                "x_title": "held-out accuracy",
+                "categories": list(self.hooks),
+                "series": [{"name": f"target {target}", **points(self.accuracy[:, target], "x")} for target in targets],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per hook and target: the accuracy with its interval."""
+        axes = {"hook": self.hooks, "target": range(self.accuracy.mean.shape[1])}
+        return frame(axes, {"accuracy": self.accuracy}).assign(n=self.n_test)
+
+    def summary(self) -> str:
+        """Return the best hook of up to four targets with its interval, and the sizes."""
+        best = self.accuracy.mean.argmax(axis=0)
+        lines = [
+            f"target {target}: best accuracy {told(self.accuracy[hook, target])} at {self.hooks[hook]}"
+            for target, hook in enumerate(best)
+        ][:4]
+        return "\n".join([*lines, f"fitted on {self.n_train:,} sequences, n = {self.n_test:,} held out"])
 
 
 def shared_probe(
