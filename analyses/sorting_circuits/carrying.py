@@ -97,7 +97,7 @@ def _changed(found: HeadInterchange, draw: np.random.Generator) -> Interval:
 
 
 def _replaced(losses: ReplacedLosses, draw: np.random.Generator) -> dict[str, dict[str, Interval]]:
-    summary = losses.summary(draw)
+    summary = losses.means(draw)
     hits = losses.hits.mean(axis=2)
     falls = bootstrap_mean((hits[losses.of("own")] - hits).T, draw)
     return {

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Float64, Int
 from scipy.special import log_softmax, xlogy
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.confidence import calibration_error
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import dots, examples, named, points, told
 from mechbp.randomness import checked_generator
+
+By = Literal["all", "value", "gap"]
 
 RESAMPLES = 1000
 
@@ -42,7 +49,7 @@ class GroupScores(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AnswerScores(Brief):
+class AnswerScores(Shown):
     """How a model sorts lists; means over answers or over lists, with bootstrap intervals over lists."""
 
     accuracy: Interval
@@ -69,6 +76,63 @@ class AnswerScores(Brief):
         means = {name: value.to_dict() for name, value in vars(self).items() if isinstance(value, Interval)}
         rolled_out = {} if self.rolled_out is not None else {"rolled_out": None}
         return {**means, **rolled_out, "by_value": self.by_value.to_dict(), "by_gap": self.by_gap.to_dict()}
+
+    def picture(self, by: By = "all") -> Picture:
+        """Draw the shares of right answers and the confidence: of "all" answers, or by right "value" or by "gap".
+
+        Raises InputError for another grouping.
+        """
+        if by not in get_args(By):
+            raise InputError(f"AnswerScores: by must be one of {', '.join(map(repr, get_args(By)))}, got {by!r:.40}.")
+        n = self.accuracy.n
+        if by == "all":
+            rolled = {} if self.rolled_out is None else {"lists, rolled out": self.rolled_out}
+            shares = {"answers": self.accuracy, "lists, teacher forced": self.list_accuracy, **rolled}
+            shares |= {"confidence": self.confidence, "calibration error": self.calibration_error}
+            return Picture(
+                kind="dots",
+                title=f"How the model sorts: {told(self.accuracy)} of the answers right",
+                caption=f"Shares right, confidence and calibration error; {self.accuracy.level:.0%} bootstrap intervals over n "
+                f"= {n:,} "
+                f"lists. Cross-entropy {told(self.cross_entropy_nats)} nats.",
+                alt="Dots with intervals: accuracy of answers and lists, confidence, and calibration error.",
+                data=dots("share", shares),
+            )
+        groups = self.by_value if by == "value" else self.by_gap
+        x = np.arange(len(groups.count))
+        title = "right answer" if by == "value" else "right answer minus the value before it"
+        return Picture(
+            kind="lines",
+            title=f"How the model sorts, by {by}",
+            caption=f"Share right and confidence by {title}; {self.accuracy.level:.0%} bootstrap bands over n = {n:,} lists.",
+            alt=f"Lines over the {title}: share of right answers, and confidence.",
+            data={
+                "x_title": title,
+                "y_title": "share",
+                "series": [
+                    {"name": "share right", "x": x, **points(groups.accuracy, "y")},
+                    {"name": "confidence", "x": x, **points(groups.confidence, "y")},
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per score: its mean and the ends of its interval."""
+        return named({name: value for name, value in vars(self).items() if isinstance(value, Interval)}, "score").assign(
+            n=self.accuracy.n
+        )
+
+    def summary(self) -> str:
+        """Return accuracy, loss, confidence and calibration with intervals, and n."""
+        rolled = "" if self.rolled_out is None else f", rolled out {told(self.rolled_out)}"
+        return "\n".join(
+            [
+                f"answers right {told(self.accuracy)}; lists right {told(self.list_accuracy)}{rolled}",
+                f"cross-entropy {told(self.cross_entropy_nats)} nats, entropy {told(self.entropy_nats)} nats",
+                f"confidence {told(self.confidence)}, calibration error {told(self.calibration_error)}",
+                examples(self.accuracy, "lists"),
+            ]
+        )
 
 
 def answer_scores(

@@ -16,13 +16,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from einops import reduce
 from jaxtyping import Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame, points, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
+from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import AskedLists, asked_lists
 
 CLASSES = ("answer", "further", "current", "below", "separator", "own position", "outputs")
@@ -32,7 +36,7 @@ NO_KEY = len(CLASSES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassAttention(Brief):
+class ClassAttention(Shown):
     """Attention of every sequence from each position asked at, by class of key."""
 
     mass: Float64[np.ndarray, "n head asked class"]
@@ -65,6 +69,34 @@ class ClassAttention(Brief):
     def over_asked(self, rng: np.random.Generator) -> Interval:
         """Return the mean mass over the positions asked, [head, class], with an interval over sequences."""
         return bootstrap_mean(self.mass.mean(axis=2), rng)
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw the mean mass of every class, head by head, beside that of uniform attention."""
+        found = self.over_asked(named_rng(0, "ClassAttention") if rng is None else rng)
+        heads = [{"name": f"head {head}", **points(found[head], "x")} for head in range(len(found.mean))]
+        uniform = {"name": "uniform attention", "x": self.mean_uniform.mean(axis=0), "control": True}
+        return Picture(
+            kind="dots",
+            title="Where heads look while they are asked",
+            caption=f"Attention mass by class of key, mean over the positions asked; {found.level:.0%} bootstrap intervals over "
+            f"n = {found.n:,} lists. Hollow: what uniform attention gives each class.",
+            alt=f"Dots with intervals by class of key ({len(CLASSES)}), one series per head, and uniform attention.",
+            data={"x_title": "attention mass", "categories": list(CLASSES), "series": [*heads, uniform]},
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return one row per head and class: mean mass over positions asked with its interval, and that of uniform attention."""
+        found = self.over_asked(named_rng(0, "ClassAttention") if rng is None else rng)
+        uniform = np.broadcast_to(self.mean_uniform.mean(axis=0), found.mean.shape)
+        return frame({"head": range(len(found.mean)), "class": CLASSES}, {"mass": found, "uniform": uniform}).assign(n=found.n)
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return the mass that up to four heads put on the answer, that of uniform attention, and n."""
+        found = self.over_asked(named_rng(0, "ClassAttention") if rng is None else rng)
+        heads = [f"head {head} {told(found[head, ANSWER])}" for head in range(len(found.mean))][:4]
+        uniform = float(self.mean_uniform.mean(axis=0)[ANSWER])
+        control = f"uniform attention, the control: {uniform:.3g}"
+        return "\n".join([f"attention to the answer: {'; '.join(heads)}", control, examples(found, "lists")])
 
 
 def class_attention(

@@ -25,10 +25,13 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
-from mechbp.methods.brief import Brief
 from mechbp.methods.patching.patch import PatchEffects, patch
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import examples, points, told
+from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.list_pairs import ListPairs
 
 AT_PLACE = ("hook_resid_pre", "attn.hook_k", "attn.hook_v")
@@ -47,7 +50,7 @@ class ElementCell(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ElementEffects(Brief):
+class ElementEffects(Shown):
     """Metric of the patched runs of all pairs."""
 
     cells: tuple[ElementCell, ...]
@@ -79,12 +82,42 @@ class ElementEffects(Brief):
         """Return the share of pairs whose patched run prefers `new` to `old`, per cell, with an interval over pairs."""
         return bootstrap_mean((self.values > 0).astype(np.float64), rng)
 
-    def to_dataframe(self, rng: np.random.Generator, scale: float | None = None) -> pd.DataFrame:
+    def picture(self, rng: np.random.Generator | None = None, scale: float | None = None) -> Picture:
+        """Draw the normalised effect of every cell; `scale` as in `normalized`."""
+        found = self.normalized(named_rng(0, "ElementEffects") if rng is None else rng, scale)
+        names = [cell.site if cell.head is None else f"{cell.site}, head {cell.head}" for cell in self.cells]
+        return Picture(
+            kind="dots",
+            title="Patching one value of a list",
+            caption=f"Effect on logit(new) - logit(old) over the gap of the two lists, mean {self.gap.mean():.3g}: 0 is the "
+            "base list, 1 "
+            f"the source list. {found.level:.0%} bootstrap intervals over n = {found.n:,} pairs.",
+            alt=f"Dots with intervals: normalised effects of {len(names)} activations.",
+            data={
+                "x_title": "effect / gap",
+                "categories": names,
+                "series": [{"name": "effect", **points(found, "x")}],
+                "references": [{"name": "base list", "x": 0}, {"name": "source list", "x": 1}],
+            },
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None, scale: float | None = None) -> pd.DataFrame:
         """Return one row per cell: site, head, normalised effect and the ends of its interval."""
-        frame = pd.DataFrame(self.cells, columns=list(ElementCell._fields), dtype=object)
-        found = self.normalized(rng, scale)
-        frame["normalized"], frame["low"], frame["high"] = found.mean, found.low, found.high
-        return frame
+        table = pd.DataFrame(self.cells, columns=list(ElementCell._fields), dtype=object)
+        found = self.normalized(named_rng(0, "ElementEffects") if rng is None else rng, scale)
+        table["normalized"], table["low"], table["high"] = found.mean, found.low, found.high
+        return table
+
+    def summary(self, rng: np.random.Generator | None = None, scale: float | None = None) -> str:
+        """Return the gap of the two lists, the largest effect with its interval, and n."""
+        found = self.normalized(named_rng(0, "ElementEffects") if rng is None else rng, scale)
+        where = int(np.abs(found.mean).argmax())
+        cell = self.cells[where]
+        place = cell.site if cell.head is None else f"{cell.site}, head {cell.head}"
+        return (
+            f"{len(self.cells)} activations patched from source to base lists; gap {self.gap.mean():.3g} of logits\n"
+            f"largest effect {told(found[where])} of the gap: {place}\n{examples(found, 'pairs')}"
+        )
 
 
 def element_patching(model: HookedModel, pairs: ListPairs, *, layer: int = 0, batch_size: int = 256) -> ElementEffects:

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 from mechbp.processes.sorting.order_statistics import order_statistics
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GapLaws(Brief):
+class GapLaws(Shown):
     """Exact distributions of gaps and values under a design."""
 
     gaps: Float64[np.ndarray, "gap distance"]
@@ -49,6 +52,37 @@ class GapLaws(Brief):
     def adjacent(self) -> float:
         """P(delta = 1), averaged over gaps."""
         return float(self.gaps[:, 1].mean()) if self.gaps.shape[1] > 1 else 0.0
+
+    def picture(self) -> Picture:
+        """Draw the exact distribution of gaps between neighbours, mean over the gaps of a list, and of the range."""
+        distances = np.arange(self.gaps.shape[1])
+        return Picture(
+            kind="lines",
+            title=f"Gaps of sorted lists: {self.expected_gap:.3g} on average",
+            caption="Exact probabilities of a distance between neighbours, mean over places, and between the first and the "
+            "last value.",
+            alt="Two lines over distances: probabilities of gaps and of ranges.",
+            data={
+                "x_title": "distance",
+                "y_title": "probability",
+                "series": [
+                    {"name": "neighbours", "x": distances, "y": self.gaps.mean(axis=0)},
+                    {"name": "first and last", "x": distances, "y": self.ranges},
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per distance: the probability that neighbours, and first and last values, are so far apart."""
+        columns = {"gap": self.gaps.mean(axis=0), "range": self.ranges}
+        return frame({"distance": range(self.gaps.shape[1])}, columns)
+
+    def summary(self) -> str:
+        """Return the expected gap, how far lists differ in theirs, and how often neighbours are adjacent; all exact."""
+        return (
+            f"expected gap {self.expected_gap:.4g}, standard deviation over lists {self.spread_of_mean_gap:.3g}\n"
+            f"P(gap = 1) = {self.adjacent:.3g}; exact, for lists of {len(self.gaps) + 1} of {self.gaps.shape[1]} values"
+        )
 
 
 def gap_laws(lists: SortedLists) -> GapLaws:

@@ -18,15 +18,19 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward
 from mechbp.methods.brief import Brief
 from mechbp.methods.patching.ablate import Mean
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.telling import dots, examples, named, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.theory.sorting.answer_scores import AnswerScores, answer_scores, score_changes
 from mechbp.theory.sorting.rollout import BATCH, Forward, asked_logits, emitted_tokens
@@ -47,7 +51,7 @@ StandIn = Literal["zero"] | Mean | SignFlip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class HeadAblation(Brief):
+class HeadAblation(Shown):
     """How a model sorts without some heads."""
 
     heads: tuple[int, ...]
@@ -62,6 +66,39 @@ class HeadAblation(Brief):
         """Return plain numbers for JSON, without single lists."""
         changes = {name: change.to_dict() for name, change in self.changes.items()}
         return {"heads": list(self.heads), "stand_in": self.stand_in, "scores": self.scores.to_dict(), "changes": changes}
+
+    def picture(self) -> Picture:
+        """Draw what every score loses without the heads."""
+        n = self.scores.accuracy.n
+        return Picture(
+            kind="dots",
+            title=f"{self._what}: change of the scores",
+            caption=f"Ablated minus unablated, list by list; {self.scores.accuracy.level:.0%} bootstrap intervals over n = "
+            f"{n:,} lists. "
+            f"Stand-in: {self.stand_in}.",
+            alt=f"Dots with intervals: change of {len(self.changes)} scores.",
+            data=dots(
+                "ablated minus unablated (shares; cross-entropy and entropy in nats)",
+                {name.replace("_", " "): change for name, change in self.changes.items()},
+                references=[{"name": "no change", "x": 0}],
+            ),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per score: the change with its interval, and the score itself."""
+        table = named(self.changes, "score").rename(columns={"mean": "change", "low": "change_low", "high": "change_high"})
+        values = [getattr(self.scores, name, None) for name in self.changes]
+        table["ablated"] = [float(value.mean) if isinstance(value, Interval) else np.nan for value in values]
+        return table.assign(n=self.scores.accuracy.n)
+
+    def summary(self) -> str:
+        """Return what was taken away, the change of up to three scores, and n."""
+        lines = [f"{name.replace('_', ' ')}: change {told(change)}" for name, change in self.changes.items()][:3]
+        return "\n".join([f"{self._what}; stand-in: {self.stand_in}", *lines, examples(self.scores.accuracy, "lists")])
+
+    @property
+    def _what(self) -> str:
+        return f"without head {', '.join(map(str, self.heads))}" if self.heads else "the model as it is"
 
 
 def ablated_scores(

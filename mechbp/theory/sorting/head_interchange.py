@@ -10,22 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward, to_tokens
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.pairs import Pairs
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame, points, told
+from mechbp.randomness import rng as named_rng
 
 BATCH = 512
 HeadSet = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class HeadInterchange(Brief):
+class HeadInterchange(Shown):
     """What the model names after each interchange."""
 
     head_sets: tuple[HeadSet, ...]
@@ -58,6 +62,39 @@ class HeadInterchange(Brief):
             raise InputError("HeadInterchange.rates: no pair is among those chosen.")
         found = bootstrap_mean(both.astype(np.float64), rng)
         return {name: found[:, column] for column, name in enumerate(("follows", "keeps", "other"))}
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw the shares of pairs that follow the source, keep the base's answer, or name a third value, per set of heads."""
+        rates = self.rates(named_rng(0, "HeadInterchange") if rng is None else rng)
+        follows = rates["follows"]
+        return Picture(
+            kind="dots",
+            title="Heads interchanged: whose answer is named",
+            caption=f"{follows.level:.0%} bootstrap intervals over n = {follows.n:,} pairs. Control: no head, the unedited run.",
+            alt=f"Dots with intervals by set of heads ({len(self.head_sets)}): follows, keeps, other.",
+            data={
+                "x_title": "share of pairs",
+                "x_range": [-0.02, 1.02],
+                "categories": self._sets,
+                "series": [{"name": name, **points(found, "x")} for name, found in rates.items()],
+            },
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return one row per set of heads: the three shares with their intervals, and ln P of the source's answer."""
+        rates = self.rates(named_rng(0, "HeadInterchange") if rng is None else rng)
+        columns = {**rates, "source_log_probability": self.source_log_probability.mean(axis=0)}
+        return frame({"heads": self._sets}, columns).assign(n=len(self.named))
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return how often up to four sets of heads carry the source's answer, beside the unedited run, and n."""
+        follows = self.rates(named_rng(0, "HeadInterchange") if rng is None else rng)["follows"]
+        lines = [f"{name}: follows the source in {told(follows[row])}" for row, name in enumerate(self._sets)][:5]
+        return "\n".join([*lines, examples(follows, "pairs")])
+
+    @property
+    def _sets(self) -> list[str]:
+        return [f"heads {', '.join(map(str, heads))}" if heads else "no head (control)" for heads in self.head_sets]
 
 
 @torch.no_grad()

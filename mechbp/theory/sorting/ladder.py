@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 from scipy.special import xlogy
 
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import frame
 from mechbp.processes.sorting.rungs import Knowledge, Rung, current_and_next
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RungLoss(Brief):
+class RungLoss(Shown):
     """Expectations over lists, one per position: after SEP, b_1, .. b_{n-1}."""
 
     knows: Knowledge
@@ -35,6 +38,34 @@ class RungLoss(Brief):
     def mean_accuracy(self) -> float:
         """Mean accuracy over positions."""
         return float(self.accuracy.mean())
+
+    def picture(self) -> Picture:
+        """Draw the exact loss by position."""
+        x = np.arange(1, len(self.cross_entropy_nats) + 1)
+        return Picture(
+            kind="lines",
+            title=f"Loss of the best predictor that knows: {self.knows}",
+            caption="Least possible cross-entropy given what it knows, an expectation over all lists: no sampling, no interval.",
+            alt="A line over positions: the least possible cross-entropy.",
+            data={
+                "x_title": "answer of the list",
+                "y_title": "cross-entropy (nats)",
+                "series": [{"name": self.knows, "x": x, "y": self.cross_entropy_nats}],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per answer of the list: cross-entropy in nats and accuracy."""
+        columns = {"cross_entropy_nats": self.cross_entropy_nats, "accuracy": self.accuracy}
+        return frame({"answer": range(1, len(self.accuracy) + 1)}, columns).assign(knows=self.knows)
+
+    def summary(self) -> str:
+        """Return mean loss and accuracy; both exact."""
+        return (
+            f"best predictor that knows {self.knows!r}: cross-entropy {self.mean_nats:.4g} nats, accuracy "
+            f"{self.mean_accuracy:.4g}\n"
+            f"expectations over all lists of {len(self.accuracy)} values: no sampling"
+        )
 
 
 def information_ladder(lists: SortedLists) -> dict[Knowledge, RungLoss]:

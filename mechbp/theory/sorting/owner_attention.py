@@ -9,17 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Float64, Int, Integer
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from mechbp.methods.telling import examples, frame, points, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
+from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import asked_lists
 from mechbp.theory.sorting.attention_classes import ANSWER, FURTHER, asked_rows, key_classes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OwnerAttention(Brief):
+class OwnerAttention(Shown):
     """Attention of the answer's owner from every position asked at, to keys of the list."""
 
     first: Bool[np.ndarray, "n asked"]
@@ -30,6 +35,55 @@ class OwnerAttention(Brief):
     """What `first` is on average where the attention knows nothing: keys of the list with the answer's value over all."""
     uniform_larger: Float64[np.ndarray, "n asked"]
     """What `larger` is with the same attention to every key of the list."""
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw by position asked how often the owner looks most at the answer, and its attention to larger values."""
+        first, larger = self._intervals(rng)
+        x = np.arange(1, self.first.shape[1] + 1)
+        return Picture(
+            kind="lines",
+            title="Whether the owner of the answer looks at it",
+            caption=f"Mean over n = {first.n:,} lists with {first.level:.0%} bootstrap bands. Dotted: attention that knows "
+            "nothing.",
+            alt="Lines over positions asked: share with the answer first, attention to larger values, and their controls.",
+            data={
+                "x_title": "answer of the list",
+                "y_title": "share",
+                "y_range": [-0.02, 1.02],
+                "series": [
+                    {"name": "answer first", "x": x, **points(first, "y"), "color": 0},
+                    {"name": "attention to larger values", "x": x, **points(larger, "y"), "color": 1},
+                    {"name": "answer first, uniform", "x": x, "y": self.uniform_first.mean(axis=0), "color": 0, "control": True},
+                    {"name": "larger, uniform", "x": x, "y": self.uniform_larger.mean(axis=0), "color": 1, "control": True},
+                ],
+            },
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return one row per answer of the list: both shares with intervals, and both controls."""
+        first, larger = self._intervals(rng)
+        columns = {"first": first, "larger": larger}
+        columns |= {"uniform_first": self.uniform_first.mean(axis=0), "uniform_larger": self.uniform_larger.mean(axis=0)}
+        return frame({"answer": range(1, self.first.shape[1] + 1)}, columns).assign(n=first.n)
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return both shares over all positions beside their controls, and n."""
+        draw = named_rng(0, "OwnerAttention") if rng is None else rng
+        first = bootstrap_mean(self.first.mean(axis=1), draw)
+        seen = ~np.isnan(self.larger)
+        larger = bootstrap_ratio(np.where(seen, self.larger, 0.0).sum(axis=1), seen.sum(axis=1).astype(np.float64), draw)
+        return (
+            f"answer first {told(first)}; uniform attention {self.uniform_first.mean():.3g}\n"
+            f"attention to larger values {told(larger)}; uniform attention {self.uniform_larger.mean():.3g}\n"
+            f"{examples(first, 'lists')}"
+        )
+
+    def _intervals(self, rng: np.random.Generator | None) -> tuple[Interval, Interval]:
+        """Both shares by position asked."""
+        draw = named_rng(0, "OwnerAttention") if rng is None else rng
+        seen = ~np.isnan(self.larger)
+        larger = bootstrap_ratio(np.where(seen, self.larger, 0.0), seen.astype(np.float64), draw)
+        return bootstrap_mean(self.first.astype(np.float64), draw), larger
 
 
 def owner_attention(

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float64, Int, Integer
 from torch import Tensor
 
 from mechbp.divergence import FLOOR
 from mechbp.errors import InputError
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward, to_array, to_tokens
-from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
+from mechbp.methods.telling import examples, frame, points, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import AskedLists, asked_lists
@@ -34,7 +37,7 @@ AskedPattern = Float64[np.ndarray, "n head asked key"] | Float64[np.ndarray, "n 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReplacedLosses(Brief):
+class ReplacedLosses(Shown):
     """How well the model sorts under each pattern, question by question."""
 
     names: tuple[str, ...]
@@ -51,7 +54,7 @@ class ReplacedLosses(Brief):
             raise InputError(f"ReplacedLosses: no pattern {name!r:.40} here; there are {', '.join(self.names)}.")
         return self.names.index(name)
 
-    def summary(self, rng: np.random.Generator) -> dict[str, Interval]:
+    def means(self, rng: np.random.Generator) -> dict[str, Interval]:
         """Return mean cross-entropy in nats, accuracy, whole lists right and `attended`, one per pattern, over one resampling."""
         parts = {
             "cross_entropy_nats": self.cross_entropy_nats.mean(axis=2),
@@ -61,6 +64,42 @@ class ReplacedLosses(Brief):
         }
         found = bootstrap_mean(np.stack(list(parts.values())).transpose(2, 0, 1), rng)
         return {name: found[row] for row, name in enumerate(parts)}
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw accuracy, whole lists right and `attended` under every pattern; the model's own pattern is the control."""
+        means = self.means(named_rng(0, "ReplacedLosses") if rng is None else rng)
+        found = means["accuracy"]
+        return Picture(
+            kind="dots",
+            title="Sorting under other attention patterns",
+            caption=f"Share of answers named, of lists named whole, and of answers that are what the pattern attends to most; "
+            f"{found.level:.0%} bootstrap intervals over n = {found.n:,} lists. Control: {OWN_PATTERN!r}, the model's own "
+            "pattern.",
+            alt=f"Dots with intervals by pattern ({len(self.names)}): accuracy, whole lists and attended.",
+            data={
+                "x_title": "share",
+                "x_range": [-0.02, 1.02],
+                "categories": list(self.names),
+                "series": [
+                    {"name": name.replace("_", " "), **points(means[name], "x")}
+                    for name in ("accuracy", "whole_lists", "attended")
+                ],
+            },
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return one row per pattern: every mean with its interval."""
+        means = self.means(named_rng(0, "ReplacedLosses") if rng is None else rng)
+        return frame({"pattern": self.names}, means).assign(n=self.hits.shape[1])
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return loss and accuracy under up to five patterns, and n."""
+        means = self.means(named_rng(0, "ReplacedLosses") if rng is None else rng)
+        lines = [
+            f"{name}: cross-entropy {told(means['cross_entropy_nats'][row])} nats, accuracy {told(means['accuracy'][row])}"
+            for row, name in enumerate(self.names)
+        ][:5]
+        return "\n".join([*lines, examples(means["accuracy"], "lists")])
 
 
 def replaced_losses(

@@ -9,14 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
+from mechbp.methods.telling import dots, frame, told
+from mechbp.randomness import rng as named_rng
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DocumentFloors(Brief):
+class DocumentFloors(Shown):
     """Sums over the selected positions of each document, for means and for intervals over documents."""
 
     n_targets: Int[np.ndarray, " document"]
@@ -34,6 +39,35 @@ class DocumentFloors(Brief):
     def mean_squared(self) -> float:
         """Squared loss per selected position, summed over outputs."""
         return float(self.squared.sum() / self.n_targets.sum())
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw both floors per selected position, with intervals over documents."""
+        return Picture(
+            kind="dots",
+            title="Floors of the given documents",
+            caption=f"Per selected position, of {int(self.n_targets.sum()):,} in n = {len(self.n_targets):,} documents; 95% "
+            "bootstrap "
+            "intervals over documents, for how another set of as many would differ.",
+            alt="Two dots with intervals: least cross-entropy and least squared loss per selected position.",
+            data=dots("loss per selected position", self._floors(rng)),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per document: selected positions and both sums over them."""
+        columns = {"n_targets": self.n_targets, "ce_nats": self.ce_nats, "squared": self.squared}
+        return frame({"document": range(len(self.n_targets))}, columns)
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return both floors with intervals, and n."""
+        floors = self._floors(rng)
+        told_all = ", ".join(f"{name} {told(found)}" for name, found in floors.items())
+        return f"per selected position: {told_all}\nn = {len(self.n_targets):,} documents, 95% intervals"
+
+    def _floors(self, rng: np.random.Generator | None) -> dict[str, Interval]:
+        draw = named_rng(0, "DocumentFloors") if rng is None else rng
+        sums = np.stack([self.ce_nats, self.squared], axis=1)
+        both = bootstrap_ratio(sums, self.n_targets.astype(np.float64), draw)
+        return {"cross-entropy (nats)": both[0], "squared loss": both[1]}
 
 
 def document_floors(

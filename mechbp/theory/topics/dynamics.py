@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
+from mechbp.figures.picture import Picture
+from mechbp.methods.shown import Shown
+from mechbp.methods.telling import finite, frame
 from mechbp.theory.topics.attention import best_attention
 from mechbp.theory.topics.batched import Population
 from mechbp.theory.topics.measures import measured
@@ -33,11 +36,12 @@ Precision = Literal["float64", "float32"]
 BATCH_NUMBERS = 4_000_000
 """Numbers in the largest tensor of a batch, beyond which runs are trained one batch after another."""
 TRACKED = ("loss", "contrast", "same", "mask", "self")
+Curve = Literal["same_over_different", "mask_over_different", "self_over_same", "contrast", "loss"]
 PARTS = ("embed", "query", "key", "value")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trajectories(Brief):
+class Trajectories(Shown):
     """What happened, run by run in the order given. NaN where a run diverged, or where a class of pairs is empty."""
 
     steps: Int[np.ndarray, " record"]
@@ -65,6 +69,50 @@ class Trajectories(Brief):
         """attention_step - value_step: positive where values moved first; NaN where neither was reached."""
         with np.errstate(invalid="ignore"):
             return self.attention_step - self.value_step
+
+    def picture(self, curve: Curve = "same_over_different") -> Picture:
+        """Draw one curve of every run over steps: an attention ratio, the "contrast" of the values, or the "loss".
+
+        Raises InputError for another curve.
+        """
+        if curve not in get_args(Curve):
+            raise InputError(f"Trajectories: curve must be one of {', '.join(get_args(Curve))}, got {curve!r:.40}.")
+        values = finite(getattr(self, curve))
+        later = self.steps > 0
+        return Picture(
+            kind="lines",
+            title=f"Training on the population: {curve.replace('_', ' ')}",
+            caption=f"{len(values)} runs, exact losses: no sampling noise. Step 0 has no place on the logarithmic axis; gaps "
+            "are runs that "
+            "diverged.",
+            alt=f"Lines over training steps, one per run ({len(values)}): {curve.replace('_', ' ')}.",
+            data={
+                "x_title": "training step",
+                "y_title": curve.replace("_", " ") + (" (nats)" if curve == "loss" else ""),
+                "x_log": bool(later.any()),
+                "series": [
+                    {"name": f"run {run}", "x": self.steps[later], "y": line[later], "markers": False}
+                    if later.any()
+                    else {"name": f"run {run}", "x": self.steps, "y": line}
+                    for run, line in enumerate(values)
+                ],
+            },
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per run and recorded step: loss, contrast and attention ratios."""
+        columns = {name: getattr(self, name) for name in get_args(Curve)}
+        return frame({"run": range(len(self.loss)), "step": self.steps}, columns)
+
+    def summary(self) -> str:
+        """Return of up to four runs when values and attention moved and the last loss."""
+        lines = [
+            f"run {run}: values moved at step {values:g}, attention at {attention:g}; last loss {loss:.4g}"
+            for run, (values, attention, loss) in enumerate(
+                zip(self.value_step, self.attention_step, self.loss[:, -1], strict=True)
+            )
+        ]
+        return "\n".join([*lines[:4], f"n = {len(lines)} runs up to step {self.steps[-1]:,}; inf: never moved"])
 
 
 def train_population(

@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.brief import Brief
+from mechbp.methods.shown import Shown as Result
+from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
+from mechbp.methods.telling import examples, frame, panel, told
+from mechbp.randomness import rng as named_rng
 from mechbp.theory.topics.hidden_words import Shown
 from mechbp.theory.topics.pairs import PairClasses
 
@@ -60,7 +66,7 @@ class KeyClasses(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassAttention(Brief):
+class ClassAttention(Result):
     """Attention of every document by class, in units of uniform attention."""
 
     sums: Float64[np.ndarray, "n layer head class"]
@@ -88,6 +94,47 @@ class ClassAttention(Brief):
         total = self.counts[:, chosen].sum(axis=1)[:, None, None]
         summed = self.sums[..., chosen].sum(axis=-1)
         return np.divide(summed, total, out=np.full(summed.shape, np.nan), where=total > 0)
+
+    def over_documents(self, rng: np.random.Generator) -> Interval:
+        """Return `mean` [layer, head, class] with an interval over documents; NaN for a class that never occurs."""
+        return bootstrap_ratio(self.sums, self.counts[:, None, None], rng)
+
+    def picture(self, rng: np.random.Generator | None = None) -> Picture:
+        """Draw the mean attention to a key of every class, by layer and head; 1 is what uniform attention gives."""
+        found = self.over_documents(named_rng(0, "ClassAttention") if rng is None else rng)
+        layers, heads, classes = found.mean.shape
+        flat = Interval(*(end.reshape(-1, classes) for end in (found.mean, found.low, found.high)), found.n, found.level)
+        return Picture(
+            kind="heatmap",
+            title="Attention by what query and key show",
+            caption="In units of uniform attention, which is the control: 1 everywhere. Mean over pairs of positions, "
+            f"{found.level:.0%} "
+            f"bootstrap intervals over n = {found.n:,} documents in hover and table. Gaps: classes that never occur.",
+            alt=f"Heat map of attention: {layers * heads} heads down, {classes} classes of keys across.",
+            data={
+                "rows": [f"layer {layer}, head {head}" for layer in range(layers) for head in range(heads)],
+                "columns": list(CLASSES),
+                "value_title": "attention over uniform attention",
+                "cell_text": True,
+                "panels": [panel("", flat)],
+            },
+        )
+
+    def to_dataframe(self, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return one row per layer, head and class: attention in units of uniform attention, with its interval."""
+        found = self.over_documents(named_rng(0, "ClassAttention") if rng is None else rng)
+        layers, heads, _ = found.mean.shape
+        axes = {"layer": range(layers), "head": range(heads), "class": CLASSES}
+        return frame(axes, {"attention": found, "uniform": 1.0}).assign(n=found.n)
+
+    def summary(self, rng: np.random.Generator | None = None) -> str:
+        """Return the attention to words of the same and of different topics, of up to four heads, and n."""
+        found = self.over_documents(named_rng(0, "ClassAttention") if rng is None else rng)
+        lines = [
+            f"layer {layer}, head {head}: same topic {told(found[layer, head, SAME])}, different {told(found[layer, head, DIFF])}"
+            for layer, head in np.ndindex(found.mean.shape[:2])
+        ][:4]
+        return "\n".join([*lines, "in units of uniform attention, the control: 1", examples(found, "documents")])
 
 
 def class_attention(

@@ -95,7 +95,7 @@ def test_the_hand_made_sorter_loses_what_the_pattern_says(tokens):
     control = found.hits[found.of("another larger")]
     assert not control[:, :3].any() and control[:, 3].all() and found.attended[found.of("another larger")].all()
     assert found.hits[found.of("own")].all() and found.attended[found.of("own")].all()
-    summary = found.summary(mechbp.rng(0))
+    summary = found.means(mechbp.rng(0))
     row = found.of("another larger")
     assert summary["accuracy"].mean[row] == 0.25 and summary["whole_lists"].mean[row] == 0
     assert summary["attended"].mean[row] == 1
