@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mechbp.figures import check_data, draw
+from mechbp.figures import KINDS, check_data, style
 from mechbp.figures.plain import clean, plain
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+TITLE_ROOM = {False: 90, True: 40}
+"""Characters after which a title is wrapped: wide, narrow."""
+TITLE_PX = 20
+"""Height of a line of the title."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,26 @@ class Picture:
         object.__setattr__(self, "data", plain(self.data, "Picture.data"))
         check_data(self.kind, dict(self.data), f"figure {self.title!r}")
 
-    def figure(self) -> Figure:
-        """Return the plotly Figure that a page would show, its title on top; nothing is displayed."""
-        drawn = draw(self.kind, dict(self.data))
-        top = drawn.layout.margin.t or 0
-        drawn.update_layout(
-            title={"text": self.title, "x": 0, "xref": "paper", "font": {"size": 15}, "yref": "container", "y": 0.98}
-        )
-        drawn.update_layout(margin={"t": top + 34}, height=(drawn.layout.height or 400) + 34)
-        return drawn
+    def figure(self, narrow: bool = False) -> Figure:
+        """Return the plotly Figure that a page would show, its title on top; nothing is displayed.
+
+        `narrow` lays it out for a phone, or a column of a notebook.
+        """
+        import plotly.graph_objects as go
+
+        described = KINDS[self.kind].draw(dict(self.data), narrow)
+        layout = described["layout"]
+        text = style.label(self.title, TITLE_ROOM[narrow])
+        room = TITLE_PX * (text.count("<br>") + 1) + 14
+        layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + room}
+        layout["height"] += room
+        layout["title"] = {
+            "text": text,
+            "x": 0,
+            "xref": "paper",
+            "font": {"size": 15},
+            "yref": "container",
+            "y": round(1 - 8 / layout["height"], 5),
+            "yanchor": "top",
+        }
+        return go.Figure(**described)

@@ -115,14 +115,14 @@ class ProbeGrid(Shown):
         """
         name, measure = self._chosen(target, metric)
         if own:
-            sources = {"model": self.own_mean(measure, name)} | {
-                source: self.own_mean(measure, name, source) for source in self.controls
-            }
             if not (self.own[name] >= 0).any():
                 raise InputError(
                     f"ProbeGrid: no position has a node of {name!r} of its own.\n"
                     "Pass probe(..., own={target: [position]}); for trees own_nodes of mechbp.theory.tree.leaves says which."
                 )
+            sources = {"model": self.own_mean(measure, name)} | {
+                source: self.own_mean(measure, name, source) for source in self.controls
+            }
             return own_picture(self.hooks, name, measure, sources)
         if node is not None and node not in range(self.n_nodes[name]):
             raise InputError(f"ProbeGrid: {name!r} has nodes 0..{self.n_nodes[name] - 1}, got node={node!r:.20}.")

@@ -103,7 +103,8 @@ class ClassAttention(Result):
         """Draw the mean attention to a key of every class, by layer and head; 1 is what uniform attention gives."""
         found = self.over_documents(named_rng(0, "ClassAttention") if rng is None else rng)
         layers, heads, classes = found.mean.shape
-        flat = Interval(*(end.reshape(-1, classes) for end in (found.mean, found.low, found.high)), found.n, found.level)
+        mean, low, high = (end.reshape(-1, classes) for end in (found.mean, found.low, found.high))
+        flat = Interval(mean, low, high, found.n, found.level)
         return Picture(
             kind="heatmap",
             title="Attention by what query and key show",
