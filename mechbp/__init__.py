@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mechbp import errors as errors
     from mechbp import hooks as hooks
+    from mechbp import metrics as metrics
     from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
+    from mechbp.interchanging import erase, interchange
     from mechbp.methods.circuits.circuit import circuits
     from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
@@ -49,7 +51,9 @@ _HOMES = {
     "circuits": "mechbp.methods.circuits.circuit",
     "compare_attention": "mechbp.theory.tree.attention",
     "edit": "mechbp.hooks",
+    "erase": "mechbp.interchanging",
     "hook_table": "mechbp.hooks",
+    "interchange": "mechbp.interchanging",
     "llc": "mechbp.methods.llc.estimate",
     "load": "mechbp.models.runs",
     "mess3": "mechbp.processes.chain.library",
@@ -61,7 +65,7 @@ _HOMES = {
     "score": "mechbp.scoring",
 }
 
-_MODULES = ("errors", "hooks")
+_MODULES = ("errors", "hooks", "metrics")
 """Modules that scripts use by name, `mechbp.hooks.to_tokens`."""
 
 __all__ = [
@@ -80,7 +84,9 @@ __all__ = [
     "circuits",
     "compare_attention",
     "edit",
+    "erase",
     "hook_table",
+    "interchange",
     "llc",
     "load",
     "mess3",

@@ -31,7 +31,9 @@ def test_public_names_are_listed_once_and_typos_are_attribute_errors():
         mechbp.lod  # noqa: B018
 
 
-@pytest.mark.parametrize("use", ["mechbp.hooks.to_tokens", "mechbp.errors.InputError", "mechbp.hooks is mechbp.hooks"])
+@pytest.mark.parametrize(
+    "use", ["mechbp.hooks.to_tokens", "mechbp.errors.InputError", "mechbp.hooks is mechbp.hooks", "mechbp.metrics.log_prob(0, 1)"]
+)
 def test_modules_that_scripts_use_need_no_import_of_their_own(use):
     code = f"import mechbp; assert {{'errors', 'hooks'}} <= set(dir(mechbp)); assert {use}"
     subprocess.run([sys.executable, "-c", code], check=True)

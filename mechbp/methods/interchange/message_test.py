@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -93,11 +93,11 @@ class MessageTest(Shown):
         found = bootstrap_ratio(unedited[:, None] - np.stack(list(kl.values()), axis=1), unedited, draw)
         return {name: found[column] for column, name in enumerate(kl)}
 
-    def beside(self, other: MessageTest, suffix: str) -> MessageTest:
-        """Return the same with another test's edits of the same bases, their names with a suffix; "nothing" stays this one's."""
+    def beside(self, other: MessageTest, suffix: str, edits: Sequence[str]) -> MessageTest:
+        """Return the same with some edits of another test on the same bases beside its own, their names with a suffix."""
         tables = []
         for name in ("target_kl_nats", "before_kl_nats", "bystander_kl_nats"):
-            theirs = {f"{edit}{suffix}": kl for edit, kl in getattr(other, name).items() if edit != NOTHING}
+            theirs = {f"{edit}{suffix}": kl for edit, kl in getattr(other, name).items() if edit in edits}
             tables.append({**getattr(self, name), **theirs})
         return replace(self, target_kl_nats=tables[0], before_kl_nats=tables[1], bystander_kl_nats=tables[2])
 

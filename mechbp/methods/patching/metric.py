@@ -13,7 +13,7 @@ from torch import Tensor
 from mechbp.errors import InputError
 
 Metric = Callable[[Float[Tensor, "n position q"]], Float[Tensor, " n"]]
-"""One number per example from its logits."""
+"""One number per example from its logits, such as those of `mechbp.metrics`."""
 Direction = Literal["denoising", "noising"]
 """Whether clean activations go into the corrupted run, or corrupted ones into the clean run."""
 
@@ -34,7 +34,11 @@ def positions_read(metric: Metric, logits: Float[Tensor, "n position q"]) -> Boo
 
     A position counts as read if NaN or either of two other values there changes the metric, and all do if the metric fails on
     NaN. That holds for these logits only: whoever relies on it puts NaN where nothing is read, and looks for NaN in the result.
+    A metric that has a method `reads(logits)`, as those of `mechbp.metrics` have, is asked instead.
     """
+    declared = getattr(metric, "reads", None)
+    if declared is not None:
+        return declared(logits).cpu()
     read = torch.zeros(logits.shape[:2], dtype=torch.bool)
     try:
         base = metric(logits)
