@@ -50,6 +50,9 @@ class Picture:
         room = TITLE_PX * (text.count("<br>") + 1) + 14
         layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + room}
         layout["height"] += room
+        if "coloraxis" in layout:  # plotly shifts the figure's title by the height of a colour bar's title that nobody gave
+            bar = layout["coloraxis"].get("colorbar", {})
+            layout["coloraxis"] = {**layout["coloraxis"], "colorbar": {**bar, "title": {"text": ""}}}
         layout["title"] = {
             "text": text,
             "x": 0,

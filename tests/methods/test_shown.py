@@ -165,13 +165,13 @@ def test_a_grid_is_drawn_by_target_node_and_own_nodes():
 def test_effects_stand_at_their_hook_head_and_position():
     found = effects()
     panels = {panel["title"]: panel for panel in found.picture(normalized=False).data["panels"]}
-    assert set(panels) == {"hook_resid_pre", "hook_z", "hook_pattern"}
+    assert set(panels) == {"hook_resid_pre", "attn.hook_z", "attn.hook_pattern"}
     for cell, effect in zip(found.cells, found.effect.mean, strict=True):
-        panel = panels[cell.hook.rpartition(".")[2]]
+        panel = panels[cell.hook.removeprefix("blocks.0.")]
         if cell.position is None:
-            drawn_at = panel["values"][panel["rows"].index(cell.hook)][panel["columns"].index(f"head {cell.head}")]
+            drawn_at = panel["values"][panel["rows"].index("block 0")][panel["columns"].index(f"head {cell.head}")]
         else:
-            row = cell.hook if cell.head is None else f"{cell.hook} head {cell.head}"
+            row = "block 0" if cell.head is None else f"block 0, head {cell.head}"
             drawn_at = panel["values"][panel["rows"].index(row)][panel["columns"].index(str(cell.position))]
         np.testing.assert_allclose(drawn_at, effect, rtol=1e-5, atol=1e-9)
 

@@ -61,8 +61,9 @@ class Modes(Shown):
         """Draw what each head adds to the logit of a token that it attends to: copies above 0, suppressed tokens below."""
         return Picture(
             kind="heatmap",
-            title=f"What heads do with tokens: {self.summary()}",
-            caption="1: the head copies the token, its own logit is the largest of the row; -1: it suppresses it, the smallest; "
+            title=f"What heads do with tokens: {self.label}",
+            caption=f"{self.summary()}. 1: the head copies the token, its own logit is the largest of the row; -1: it "
+            "suppresses it, the smallest; "
             "0: neither. Read off the weights: no sampling. Thresholds and scores are those of pair_modes.",
             alt=f"Heat map of {len(self.copies)} heads by {self.copies.shape[1]} tokens: copied, suppressed or neither.",
             data={
@@ -70,6 +71,7 @@ class Modes(Shown):
                 "columns": [str(token) for token in range(self.copies.shape[1])],
                 "value_title": "copied (1) or suppressed (-1)",
                 "column_title": "token",
+                "cell_text": False,
                 "scale": "diverging",
                 "range": [-1, 1],
                 "panels": [panel("", self.copies.astype(np.float64) - self.suppresses)],

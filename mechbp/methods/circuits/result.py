@@ -130,6 +130,7 @@ class Circuits(Shown):
                 "row_title": down,
                 "column_title": across,
                 "scale": "diverging",
+                "panel_columns": min(2, len(panels)),
                 "panels": panels,
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from mechbp.hooks import layer_of
 from mechbp.methods.patching.sites import Position
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.telling import dots, ends
+
+BLOCK = re.compile(r"^blocks\.\d+\.")
+"""What comes before the site in the name of a hook."""
 
 Cell = tuple[str, Position, int | None]
 """A PatchCell: hook, position and head."""
@@ -34,7 +38,7 @@ def cells_picture(cells: Sequence[Cell], effect: Interval, title: str, value_tit
         raise InputError(f"cells_picture: need one effect per cell, {len(cells)}, got {list(effect.mean.shape)}.")
     sites: dict[str, list[int]] = {}
     for index, (hook, _, _) in enumerate(cells):
-        sites.setdefault(hook.rpartition(".")[2], []).append(index)
+        sites.setdefault(BLOCK.sub("", hook), []).append(index)
     panels = [_panel(site, [cells[i] for i in members], effect[members]) for site, members in sites.items()]
     known = effect.mean[np.isfinite(effect.mean)]
     first = panels[0]
@@ -47,7 +51,7 @@ def cells_picture(cells: Sequence[Cell], effect: Interval, title: str, value_tit
             "rows": first["rows"],
             "columns": first["columns"],
             "value_title": value_title,
-            "row_title": "hook",
+            "row_title": "block",
             "column_title": "position or head",
             "scale": "diverging" if (known < 0).any() else "sequential",
             "panels": panels,
@@ -83,9 +87,9 @@ def _panel(site: str, cells: Sequence[Cell], effect: Interval) -> dict[str, Any]
     for hook, position, head in cells:
         beside = "" if head is None else f"head {head}"
         if by_head:
-            places.append((hook, beside or "all heads"))
+            places.append((_row(hook), beside or "all heads"))
         else:
-            places.append((f"{hook} {beside}".strip(), "all" if position is None else _at(position)))
+            places.append((", ".join(filter(None, (_row(hook), beside))), "all" if position is None else _at(position)))
     rows = list(dict.fromkeys(row for row, _ in places))
     columns = list(dict.fromkeys(column for _, column in places))
     grids = {name: np.full((len(rows), len(columns)), np.nan) for name in ("values", "low", "high")}
@@ -93,6 +97,12 @@ def _panel(site: str, cells: Sequence[Cell], effect: Interval) -> dict[str, Any]
     for name, end in (("values", effect.mean), ("low", effect.low), ("high", effect.high)):
         grids[name][where] = end
     return {"title": site, "rows": rows, "columns": columns, **grids}
+
+
+def _row(hook: str) -> str:
+    """The block of a hook, whose site is named above the panel; the hook itself outside of blocks."""
+    layer = layer_of(hook)
+    return hook if layer is None else f"block {layer}"
 
 
 def _at(position: Position) -> str:

@@ -54,10 +54,10 @@ def cells_picture(
         + (f" {left_out} more nodes are not drawn; name one with node=." if left_out else ""),
         alt=f"Heat map of {NAMES.get(metric, metric)} of {target}: hooks down, positions across.",
         data={
-            "rows": list(hooks),
+            "rows": [hook.removeprefix("blocks.") for hook in hooks],
             "columns": [str(position) for position in positions],
             "value_title": NAMES.get(metric, metric),
-            "row_title": "hook",
+            "row_title": "block and hook",
             "column_title": "position",
             **({"range": [0, 1]} if metric in SHARES else {}),
             "panels": panels,

@@ -136,7 +136,7 @@ class Calibration(Shown):
                 "identity": True,
                 "x_range": [0, 1],
                 "y_range": [0, 1],
-                "series": [{"name": "mean of the bin", "x": self.stated[filled], **points(exact, "y")}],
+                "series": [{"name": "mean of the bin", "x": self.stated[filled], **points(exact, "y"), "color": 1}],
                 "density": {"x_edges": self.edges, "y_edges": self.edges, "counts": self.counts.T},
             },
         )
