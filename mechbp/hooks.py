@@ -168,8 +168,14 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
     return private.to(device=model_device(model), dtype=torch.int64)
 
 
-def to_array(activation: Tensor) -> np.ndarray:
-    """Return an activation as a NumPy array, half precisions as float32: NumPy lacks bfloat16, and sums in float16 overflow."""
+def to_array(activation: Tensor | np.ndarray) -> np.ndarray:
+    """Return an activation as a NumPy array, half precisions as float32: NumPy lacks bfloat16, and sums in float16 overflow.
+
+    Arrays come back as they are, so that methods take what `capture` returns and arrays alike.
+    """
+    if not isinstance(activation, Tensor):
+        array = np.asarray(activation)
+        return array.astype(np.float32) if array.dtype == np.float16 else array
     half = activation.dtype in (torch.bfloat16, torch.float16)
     return (activation.float() if half else activation).detach().cpu().numpy()
 

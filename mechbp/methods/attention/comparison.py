@@ -10,11 +10,14 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
 
 from mechbp.divergence import js_nats
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hooks import to_array
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
@@ -25,6 +28,8 @@ TIE = 1e-12
 """A relabelled reference this close to the observed distance counts as a tie, that is, as at least as near."""
 
 
+Reference = Float[np.ndarray, "*#cells query key"] | Float[Tensor, "*#cells query key"]
+"""[query, key] for all heads, [layer, query, key] or [head, query, key], or [layer, head, query, key]."""
 Measure = Literal["js_nats", "cosine"]
 
 
@@ -135,7 +140,7 @@ class AttentionMatch(Shown):
 
 def compare_patterns(
     patterns: AttentionPatterns,
-    reference: Pattern,
+    reference: Reference,
     *,
     rng: np.random.Generator,
     control: AttentionPatterns | None = None,
@@ -209,13 +214,38 @@ def _flat(interval: Interval) -> Interval:
     return Interval(interval.mean.ravel(), interval.low.ravel(), interval.high.ravel(), interval.n, interval.level)
 
 
-def _checked(reference: Pattern, patterns: AttentionPatterns) -> Pattern:
-    target = np.asarray(reference, np.float64)
-    expected = patterns.within.shape[1:]
-    if target.shape != expected:
+def _checked(reference: Reference, patterns: AttentionPatterns) -> Pattern:
+    if not isinstance(reference, np.ndarray | Tensor):
         raise InputError(
-            f"compare_attention: the reference must be [layer, head, query, key] = {list(expected)}, got {list(target.shape)}."
+            f"compare_attention: the reference must be an array [query, key] or [layer, head, query, key], got "
+            f"{type(reference).__name__}."
         )
-    if not np.isfinite(target).all() or (target < 0).any() or np.abs(target.sum(axis=-1) - 1).max() > 1e-6:
-        raise InputError("compare_attention: every row of the reference must be a distribution over keys (>= 0, sum 1).")
-    return target
+    target = to_array(reference).astype(np.float64)
+    layers, heads, queries, keys = expected = patterns.within.shape[1:]
+    if target.ndim == 3 and layers == heads > 1 and len(target) == layers:
+        raise InputError(
+            f"compare_attention: the reference's first axis, {layers}, may be layers or heads.\n"
+            "Pass reference[:, None] for one pattern per layer, reference[None] for one per head."
+        )
+    if target.ndim == 3 and len(target) == layers != heads:
+        target = target[:, None]
+    try:
+        target = np.broadcast_to(target, expected).copy()
+    except ValueError:
+        raise InputError(
+            f"compare_attention: the reference must be [query, key] = [{queries}, {keys}], or that per layer or head, or "
+            f"[layer, head, query, key] = {list(expected)}, got {list(np.shape(reference))}."
+        ) from None
+    if not np.isfinite(target).all() or (target < 0).any() or np.abs(target.sum(axis=-1) - 1).max() > _tolerance(reference):
+        raise InputError(
+            "compare_attention: every row of the reference must be a distribution over keys (>= 0, sum 1).\n"
+            "Of a captured pattern pass its mean over examples; of scores, their softmax."
+        )
+    exact = reference.dtype in (torch.float64, np.dtype(np.float64))
+    return target if exact else target / target.sum(axis=-1, keepdims=True)
+
+
+def _tolerance(reference: Reference) -> float:
+    """By how much rows may miss 1: rounding of the precision they come in."""
+    half = reference.dtype in (torch.float16, torch.bfloat16, np.dtype(np.float16))
+    return 2e-2 if half else 1e-5 if reference.dtype in (torch.float32, np.dtype(np.float32)) else 1e-6

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
-from mechbp.methods.interchange.subspaces import Activations, Messages, Subspace, array_of, by_leaf
+from mechbp.methods.interchange.subspaces import Activations, Messages, Subspace, by_leaf
 
 FLAT = 1e-8
 """Eigenvalues of the covariance below this share of the largest count as zero."""
@@ -71,7 +72,7 @@ def projection(activations: Activations, subspace: Subspace) -> Eraser:
     removed, means = _empty(activations)
     basis = np.broadcast_to(subspace.basis, (activations.shape[1], *subspace.basis.shape[1:]))
     removed[:] = basis @ basis.transpose(0, 2, 1)
-    means[:] = array_of(activations).mean(axis=0, dtype=np.float64)
+    means[:] = to_array(activations).mean(axis=0, dtype=np.float64)
     return Eraser(f"projection: {subspace.name}", means, removed)
 
 

@@ -23,6 +23,8 @@ from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 
+CURE = "Of a tree's beliefs pass at_leaves(beliefs.upward[depth], n_leaves)"
+
 VALIDATION = 0.25
 """Share of the examples that choose the probe's penalty."""
 FLAT = 1e-9
@@ -30,7 +32,7 @@ FLAT = 1e-9
 
 Activations = Float[np.ndarray, "n position d"] | Float[Tensor, "n position d"]
 """As `capture` returns them, or as arrays."""
-Messages = Float64[np.ndarray, "n leaf q"]
+Messages = Float[np.ndarray, "n leaf q"] | Float[Tensor, "n leaf q"]
 """The message that each position is tested for, a leaf or a token of a chain; a ROOT query after the leaves has none."""
 
 
@@ -48,8 +50,13 @@ class Subspace(Brief):
         return torch.einsum("npk,pdk->npd", torch.einsum("npd,pdk->npk", change, basis), basis)
 
 
-def at_leaves(messages: Float64[np.ndarray, "n nodes q"], n_leaves: int) -> Messages:
-    """Return every leaf's own node's message, repeated below each node of one depth."""
+def at_leaves(messages: Float64[np.ndarray, "n nodes q"], n_leaves: int) -> Float64[np.ndarray, "n leaf q"]:
+    """Return every leaf's own node's message, repeated below each node of one depth.
+
+    Raises InputError for what is no level of a tree with so many leaves.
+    """
+    if not hasattr(messages, "shape"):
+        raise InputError(f"at_leaves: messages are those of one depth, got {type(messages).__name__}. {CURE}.")
     n_nodes = messages.shape[1]
     if n_leaves % n_nodes:
         raise InputError(f"at_leaves: {n_nodes} nodes are no level of a tree of {n_leaves} leaves.")
@@ -111,25 +118,38 @@ def by_leaf(
     activations: Activations, messages: Sequence[Messages], dims: int = 1
 ) -> Iterator[tuple[Float64[np.ndarray, "n d"], list[Float64[np.ndarray, "n q"]]]]:
     """Yield float64 features and the messages of every position that has some; raise InputError where shapes do not fit."""
-    for given in messages:
-        fits = given.shape[0] == len(activations) >= 8 and given.shape[1] >= 1 and activations.shape[1] - given.shape[1] in (0, 1)
+    arrays = [_array(given) for given in messages]
+    for given in arrays:
+        fits = (
+            given.ndim == activations.ndim == 3
+            and given.shape[0] == len(activations) >= 8
+            and given.shape[1] >= 1
+            and activations.shape[1] - given.shape[1] in (0, 1)
+        )
         if not fits or not 1 <= dims <= activations.shape[2]:
+            if given.ndim != 3 or activations.ndim != 3:
+                raise InputError(
+                    f"subspace: need activations [n, position, d] and messages [n, position, q], got {list(activations.shape)} "
+                    "and "
+                    f"{list(given.shape)}.\n{CURE}, and activations with a head axis flattened."
+                )
             raise InputError(
                 f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may "
                 f"have none; got {list(activations.shape)}, {list(given.shape)} and dims {dims}.\n"
                 "Messages of a tree's nodes: pass at_leaves(beliefs.upward[depth], n_leaves)."
             )
-    sizes = {given.shape[1] for given in messages}
+    sizes = {given.shape[1] for given in arrays}
     if len(sizes) != 1:
         raise InputError(f"subspace: all messages must be of the same positions, got {sorted(sizes)} positions.")
-    array = array_of(activations)
+    array = to_array(activations)
     for position in range(sizes.pop()):
-        yield array[:, position].astype(np.float64), [given[:, position] for given in messages]
+        yield array[:, position].astype(np.float64), [given[:, position] for given in arrays]
 
 
-def array_of(activations: Activations) -> Float[np.ndarray, "n position d"]:
-    """Return activations as an array, whichever they are."""
-    return to_array(activations) if isinstance(activations, Tensor) else activations
+def _array(messages: object) -> Float64[np.ndarray, "..."]:
+    if not isinstance(messages, np.ndarray | Tensor):
+        raise InputError(f"subspace: messages must be an array [n, position, q], got {type(messages).__name__}.\n{CURE}.")
+    return to_array(messages).astype(np.float64, copy=False)
 
 
 def _leading(directions: Float64[np.ndarray, "d columns"], dims: int) -> Float64[np.ndarray, "d dims"]:

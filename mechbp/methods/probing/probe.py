@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.hooks import HookedModel, capture, matching_hooks, to_array
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.probing.grid import OwnNodes, ProbeGrid
 from mechbp.methods.probing.ridge import PENALTIES
@@ -36,7 +36,7 @@ NO_POSITION_AXIS = ("hook_pattern", "hook_attn_scores")
 def probe(
     model: HookedModel,
     tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
-    targets: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray | Tensor],
     hooks: str | Iterable[str],
     *,
     rng: np.random.Generator,
@@ -45,7 +45,7 @@ def probe(
     own: OwnNodes | None = None,
     only_own: bool = False,
     groups: Int[np.ndarray, " n"] | None = None,
-    baselines: Mapping[str, Float[np.ndarray, "n d"]] | None = None,
+    baselines: Mapping[str, Float[np.ndarray, "n d"] | Float[Tensor, "n d"]] | None = None,
     penalties: Sequence[float] = PENALTIES,
     floor: float = FLOOR,
     resamples: int = RESAMPLES,
@@ -123,7 +123,7 @@ def probe(
         tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
         scores["tokens"] = tables["tokens"].scores(repeats=len(names))
     for name, features in (baselines or {}).items():
-        everywhere = torch.from_numpy(np.asarray(features, np.float64))[:, None].expand(-1, n_positions, -1)
+        everywhere = torch.from_numpy(to_array(features).astype(np.float64))[:, None].expand(-1, n_positions, -1)
         tables |= sweep.run({name: everywhere}, {name: labels["model"]})
         scores[name] = tables[name].scores(repeats=len(names))
     order = ("random_init", "shuffled", "tokens", *(baselines or {}))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
+from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 
 
@@ -23,18 +25,21 @@ class RidgeFit(Brief):
     offset: Float64[np.ndarray, " target"]
     penalty: float
 
-    def __call__(self, features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n target"]:
+    def __call__(self, features: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> Float64[np.ndarray, "n target"]:
         """Return the predictions."""
-        return features @ self.weights + self.offset
+        return to_array(features).astype(np.float64, copy=False) @ self.weights + self.offset
 
 
 def fit_ridge_loo(
-    features: Float64[np.ndarray, "n d"], targets: Float64[np.ndarray, "n target"], penalties: Float64[np.ndarray, " penalty"]
+    features: Float[np.ndarray, "n d"] | Float[Tensor, "n d"],
+    targets: Float[np.ndarray, "n target"] | Float[Tensor, "n target"],
+    penalties: Float64[np.ndarray, " penalty"],
 ) -> RidgeFit:
     """Return the fit with intercept whose mean squared error over rows left out, all targets together, is least.
 
     Ties go to the penalty given first. Raises InputError unless there are two rows or more and penalties are positive.
     """
+    features, targets = (to_array(values).astype(np.float64, copy=False) for values in (features, targets))
     n = len(features)
     if n < 2 or len(targets) != n or len(penalties) == 0 or not (penalties > 0).all():
         raise InputError(f"fit_ridge_loo: need two rows or more and positive penalties, got {n} rows and {penalties!r:.60}.")

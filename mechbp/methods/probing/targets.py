@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Float64, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from torch import Tensor
 
 from mechbp.errors import InputError, TooFewSequences
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 
 SPLIT = (0.6, 0.2, 0.2)
@@ -95,7 +97,7 @@ def _joined_groups(groups: object, copy_of: Int[np.ndarray, " n"]) -> Int[np.nda
     return np.unique(component[group_of], return_inverse=True)[1]
 
 
-def target_banks(targets: Mapping[str, np.ndarray], n: int) -> list[TargetBank]:
+def target_banks(targets: Mapping[str, np.ndarray | Tensor], n: int) -> list[TargetBank]:
     """Return the targets, grouped by kind and number of symbols; raise InputError naming each target that cannot be one."""
     wanted = "pass {name: array [n, nodes, q] of probabilities or int [n, nodes]}"
     if not isinstance(targets, Mapping):
@@ -104,7 +106,12 @@ def target_banks(targets: Mapping[str, np.ndarray], n: int) -> list[TargetBank]:
         raise InputError(f"probe: no targets given; {wanted}.")
     groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     for name, given in targets.items():
-        array = np.asarray(given)
+        if isinstance(given, Mapping):
+            raise InputError(
+                f"probe: target {name!r} is a {type(given).__name__} of several arrays, expected one array.\n"
+                "Of a tree's beliefs pass those of one depth: beliefs.upward[depth]."
+            )
+        array = to_array(given)
         kind, values = _distribution(name, array) if array.dtype.kind == "f" else _one_hot(name, array)
         if len(array) != n:
             raise InputError(f"probe: target {name!r} has {len(array)} examples, tokens have {n}; they must agree.")

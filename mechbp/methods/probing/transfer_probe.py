@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
+from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
@@ -32,9 +34,9 @@ class ReadOut(Brief):
 
 
 def read_out(
-    features: Float[np.ndarray, "n ..."],
-    labels: Int[np.ndarray, " n"],
-    unseen: Float[np.ndarray, "m ..."],
+    features: Float[np.ndarray, "n ..."] | Float[Tensor, "n ..."],
+    labels: Int[np.ndarray, " n"] | Int[Tensor, " n"],
+    unseen: Float[np.ndarray, "m ..."] | Float[Tensor, "m ..."],
     n_symbols: int,
     penalties: Sequence[float] = PENALTIES,
 ) -> ReadOut:
@@ -43,6 +45,7 @@ def read_out(
     The last fifth of the examples chooses the penalty by cross-entropy, then all of them are fitted with it.
     Raises InputError for fewer than 10 examples, labels outside 0..n_symbols-1, or shapes that do not fit.
     """
+    features, labels, unseen = to_array(features), to_array(labels), to_array(unseen)
     n = len(features)
     if n < 10 or labels.shape != (n,) or features.shape[1:] != unseen.shape[1:]:
         shapes = f"{list(features.shape)}, {list(labels.shape)} and {list(unseen.shape)}"

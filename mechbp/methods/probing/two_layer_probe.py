@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mechbp.errors import InputError
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 
@@ -28,16 +29,16 @@ class TwoLayerProbe(Brief):
     weights: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
     """[target, d, hidden], [target, 1, hidden], [target, hidden, q], [target, 1, q]."""
 
-    def predict(self, features: Float[np.ndarray, "m d"]) -> Int[np.ndarray, "target m"]:
+    def predict(self, features: Float[np.ndarray, "m d"] | Float[torch.Tensor, "m d"]) -> Int[np.ndarray, "target m"]:
         """Return the likeliest symbol of every target."""
         with torch.no_grad():
-            rows = (torch.from_numpy(features).float() - self.mean) / self.scale
+            rows = (torch.from_numpy(to_array(features)).float() - self.mean) / self.scale
             return _scores(self.weights, rows).argmax(dim=-1).numpy()
 
 
 def fit_two_layer(
-    features: Float[np.ndarray, "n d"],
-    labels: Int[np.ndarray, "target n"],
+    features: Float[np.ndarray, "n d"] | Float[torch.Tensor, "n d"],
+    labels: Int[np.ndarray, "target n"] | Int[torch.Tensor, "target n"],
     n_symbols: int,
     rng: np.random.Generator,
     *,
@@ -49,6 +50,7 @@ def fit_two_layer(
     Raises InputError for shapes that do not fit, labels outside 0..n_symbols-1, or fewer examples than one batch.
     """
     checked_generator(rng, "fit_two_layer")
+    features, labels = to_array(features), to_array(labels)
     n, d = features.shape
     if labels.ndim != 2 or labels.shape[1] != n or n < BATCH or epochs < 1:
         raise InputError(

@@ -14,7 +14,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.linalg import get_lapack_funcs
+from torch import Tensor
 
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 
 WIDE = 256
@@ -43,8 +45,9 @@ class Design(Brief):
     rotated: Float64[np.ndarray, "prefix direction"] | None
 
     @classmethod
-    def of(cls, features: Float[np.ndarray, "prefix d"]) -> Design:
+    def of(cls, features: Float[np.ndarray, "prefix d"] | Float[Tensor, "prefix d"]) -> Design:
         """Prepare features for any number of regressions."""
+        features = to_array(features)
         mean = features.mean(axis=0, dtype=np.float64)
         total = sum(float(np.square(features[rows] - mean).sum()) for rows in _pieces(len(features)))
         scale = float(np.sqrt(total / max(features.size, 1))) or 1.0

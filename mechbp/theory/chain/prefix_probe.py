@@ -15,9 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64
+from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.processes.chain.words import Words
@@ -44,9 +46,9 @@ class AffineMap(Brief):
     rank: int
     """Directions of the features that the fit used."""
 
-    def __call__(self, features: Float[np.ndarray, "*rows d"]) -> Float64[np.ndarray, "*rows target"]:
+    def __call__(self, features: Float[np.ndarray, "*rows d"] | Float[Tensor, "*rows d"]) -> Float64[np.ndarray, "*rows target"]:
         """Return the predictions."""
-        return np.asarray(features, np.float64) @ self.weights + self.offset
+        return to_array(features).astype(np.float64, copy=False) @ self.weights + self.offset
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +121,7 @@ class WordScore(Shown):
 
 
 def word_probe(
-    features: Float[np.ndarray, "prefix d"] | Design,
+    features: Float[np.ndarray, "prefix d"] | Float[Tensor, "prefix d"] | Design,
     targets: Mapping[str, Float64[np.ndarray, "prefix _state"]],
     words: Words,
     *,
@@ -144,11 +146,11 @@ def word_probe(
         raise InputError(f"word_probe: train_share must be between 0 and 1, got {train_share!r:.40}.")
     if weighting == "prefix" and split != "prefix":
         raise InputError('word_probe: weighting "prefix" counts prefixes once, whatever words hold them; pass split="prefix".')
-    given = features.features if isinstance(features, Design) else features
+    given = features.features if isinstance(features, Design) else to_array(features)
     for name, values in {"features": given, **targets}.items():
         if len(values) != words.n_prefixes or not np.isfinite(values).all():
             raise InputError(f"word_probe: {name!r:.60} must be finite, one row for each of {words.n_prefixes:,} prefixes.")
-    design = features if isinstance(features, Design) else Design.of(features)
+    design = features if isinstance(features, Design) else Design.of(given)
     joined = np.concatenate(list(targets.values()), axis=1)
     shuffled = _shuffled(joined, words, weighting, rng)
     n_blocks = min(WIDE_BLOCKS if design.n_columns > WIDE else BLOCKS, len(words.tokens))

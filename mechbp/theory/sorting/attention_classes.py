@@ -19,9 +19,11 @@ import numpy as np
 import pandas as pd
 from einops import reduce
 from jaxtyping import Float, Float64, Int, Integer
+from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hooks import to_array
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.methods.telling import examples, frame, points, told
@@ -100,7 +102,9 @@ class ClassAttention(Shown):
 
 
 def class_attention(
-    patterns: Float[np.ndarray, "n head query key"], tokens: Integer[np.ndarray, "n _positions"], process: SortedLists
+    patterns: Float[np.ndarray, "n head query key"] | Float[Tensor, "n head query key"],
+    tokens: Integer[np.ndarray, "n _positions"],
+    process: SortedLists,
 ) -> ClassAttention:
     """Sum attention over the keys of every class.
 
@@ -126,7 +130,7 @@ def key_classes(lists: AskedLists) -> Int[np.ndarray, "n asked key"]:
 
 
 def asked_rows(
-    patterns: Float[np.ndarray, "n head query key"], lists: AskedLists
+    patterns: Float[np.ndarray, "n head query key"] | Float[Tensor, "n head query key"], lists: AskedLists
 ) -> Float64[np.ndarray, "n head asked position"]:
     """Return the rows of the positions asked at, over keys 0..2n-1, in float64.
 
@@ -138,4 +142,4 @@ def asked_rows(
             f"sorting: need patterns [{n}, head, query, key] of {2 * length} or {2 * length + 1} positions, got "
             f"{list(patterns.shape)}.\nCapture blocks.0.attn.hook_pattern on the same sequences."
         )
-    return patterns[:, :, length : 2 * length, : 2 * length].astype(np.float64)
+    return to_array(patterns)[:, :, length : 2 * length, : 2 * length].astype(np.float64)

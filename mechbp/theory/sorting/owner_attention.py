@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float64, Int, Integer
+from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
@@ -87,7 +88,7 @@ class OwnerAttention(Shown):
 
 
 def owner_attention(
-    patterns: Float[np.ndarray, "n head query key"],
+    patterns: Float[np.ndarray, "n head query key"] | Float[Tensor, "n head query key"],
     tokens: Integer[np.ndarray, "n _positions"],
     process: SortedLists,
     owner: Int[np.ndarray, " value"],

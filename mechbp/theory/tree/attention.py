@@ -19,7 +19,7 @@ from torch import Tensor
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
-from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
+from mechbp.methods.attention.comparison import AttentionMatch, Reference, compare_patterns
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern, mean_pattern
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
@@ -150,7 +150,7 @@ def block_average(pattern: Pattern, distinct_levels: int | None = None, n_leaves
 def compare_attention(
     model: HookedModel,
     tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"],
-    reference: Theory | Pattern = "sibling-subtree",
+    reference: Theory | Reference = "sibling-subtree",
     *,
     rng: np.random.Generator | None = None,
     control_model: HookedModel | None = None,
@@ -159,7 +159,8 @@ def compare_attention(
 ) -> AttentionMatch:
     """Compare the mean pattern with a reference pattern or a named theory of the tree, per layer and head.
 
-    A reference [layer, head, query, key] is compared over as many first positions as it has. The theories are those of
+    A reference [query, key], which stands for all heads, [layer, query, key], [head, query, key] or [layer, head, query, key] is
+    compared over as many first positions as it has. The theories are those of
     `named_pattern`, over the leaves of a tree and perhaps a ROOT query after them; "block-average" compares the model with
     itself, averaged over pairs at the same LCA level. Nulls and intervals are those of `compare_patterns`.
     Raises InputError for a reference of another shape, or whose rows do not sum to 1.
@@ -188,7 +189,7 @@ def theory_pattern(name: Theory, patterns: AttentionPatterns) -> Pattern:
     return named_pattern(name, n_layers, n_heads, n_leaves)
 
 
-def _size(reference: Pattern, n_positions: int) -> int:
+def _size(reference: Reference, n_positions: int) -> int:
     """Positions that a reference speaks of; all, for an error that names the shapes, where it is no pattern of them."""
-    size = np.shape(reference)[-1] if np.ndim(reference) == 4 else n_positions
+    size = reference.shape[-1] if getattr(reference, "ndim", 0) in (2, 3, 4) else n_positions
     return size if 1 <= size <= n_positions else n_positions

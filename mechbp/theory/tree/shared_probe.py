@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, capture, matching_hooks
+from mechbp.hooks import HookedModel, capture, matching_hooks, to_array
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.probing.targets import Split, split_sequences
@@ -108,7 +108,7 @@ def shared_probe(
     targets = [_own_ancestors(name, np.asarray(nodes), n_leaves) for name, nodes in symbols.items()]
     split = split_sequences(rows, rng)
     names = matching_hooks(model, hooks)
-    hits = np.stack([_hits(a.float().numpy(), targets, split, fitted) for a in capture(model, tokens, names).values()], axis=1)
+    hits = np.stack([_hits(to_array(a), targets, split, fitted) for a in capture(model, tokens, names).values()], axis=1)
     return SharedProbe(
         hooks=names,
         fitted_on=fitted,
