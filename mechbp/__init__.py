@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mechbp import errors as errors
     from mechbp import hooks as hooks
     from mechbp import metrics as metrics
+    from mechbp import reporting as reporting
     from mechbp.errors import ContractError
     from mechbp.hooks import capture, edit, hook_table
     from mechbp.interchanging import erase, interchange
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
     from mechbp.models.families import register
-    from mechbp.models.runs import load
+    from mechbp.models.runs import Run, load
     from mechbp.models.tasks.task import Family, Task
     from mechbp.processes.chain.hmm import HiddenMarkovModel
     from mechbp.processes.chain.library import mess3, rrxor
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from mechbp.processes.tree.grammar import TreeGrammar
     from mechbp.randomness import rng
     from mechbp.report.builder import Report
+    from mechbp.reporting import write_pages as report  # noqa: F401
     from mechbp.scoring import score
     from mechbp.theory.tree.attention import compare_attention
 
@@ -42,6 +44,7 @@ _HOMES = {
     "HiddenMarkovModel": "mechbp.processes.chain.hmm",
     "Process": "mechbp.processes.process",
     "Report": "mechbp.report.builder",
+    "Run": "mechbp.models.runs",
     "SortedLists": "mechbp.processes.sorting.sorted_lists",
     "Task": "mechbp.models.tasks.task",
     "TopicModel": "mechbp.processes.topics.topic_model",
@@ -65,8 +68,8 @@ _HOMES = {
     "score": "mechbp.scoring",
 }
 
-_MODULES = ("errors", "hooks", "metrics")
-"""Modules that scripts use by name, `mechbp.hooks.to_tokens`."""
+_MODULES = ("errors", "hooks", "metrics", "report", "reporting")
+"""Modules that scripts use by name, `mechbp.hooks.to_tokens`; `mechbp.report(run, …)` is one that can be called."""
 
 __all__ = [
     "ContractError",
@@ -75,6 +78,7 @@ __all__ = [
     "HiddenMarkovModel",
     "Process",
     "Report",
+    "Run",
     "SortedLists",
     "Task",
     "TopicModel",

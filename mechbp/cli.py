@@ -59,6 +59,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; may be repeated."),
 ]
+Trust = Annotated[bool, typer.Option("--trust", help='Execute the code that recipes name beside their runs (kind = "python:…").')]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
 
 
@@ -82,11 +83,11 @@ def mechbp(
 def new(
     run: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the run shall be.")],
     like: Annotated[
-        str, typer.Option(help="A template (tree, root, chain, topics, lists), or a run whose recipe to take.")
+        str, typer.Option(help="A template (tree, root, chain, topics, lists, own), or a run whose recipe to take.")
     ] = "tree",
     settings: Settings = None,
 ) -> None:
-    """Write a commented recipe, run.toml, to start a run from."""
+    """Write a commented recipe, run.toml, to start a run from, and the files that it names beside it."""
     from mechbp.models.recipe_edits import Setting
     from mechbp.models.starting import new_run
 
@@ -104,19 +105,20 @@ def report(
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
+    trust: Trust = False,
 ) -> None:
     """Analyse runs and write self-contained HTML pages, their numbers in JSON beside them."""
     from mechbp import study
     from mechbp.jobs import analyse_all, parts_of
     from mechbp.report.folder import check_folder, render_folder, write_documents
 
-    fan = _fan(jobs, backend, scheduler, threads)
+    fan = _fan(jobs, backend, scheduler, threads, trust)
     folder = out or _default_folder(run or [], quick)
     check_folder(folder)
     if render:
         say_pages(render_folder(folder))
         return
-    names = study.chosen_pages(pages or [], run or [])
+    names = study.chosen_pages(pages or [], run or [], trust)
     written: list[Path] = []
     parts = parts_of(names, run or [], fan) if fan.spreads(2) else []
     if fan.spreads(len(parts)):
@@ -125,9 +127,8 @@ def report(
         say_pages(written)
         return
     set_threads(threads)
-    from mechbp.models.runs import load
-
-    studied = {name: [load(found) for found in study.studied_runs(study.load_page(name), run or [])] for name in names}
+    pages_runs = {name: study.studied_runs(study.load_page(name), run or []) for name in names}
+    studied = {name: study.opened_runs(runs, trust) for name, runs in pages_runs.items()}
     with progress() as bars:
         for name, runs in studied.items():
             bar = bars.add_task(name, total=None)
@@ -149,9 +150,10 @@ def train(
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
+    trust: Trust = False,
 ) -> None:
     """Train runs to their last step, or take them up where they stopped. --set changes recipes that have stored nothing yet."""
-    fan = _fan(jobs, backend, scheduler, threads)
+    fan = _fan(jobs, backend, scheduler, threads, trust)
     from mechbp.models.recipe_edits import Setting, set_in_place
     from mechbp.models.run_folder import find_run
 
@@ -174,9 +176,10 @@ def sweep(
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
+    trust: Trust = False,
 ) -> None:
     """Write a run beside RUN for every combination of values, and train them; the same command goes on where it stopped."""
-    fan = _fan(jobs, backend, scheduler, threads)
+    fan = _fan(jobs, backend, scheduler, threads, trust)
     from mechbp.models.recipe_edits import Setting
     from mechbp.models.run_folder import find_run
     from mechbp.models.starting import sweep as sweep_from
@@ -194,12 +197,13 @@ def measure(
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
     scheduler: Scheduler = None,
+    trust: Trust = False,
 ) -> None:
     """Measure the local learning coefficient at stored steps, as the [llc] tables of the recipes say, or go on with it.
 
     Every measurement is stored at once, in llc.jsonl beside the run; one whose weights or settings have changed is taken anew.
     """
-    fan = _fan(jobs, backend, scheduler, threads)
+    fan = _fan(jobs, backend, scheduler, threads, trust)
     set_threads(threads)
     from mechbp.jobs import measure_all
     from mechbp.measuring.measure import measure as measure_run
@@ -210,7 +214,7 @@ def measure(
     folders = [find_run(run) for run in runs]
     _refuse_twins("measure", folders, runs)
     for folder in folders:
-        refuse_unmeasurable(load(folder))
+        refuse_unmeasurable(load(folder, trust=trust))
     if fan.spreads(len(folders)):
         measure_all(folders, fan)
         return
@@ -223,7 +227,7 @@ def measure(
             if not bars.console.is_terminal:
                 bars.console.print(text, soft_wrap=True)
 
-        measure_run(folder, say=say)
+        measure_run(folder, say=say, trust=trust)
 
     one_by_one("measure", folders, here)
 
@@ -237,6 +241,7 @@ def verify(
     threads: Threads = 1,
     runs_in: RunsIn = None,
     as_json: AsJson = False,
+    trust: Trust = False,
 ) -> None:
     """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
 
@@ -249,7 +254,7 @@ def verify(
     from mechbp.promises import claims_regraded, runs_verified
 
     told = []
-    for line in claims_regraded() if claims else runs_verified(runs):
+    for line in claims_regraded() if claims else runs_verified(runs, trust):
         told.append(line)
         if not as_json:
             print(line)
@@ -272,12 +277,13 @@ def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a trained run.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made where it is not there.")],
+    trust: Trust = False,
 ) -> None:
     """Write a run's last weights, their configuration, and a loader that needs TransformerLens alone."""
     from mechbp.models.export import export as export_run
     from mechbp.models.runs import load
 
-    say_pages(export_run(load(run), folder))
+    say_pages(export_run(load(run, trust=trust), folder))
 
 
 def main() -> None:
@@ -301,11 +307,12 @@ def _train(folders: list[Path], fan: Fan) -> None:
     from mechbp.jobs import train_all
     from mechbp.models.config import read_recipe
 
-    configs = {folder: read_recipe(folder / "run.toml") for folder in folders}
+    code = "execute" if fan.trust else "refuse"
+    configs = {folder: read_recipe(folder / "run.toml", code) for folder in folders}
     if fan.spreads(len(folders)):
         train_all(folders, fan)
         return
-    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars))
+    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars, fan.trust))
 
 
 def _look_in(folder: Path | None) -> None:
@@ -327,7 +334,7 @@ def _default_folder(runs: list[str], quick: bool) -> Path:
     return root / "quick" if quick else root
 
 
-def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int) -> Fan:
+def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int, trust: bool) -> Fan:
     """Return where the jobs run, or raise InputError where the options contradict each other."""
     if backend is Backend.dask and scheduler is None:
         raise InputError("--backend dask needs --scheduler ADDRESS, such as tcp://127.0.0.1:8786, which `dask scheduler` prints.")
@@ -337,7 +344,7 @@ def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int) -> Fa
         raise InputError("--jobs counts processes of this machine; a Dask cluster has as many as it has workers. Leave it out.")
     from mechbp.jobs import Fan
 
-    return Fan(jobs, scheduler, threads)
+    return Fan(jobs, scheduler, threads, trust)
 
 
 def _refuse_twins(command: str, folders: list[Path], given: list[str]) -> None:

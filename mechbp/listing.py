@@ -14,6 +14,8 @@ from mechbp.report.replaced import FILE, Replaced, replaced_runs
 from mechbp.storage import RUNS_VARIABLE
 from mechbp.study import page_names
 
+GIVEN = "trained elsewhere"
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -24,7 +26,7 @@ class Listed:
     task: str = ""
     process: str = ""
     targets: str = ""
-    """What it was trained on: "tokens" or "posteriors"."""
+    """What it was trained on: "tokens", "posteriors", or "trained elsewhere"."""
     steps: tuple[int, ...] = ()
     """Stored ones."""
     complete: bool = False
@@ -35,6 +37,8 @@ class Listed:
     def __str__(self) -> str:
         if self.unreadable:
             return f"unreadable: {self.unreadable}"
+        if self.targets == GIVEN:
+            return f"{self.task}, {self.process}, {GIVEN}"
         state = f"{len(self.steps)} stored steps, last {self.steps[-1]:,}" if self.steps else "not trained yet"
         return f"{self.task}, {self.process}, trained on {self.targets}; {state}{'' if self.complete else ' (incomplete)'}"
 
@@ -79,17 +83,20 @@ def listing() -> Listing:
 
 def _listed(folder: Path) -> Listed:
     try:
-        config = read_recipe(folder / "run.toml")
+        config = read_recipe(folder / "run.toml", "leave")
         steps = stored_steps(folder)
         ended = bool(steps) and has_ended(config.training, steps[-1], _metrics(folder, config))
     except MechbpError as error:
         return Listed(folder.name, str(folder), unreadable=" ".join(str(error).split()))
     objective = config.objective
-    return Listed(folder.name, str(folder), objective.task, config.process.name, objective.targets, steps, ended)
+    targets = GIVEN if config.start.given else objective.targets
+    return Listed(folder.name, str(folder), objective.task, config.process.name, targets, steps, ended)
 
 
 def _metrics(folder: Path, config: RunConfig) -> list[dict[str, float]]:
     """What decides where training may stop early; nothing is read where it does not."""
     if not config.training.early_stopping:
         return []
+    if config.names_code:  # whose oracles only its code can tell
+        return read_metrics(folder / METRICS)
     return read_metrics(folder / METRICS, config.task.oracles(config.process.build()))

@@ -54,13 +54,20 @@ def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
     yield from criteria.withdrawn()
 
 
-def runs_verified(names: Sequence[str] | None) -> Iterator[Line]:
-    """Check runs, all where none is named; then also measure what pages are held to, where "short" is a finding."""
-    from mechbp.models.run_folder import run_names
+def runs_verified(names: Sequence[str] | None, trust: bool = False) -> Iterator[Line]:
+    """Check runs, all where none is named; then also measure what pages are held to, where "short" is a finding.
+
+    trust: execute the code that recipes name beside their runs. Without it such a run is left out, where it is not named.
+    """
+    from mechbp.models.config import read_recipe
+    from mechbp.models.run_folder import find_run, run_names
     from mechbp.models.runs import load
     from mechbp.models.verify import verify_run
 
-    for run in [load(name) for name in names or run_names()]:
+    wanted = list(names or run_names())
+    code = [] if names or trust else [n for n in wanted if read_recipe(find_run(n) / "run.toml", "leave").names_code]
+    yield from (Line(name, "-", "left out: its process is code beside it; verify it with --trust") for name in code)
+    for run in [load(name, trust=trust) for name in wanted if name not in code]:
         for check in verify_run(run):
             yield Line(run.name, check.verdict, f"{check.what:<38} {check.measured}", failed=check.verdict != "pass")
     if not names:

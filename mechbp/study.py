@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -167,10 +168,11 @@ def _share_parts() -> None:
         )
 
 
-def chosen_pages(names: Sequence[str], runs: Sequence[str]) -> list[str]:
-    """Return which pages to make: those named, else all; where `runs` are named, all that study runs of their kind.
+def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = False) -> list[str]:
+    """Return which pages to make: those named, else all; where `runs` are given, all that study runs of their kind.
 
-    Raises InputError where there is none, or none of this name, and where one is asked to study runs that it cannot.
+    trust: execute the code that recipes name beside their runs. Raises InputError where there is none, or none of this name, and
+    where one is asked to study runs that it cannot.
     """
     chosen = list(names) or page_names()
     if not chosen:
@@ -179,7 +181,8 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str]) -> list[str]:
         page_file(name)
     if not runs:
         return chosen
-    refused = {name: reason for name in chosen if (reason := _why_not(load_page(name), runs))}
+    opened = opened_runs(runs, trust)
+    refused = {name: reason for name in chosen if (reason := _why_not(load_page(name), opened))}
     if refused and (names or len(refused) == len(chosen)):
         name, reason = next(iter(refused.items()))
         raise InputError(
@@ -190,13 +193,18 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str]) -> list[str]:
     return [name for name in chosen if name not in refused]
 
 
-def _why_not(page: Page, runs: Sequence[str]) -> str:
-    """Why a page cannot study these runs; empty where it can."""
+def opened_runs(runs: Sequence[str | Run], trust: bool = False) -> list[Run]:
+    """Return the runs, those that are named opened."""
     from mechbp.models.runs import load as load_run
 
+    return [load_run(run, trust=trust) if isinstance(run, str | os.PathLike) else run for run in runs]
+
+
+def _why_not(page: Page, runs: Sequence[Run]) -> str:
+    """Why a page cannot study these runs; empty where it can."""
     if page.family is None:
         return "studies no trained run, so --run does not apply to it"
-    other = [run.name for run in map(load_run, runs) if page.family not in (run.family, ANY)]
+    other = [run.name for run in runs if page.family not in (run.family, ANY)]
     return f"studies runs of the family {page.family}, and {other[0]} is of another" if other else ""
 
 
@@ -281,13 +289,16 @@ def _replaced(runs: Sequence[Run]) -> Sequence[dict[str, Any]]:
 
 def _describe(run: Run) -> dict[str, object]:
     training, objective = run.config.training, run.config.objective
+    process = run.config.process.provenance()
+    if run.given:
+        return {"weights_sha256": run.config.start.given, "task": objective.task, "trained_on": "not known", **process}
     return {
         "checkpoint_sha256": run.digest,
         "step": run.steps[-1],
         "sequences": run.steps[-1] * training.batch_size,
         "task": objective.task,
         "trained_on": objective.targets,
-        **run.config.process.provenance(),
+        **process,
         "training_seed": training.seed,
     }
 

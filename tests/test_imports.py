@@ -26,6 +26,7 @@ LAYERS = {
     "analyses": 7,
     "mechbp.fanout": 8,
     "mechbp.study": 8,
+    "mechbp.reporting": 8,
     "mechbp.measuring": 8,
     "mechbp.scoring": 8,
     "mechbp.interchanging": 8,

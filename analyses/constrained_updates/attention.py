@@ -188,10 +188,11 @@ def _along_training(found: list[Attention]) -> FigureData:
         series.append({"name": item.group.title, "x": steps, "y": np.maximum(laws, -1), "markers": True, "color": color})
         if item.settings[0].n_heads > 1:
             series.append({"name": f"{item.group.title}: parity", "x": steps, "y": parity, "dash": "dot", "color": color})
+    place = ("fig-attention-course", "lines", "The law of attention along training")
+    if not series:
+        return FigureData(*place, "", "", status="skipped", reason="no run has a stored step after step 0")
     return FigureData(
-        id="fig-attention-course",
-        kind="lines",
-        title="The law of attention along training",
+        *place,
         caption="R² of the decay law at stored steps, mean over heads, first seed; values below -1 are raised to it. Dotted: the "
         "lesser share of a head's off-diagonal attention on its own parity. Steps of different runs see different numbers of "
         "sequences.",

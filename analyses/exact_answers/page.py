@@ -134,10 +134,16 @@ def _calibrated_claim(found: Answers) -> Claim:
 
 def _section(found: Answers) -> Section:
     run = found.run
-    text = (
-        f"`{run.name}` was trained on {run.config.process.name} ({run.config.objective.targets}, task "
+    trained = (
+        f"was trained elsewhere; it is asked about {run.config.process.name}, task {run.config.objective.task}: "
+        f"{found.n:,} sequences, in eval mode."
+        if run.given
+        else f"was trained on {run.config.process.name} ({run.config.objective.targets}, task "
         f"{run.config.objective.task}), {run.steps[-1]:,} steps of {run.config.training.batch_size:,} sequences. It is asked "
-        f"what its task asks about {found.n:,} sequences that training did not see, in eval mode.",
+        f"what its task asks about {found.n:,} sequences that training did not see, in eval mode."
+    )
+    text = (
+        f"`{run.name}` {trained}",
         "The constant answer is the mean exact answer to each query: whoever ignores the sequence can do no better, so its "
         "divergence is what there is to learn.",
     )
@@ -187,7 +193,8 @@ def _curve_figure(run: Run) -> FigureData:
     place = (f"fig-{run.name}-curve", "lines", f"{run.name}: along training")
     lines = [line for line in run.metrics if 0 < line["step"] <= run.steps[-1]]
     if not lines:
-        return FigureData(*place, "", "", status="skipped", reason="the run has no metrics.jsonl")
+        why = "the run was trained elsewhere" if run.given else "the run has no metrics.jsonl"
+        return FigureData(*place, "", "", status="skipped", reason=why)
     key, _ = divergence_names(own_oracle(run.task, run.process))
     series = {"name": run.name, "x": [line["sequences"] for line in lines], "y": [max(line[key], 1e-9) for line in lines]}
     return FigureData(

@@ -79,6 +79,9 @@ class Corpus:
     def other(self) -> HiddenMarkovModel:
         """A process with the same states and tokens and another parameter."""
         recipe = self.run.config.process
+        if recipe.kind not in PARAMETERS:  # a table without parameters: half of it, and half that says nothing
+            steps = self.hmm.transitions
+            return HiddenMarkovModel(steps / 2 + 0.5 / (self.hmm.vocab_size * self.hmm.n_states), length=self.hmm.length)
         name = PARAMETERS[recipe.kind][0]
         value = getattr(recipe, name)
         other = 0.25 if value == 0 else value / 3 if value > 1 / 6 else value * 3

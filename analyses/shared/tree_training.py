@@ -8,9 +8,14 @@ from itertools import pairwise
 from mechbp.models.runs import Run
 
 
+def curve_of(run: Run) -> list[dict[str, float]]:
+    """Return the measured steps after the first; none where a run was trained elsewhere, or has no metrics.jsonl."""
+    return [line for line in run.metrics if line["step"]]
+
+
 def inclusions(run: Run) -> dict[int, float]:
     """Return {k: sequences seen when the model becomes nearer to BP_k than to BP_(k+1) for good}; absent if it never does."""
-    lines, found = [line for line in run.metrics if line["step"]], {}
+    lines, found = curve_of(run), {}
     for k in range(run.config.process.filter_level, run.process.depth):
         nearer = [line[f"kl_model_to_bp{k}_nats"] < line[f"kl_model_to_bp{k + 1}_nats"] for line in lines]
         if nearer and nearer[-1]:

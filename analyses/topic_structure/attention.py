@@ -43,7 +43,8 @@ def study_attention(study: Study, runs: list[Run]) -> tuple[list[Claim], Section
     )
     figures = (_class_figure(study, held),) if held else ()
     figures += tuple(training_maps(run) for run in runs if is_joint(run))
-    return [_claim(seen, hidden, ratios.get(frozen or ""), frozen)], Section(
+    shown = figures[0].id if held else ""
+    return [_claim(seen, hidden, ratios.get(frozen or ""), frozen, shown)], Section(
         "attention", "Attention over frozen values", text, figures
     )
 
@@ -54,7 +55,7 @@ def same_over_different(study: Study, name: str, by_class: np.ndarray) -> Interv
     return bootstrap_ratio(by_class[both, SAME], by_class[both, DIFF], study.rng("ratio", name))
 
 
-def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, frozen: str | None) -> Claim:
+def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, frozen: str | None, figure: str) -> Claim:
     best = best_attention(THEORY, setting_values(THEORY), mask_free=True)
     best_hidden = hidden_key_ratio(THEORY.n_topics, THEORY.words_per_topic, THEORY.topics_per_document)
     ratio = float(seen.same_over_different[0, -1])
@@ -81,7 +82,7 @@ def _claim(seen: Trajectories, hidden: Trajectories, sampled: Interval | None, f
         ),
         control="step 0: 1.000; one topic per document: best ratio 1",
         numbers=numbers,
-        figure="fig-topics-attention-classes",
+        figure=figure,
     )
 
 

@@ -78,14 +78,17 @@ def _told(p: Measurements) -> str:
     rungs = dict(zip(p.leads.rivals, p.rungs.mean, strict=True))
     gained = gain_per_doubling(run)
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    falling = "not known" if gained is None else f"{gained:.3f} nats"
+    falling = "How it was trained is not known."
+    if gained is not None:
+        seen = run.metrics[-1]["sequences"] / 1e6
+        falling = f"Over the last doubling of the sequences, to {seen:.1f} M, that fell by {gained:.3f} nats."
     return (
         f"`{run.name}` ends nearest to BP_{p.nearest_level}. A pair of children of its grammar has "
         f"{rule_entropy_nats(run.process.grammar):.2f} nats given the parent, of {2 * np.log(run.process.vocab_size):.2f} for "
         f"a free pair. On its data KL(BP_{own} || BP_k) is "
         + ", ".join(f"{value:.3f} for k = {k}" for k, value in rungs.items())
         + f" nats, and the model, of {parameters:,} parameters, is left with {estimate(p.answers.kl_bp_to_model_nats, 3)}. "
-        f"Over the last doubling of the sequences, to {run.metrics[-1]['sequences'] / 1e6:.1f} M, that fell by {falling}."
+        + falling
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyses.shared.tree_attention import smallest_rise
-from analyses.shared.tree_training import taken_in
+from analyses.shared.tree_training import curve_of, taken_in
 from analyses.tree_beyond.criteria import CRITERIA
 from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.probing.grid import ProbeGrid
@@ -24,6 +24,8 @@ def claims_of(graded: Sequence[Measurements], later: Sequence[Measurements]) -> 
 
 def _claim(key: str, runs: Sequence[Mapping[str, Any]], *, measured: str, **parts: Any) -> Claim:
     """Grade a claim by the numbers of every run; the text counts the runs that the claim holds for if each is asked alone."""
+    if not runs:
+        return CRITERIA.claim(key, id=f"beyond-{key}", measured=f"in no run here\n{measured}", numbers=None, **parts)
     numbers = {name: [run[name] for run in runs] for name in runs[0]}
     alone = [CRITERIA.grade(key, {name: [value] for name, value in run.items()}) for run in runs]
     measured = f"holds in {alone.count('holds')} of {len(runs)} runs that are graded\n{measured}"
@@ -53,19 +55,21 @@ def _order(graded: Sequence[Measurements], measured: Sequence[Measurements]) -> 
     def expected(p: Measurements) -> list[int]:
         return list(range(p.run.process.depth - 1, p.run.config.process.filter_level - 1, -1))
 
-    lines = [
-        f"{p.run.name}: " + ", ".join(f"{k} at {p.passed[k] / 1e6:.2f} M" if k in p.passed else f"{k} never" for k in expected(p))
-        for p in measured
-    ]
+    def told(p: Measurements) -> str:
+        if not curve_of(p.run):
+            return "no training curve"
+        return ", ".join(f"{k} at {p.passed[k] / 1e6:.2f} M" if k in p.passed else f"{k} never" for k in expected(p))
+
+    lines = [f"{p.run.name}: {told(p)}" for p in measured]
     starts = [int(np.argmin([row[f"kl_model_to_bp{k}_nats"] for k in range(p.run.process.depth + 1)]))
               for p in measured for row in p.run.metrics[:1]]  # fmt: skip
     return _claim(
         "order",
-        [taken_in(p.passed, p.run.process.depth, p.run.config.process.filter_level) for p in graded],
+        [taken_in(p.passed, p.run.process.depth, p.run.config.process.filter_level) for p in graded if curve_of(p.run)],
         statement="In every run training takes in the hierarchy from the leaves up, one level after another, to the root.",
         reference="the paper, on its grammar: 4 → 3 → 2 → 1 → 0",
         measured="sequences when BP_k overtakes BP_(k+1) for good, k at:\n" + "\n".join(lines),
-        control="nearest at step 0: " + ", ".join(f"BP_{k}" for k in starts),
+        control="nearest at step 0: " + (", ".join(f"BP_{k}" for k in starts) or "not known"),
         figure="fig-beyond-ladder",
     )
 

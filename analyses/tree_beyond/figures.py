@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.shared.attention_maps import by_head, head_names, mass_layout
 from analyses.shared.tree_probes import message_layout, message_panel
+from analyses.shared.tree_training import curve_of
 from analyses.tree_beyond.measurements import Measurements
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData
@@ -47,10 +48,11 @@ def _oracles(measured: Sequence[Measurements]) -> FigureData:
 def _ladder(measured: Sequence[Measurements]) -> FigureData:
     deepest = max(p.run.process.depth for p in measured)
     steps = range(deepest - 1, -1, -1)
+    place = ("fig-beyond-ladder", "dots", "When each level of the hierarchy is taken in")
+    if not any(curve_of(p.run) for p in measured):
+        return FigureData(*place, "", "", status="skipped", reason="no run has a training curve")
     return FigureData(
-        id="fig-beyond-ladder",
-        kind="dots",
-        title="When each level of the hierarchy is taken in",
+        *place,
         caption="Training sequences seen when BP_k becomes nearer than BP_(k+1) for good, on 512 held-out sequences; one run per "
         "marker, no interval. A missing marker is a level that training did not take in.",
         alt="Training sequences, on a logarithmic axis, at which each level is taken in: one row per level, one marker per run.",

@@ -50,9 +50,9 @@ class Measurements:
     def label(self) -> str:
         """What sets the run apart from the paper's setting."""
         process = self.run.config.process
-        parts = [f"{process.vocab_size} symbols, depth {process.depth}"]
-        if process.ambiguity:
-            parts.append(f"ambiguity {process.ambiguity:g}")
+        parts = [f"{self.run.process.vocab_size} symbols, depth {process.depth}"]
+        if ambiguity := getattr(process, "ambiguity", 0):  # rules that were given say nothing of it
+            parts.append(f"ambiguity {ambiguity:g}")
         return f"{self.run.name} ({', '.join(parts)})"
 
     @property

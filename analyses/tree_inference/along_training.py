@@ -10,7 +10,7 @@ from mechbp.theory.tree.oracle_table import OracleTable
 def training_figures(run: Run, oracles: OracleTable | None) -> list[FigureData]:
     lines = [line for line in run.metrics if 0 < line["step"] <= run.steps[-1]]
     if not lines:
-        reason = "the run has no metrics.jsonl"
+        reason = "the run was trained elsewhere" if run.given else "the run has no metrics.jsonl"
         name = f"fig-{run.name}-staircase"
         return [FigureData(name, "lines", f"{run.name}: training", "", "", status="skipped", reason=reason)]
     level = run.config.process.filter_level

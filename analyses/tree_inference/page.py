@@ -65,10 +65,14 @@ def _study_run(study: Study, run: Run) -> tuple[list[Claim], list[Section]]:
         if run.config.model.kind == "transformer"
         else "Its blocks are post-norm with sinusoidal positions, as in the paper."
     )
+    trained = (
+        f"It was trained elsewhere, and is held against data of filter level {level}."
+        if run.given
+        else f"It was trained on {run.config.objective.targets} of filter level {level}, "
+        f"{run.steps[-1] * run.config.training.batch_size:,} sequences in {run.steps[-1]:,} steps, each sequence seen once."
+    )
     text = (
-        f"`{name}` is asked for {asked}. It was trained on {run.config.objective.targets} of filter level {level}, "
-        f"{run.steps[-1] * run.config.training.batch_size:,} sequences in {run.steps[-1]:,} steps, each sequence seen once. "
-        f"{blocks}",
+        f"`{name}` is asked for {asked}. {trained} {blocks}",
         "BP_k is exact inference for data of filter level k. The model's own level is its matched oracle; the others are "
         "what a model would compute that saw only part of the hierarchy.",
     )

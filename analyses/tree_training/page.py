@@ -7,6 +7,7 @@ Control: the same measurements at step 0, random weights.
 
 from __future__ import annotations
 
+from analyses.shared.tree_training import curve_of
 from analyses.tree_training.ladder import study_ladder
 from analyses.tree_training.trajectory import study_trajectory
 from mechbp.report.parts import left_out
@@ -26,18 +27,18 @@ def study_page(study: Study) -> Findings:
     claims = []
     for task in ("masked", "root"):
         runs = [run for run in study.runs if run.config.objective.task == task]
-        measured = [run for run in runs if run.metrics]
+        measured = [run for run in runs if curve_of(run)]
         for level in sorted({run.config.process.filter_level for run in measured}):
             group = [run for run in measured if run.config.process.filter_level == level]
             found, section = study_ladder(study, task, group)
             claims += found
             sections.append(section)
         most = max((len(run.steps) for run in runs), default=0)
-        for run in (run for run in runs if len(run.steps) >= min(DENSE, most)):
+        for run in (run for run in runs if len(run.steps) >= min(DENSE, max(most, 2))):
             found, section = study_trajectory(study, run)
             claims += found
             sections.append(section)
-    others = [run.name for run in study.runs if run.config.objective.task not in ("masked", "root") or not run.metrics]
+    others = [run.name for run in study.runs if run.config.objective.task not in ("masked", "root") or not curve_of(run)]
     return claims, [*sections, *left_out(others, "no training curve, or a task without a ladder of oracles")]
 
 

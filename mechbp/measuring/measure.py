@@ -13,7 +13,6 @@ from typing import Literal
 
 from mechbp.errors import ChainDiverged, InputError, MechbpError
 from mechbp.measuring.plan import Measurer, Plan
-from mechbp.models.config import read_recipe
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.llc_records import (
     FILE,
@@ -28,7 +27,7 @@ from mechbp.models.llc_records import (
     why_stale,
     write_records,
 )
-from mechbp.models.runs import Run
+from mechbp.models.runs import Run, load
 from mechbp.models.training import Interrupted, stop_on_sigterm
 from mechbp.storage import exclusive, sweep_temporaries
 
@@ -36,14 +35,17 @@ Say = Callable[[int, int, str], None]
 """Hears how many steps are measured, of how many, and a line of text."""
 
 
-def measure(folder: Path, check: Callable[[], None] | None = None, say: Say | None = None) -> None:
+def measure(
+    folder: Path, check: Callable[[], None] | None = None, say: Say | None = None, *, trust: bool = False
+) -> None:  # fmt: skip
     """Measure what the recipe of the run in `folder` asks for and llc.jsonl does not hold yet; do nothing where it holds all.
 
     `check` is called before every evaluation of the loss and may raise; `say` hears of every step, and of every line that is
-    replaced because weights or settings have changed. Raises InputError for a recipe without [llc] or a run that is not trained,
-    CheckpointError for a damaged file, Interrupted after SIGTERM, and MechbpError at the end where chains diverged.
+    replaced because weights or settings have changed. trust: execute the code that the recipe names beside the run.
+    Raises InputError for a recipe without [llc] or a run that is not trained, CheckpointError for a damaged file, Interrupted
+    after SIGTERM, and MechbpError at the end where chains diverged.
     """
-    run = Run(folder.name, folder, read_recipe(folder / "run.toml"))
+    run = load(folder, trust=trust)
     refuse_unmeasurable(run)
     with exclusive(folder, "measure"), stop_on_sigterm() as stopped:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any, Literal
 from mechbp.errors import InputError, LimitExceeded, MechbpError
 from mechbp.models.families import families, task_of
 from mechbp.models.llc_config import LLCConfig
-from mechbp.models.recipe_tables import dataclass_from, in_range, shown
+from mechbp.models.numbers import read_numbers
+from mechbp.models.own_process import Code, CodeRecipe, names_code, read_code_recipe
+from mechbp.models.recipe_tables import dataclass_from, in_range, member, shown
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import Task
 from mechbp.storage import NAME
@@ -21,6 +24,7 @@ MAX_RECIPE_BYTES = 100_000
 MAX_PARAMETERS = 40_000_000
 """Weights and both AdamW moments in float32 then fit one stored step of 512 MB."""
 MAX_BATCH_TOKENS = 2**24
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class TrainingConfig:
     """AdamW or plain gradient descent on fresh sequences or a fixed set: linear warm-up, then linear, cosine or no decay."""
 
     steps: int
+    """0 only where start.given says that the weights were trained elsewhere."""
     batch_size: int
     learning_rate: float
     seed: int = 0
@@ -146,8 +151,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         in_range(
-            "training", self, steps=(1, 10**8), batch_size=(1, 10**6), learning_rate=(0, 1000), seed=(0, 2**63 - 1),
-            warmup_steps=(0, 10**8), final_rate=(0, 1),
+            "training", self, steps=(1 if self.steps else 0, 10**8), batch_size=(1, 10**6), learning_rate=(0, 1000),
+            seed=(0, 2**63 - 1), warmup_steps=(0, 10**8), final_rate=(0, 1),
             weight_decay=(0, 10), l2=(0, 10), beta2=(0, 0.999999), gradient_clip=(0, 1e6), stored_steps=(1, 200),
             measured_steps=(1, 10_000), resume_every=(1, 10**8), training_set=(0, 2**22), early_stopping=(0, 1000),
         )  # fmt: skip
@@ -166,8 +171,12 @@ class StartConfig:
     """Its name; empty for random weights."""
     sha256: str = ""
     """Digest of the stored step, so that the recipe still determines the weights."""
+    given: str = ""
+    """Instead of both: digest of parameters that were trained elsewhere, as `mechbp.Run.save` writes it with their one step."""
 
     def __post_init__(self) -> None:
+        if self.given and (self.run or self.sha256 or not DIGEST.fullmatch(self.given)):
+            raise InputError(f"start.given is the SHA-256 of weights, and stands alone in [start], got {shown(self.given)}.")
         if bool(self.run) != bool(self.sha256) or (self.run and not NAME.fullmatch(self.run)):
             raise InputError(
                 f"start needs the name of a run beside this one and the sha256 of its last step, got {shown(self.run)} and "
@@ -203,6 +212,14 @@ class RunConfig:
     """What `mechbp measure` measures at stored steps; one table [llc], or several [[llc]] of different names."""
 
     def __post_init__(self) -> None:
+        if (self.training.steps == 0) != bool(self.start.given):
+            raise InputError(
+                "start.given: weights that were trained elsewhere are not trained here. Set training.steps = 0."
+                if self.training.steps
+                else "training.steps must be in 1..100000000, got 0."
+            )
+        if self.names_code and self.process.made is None:
+            return  # what follows asks the process, whose code nobody has executed
         self._check_llc()
         tokens = self.training.batch_size * self.process.n_tokens
         if tokens > MAX_BATCH_TOKENS:
@@ -240,6 +257,16 @@ class RunConfig:
                 )
 
     @property
+    def names_code(self) -> bool:
+        """Whether the process is made by code beside the run."""
+        return isinstance(self.process, CodeRecipe)
+
+    @property
+    def stands_in(self) -> str:
+        """Which files of the run folder hold the recipe, in words."""
+        return f"run.toml with {self.process.file}" if self.names_code else "run.toml"
+
+    @property
     def task(self) -> Task:
         """What the model is asked."""
         return task_of(self.process, self.objective.task)
@@ -247,6 +274,8 @@ class RunConfig:
     def trained_recipe(self) -> str:
         """Return everything that determines the weights as canonical JSON (requirements and measurements do not)."""
         recipe = {name: table for name, table in asdict(self).items() if name not in ("requirement", "llc")}
+        if self.names_code:
+            recipe["process"] = self.process.to_table()
         return json.dumps(recipe, sort_keys=True)
 
     def trained_by(self, stored: str) -> bool:
@@ -258,36 +287,81 @@ class RunConfig:
         return replace(self, requirement=other.requirement, llc=other.llc) == other
 
 
-def read_recipe(path: Path) -> RunConfig:
-    """Read and check run.toml. Raises InputError naming the file, the key, what it holds and what was expected."""
+def read_recipe(path: Path, code: Code = "refuse") -> RunConfig:
+    """Read and check run.toml. Raises InputError naming the file, the key, what it holds and what was expected.
+
+    code: what becomes of code that it names beside itself: an InputError that says what would be executed; "execute"; or "leave",
+    where everything is checked that needs no process.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}. A run is a folder with a run.toml in it.") from error
     if len(raw) > MAX_RECIPE_BYTES:
         raise InputError(f"{path}: {len(raw):,} bytes, a recipe has at most {MAX_RECIPE_BYTES:,}.")
-    return checked_recipe(raw, str(path))
+    return checked_recipe(raw, str(path), path.parent, code)
 
 
-def checked_recipe(text: str | bytes, where: str) -> RunConfig:
-    """Read and check the text of a recipe; errors as those of `read_recipe`, which say `where` it stands."""
+def checked_recipe(text: str | bytes, where: str, folder: Path | None = None, code: Code = "leave") -> RunConfig:
+    """Read and check the text of a recipe; errors as those of `read_recipe`, which say `where` it stands.
+
+    folder: where the files are that it names.
+    """
+    tables = _parsed(text, where)
     try:
-        tables = tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
-    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
-        raise InputError(f"{where} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
-    try:
-        config = _config(tables)
-        config.process.build()
+        config = _config(tables, folder)
+        if config.names_code and code != "leave":
+            assert folder is not None
+            if code == "refuse":
+                raise config.process.refusal(folder)
+            config = replace(config, process=config.process.executed(folder))
+        if not config.names_code or config.process.made:
+            config.process.build()
     except (InputError, LimitExceeded) as error:
         raise type(error)(f"{where}: {error}") from error
     return config
 
 
-def _config(tables: Any) -> RunConfig:
-    """Build a recipe from its tables; [process] becomes a recipe of one of the registered families."""
+def _parsed(text: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
+        raise InputError(f"{where} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
+
+
+def named_files(text: str, where: str) -> list[str]:
+    """Return the names of the files beside a recipe that its text names: code, and tables of numbers. Raises InputError."""
+    try:
+        table = _parsed(text, where).get("process")
+        if names_code(table):
+            return [read_code_recipe(table, None).file]
+        return [table[key] for key in _numbers_of(table)] if isinstance(table, dict) else []
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _config(tables: Any, folder: Path | None = None) -> RunConfig:
+    """Build a recipe from its tables; [process] becomes a recipe of one of the registered families, its files read."""
     models = [ModelConfig, PostNormConfig, TopicAttentionConfig]
-    unions = {"process": [cls for f in families() for cls in f.recipes], "model": models}
-    return dataclass_from(RunConfig, tables, "recipe", unions)
+    processes = _process_recipes()
+    table = tables.get("process") if isinstance(tables, dict) else None
+    if names_code(table):
+        tables = {**tables, "process": read_code_recipe(table, folder)}
+        processes.append(CodeRecipe)
+    elif isinstance(table, dict):
+        read = {key: read_numbers(folder, table[key], f"process.{key}") for key in _numbers_of(table)}
+        tables = {**tables, "process": {**table, **read}}
+    return dataclass_from(RunConfig, tables, "recipe", {"process": processes, "model": models})
+
+
+def _process_recipes() -> list[type]:
+    return [cls for family in families() for cls in family.recipes]
+
+
+def _numbers_of(table: dict[str, Any]) -> list[str]:
+    """Keys of a [process] table that name a file of numbers."""
+    known = getattr(member(_process_recipes(), table, "process"), "numbers", ())
+    return [key for key in known if isinstance(table.get(key), str)]
 
 
 def _few_parameters(parameters: int) -> None:

@@ -28,6 +28,8 @@ def families() -> tuple[Family, ...]:
 def register(family: Family) -> None:
     """Let recipes of this Python process name a family of one's own. Raises InputError where its name or a recipe is taken.
 
+    A process of a single run needs none: its recipe names the code beside it, kind = "python:FILE:FUNCTION".
+
     >>> import mechbp
     >>> try:
     ...     mechbp.register(mechbp.Family("tree", (), {}))
@@ -44,7 +46,9 @@ def register(family: Family) -> None:
 
 
 def family_of(recipe: Any) -> Family:
-    """Return the family that a [process] table belongs to."""
+    """Return the family that a [process] table belongs to; a recipe for one run alone brings its own."""
+    if (own := getattr(recipe, "own_family", None)) is not None:
+        return own
     for family in families():
         if type(recipe) in family.recipes:
             return family

@@ -122,9 +122,12 @@ def changed(recipe: Path, changes: Sequence[tuple[str, str, Any]]) -> str:
 
 
 def write_recipe(folder: Path, text: str) -> None:
-    """Check a recipe and store it as run.toml of `folder`, all or nothing. Raises InputError naming the first thing wrong."""
+    """Check a recipe and store it as run.toml of `folder`, all or nothing. Raises InputError naming the first thing wrong.
+
+    Files that it names must be in the folder already; code is hashed, and not executed.
+    """
     from mechbp.models.config import checked_recipe
     from mechbp.storage import atomic_write
 
-    checked_recipe(text, f"{folder / 'run.toml'}")
+    checked_recipe(text, f"{folder / 'run.toml'}", folder)
     atomic_write(folder / "run.toml", text.encode("utf-8"))

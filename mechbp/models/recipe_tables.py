@@ -69,7 +69,9 @@ def _checked(kind: Any, value: Any, where: str, unions: Unions) -> Any:
             raise InputError(f"{where} must be a finite number, got {shown(value)}.")
         return float(value)
     if where in unions:
-        kind = _member(unions[where], value, where)
+        if type(value) in unions[where]:  # made already, of more than the table says
+            return value
+        kind = member(unions[where], value, where)
     return dataclass_from(kind, value, where)
 
 
@@ -99,8 +101,8 @@ def _in_words(kind: Any) -> str:
     return {int: "an integer", float: "a finite number", str: "a text", NoneType: "absent"}.get(kind, "a list")
 
 
-def _member(kinds: Sequence[type], table: Any, where: str) -> type:
-    """The dataclass among `kinds` whose `kind` the table names; the first is meant where it names none."""
+def member(kinds: Sequence[type], table: Any, where: str) -> type:
+    """Return the dataclass among `kinds` whose `kind` the table names; the first is meant where it names none."""
     named = {name: cls for cls in kinds for name in kinds_of(cls)}
     wanted = table.get("kind") if isinstance(table, dict) else None
     if wanted is None:

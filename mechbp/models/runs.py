@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import CheckpointError
+from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.families import family_of
+from mechbp.models.held import digest_of_parameters
 from mechbp.models.metrics import METRICS, has_ended, read_metrics
 from mechbp.models.run_folder import find_run, step_file, stored_steps
 from mechbp.models.tasks.task import Task
@@ -25,6 +26,29 @@ class Run:
     name: str
     folder: Path
     config: RunConfig
+
+    @classmethod
+    def from_model(cls, model: Any, process: Any, task: str | Task = "masked", name: str = "mine") -> Run:
+        """Make any hooked model a run that the pages of its process's family can study; the model is copied, in eval mode.
+
+        task: what the model is asked, by its name in the family of `process`, or a `mechbp.Task` of your own. It has one step, 0,
+        and no training curve; `untrained` is the same architecture with random weights, `digest` that of its parameters.
+        `.save(folder)` writes it as a run folder. Raises HookError for what is no hooked model; InputError for a name that is no
+        file name, a task that does not apply, a process that breaks a law of `mechbp.check_process`, or a model whose
+        vocabulary, input length or direction of attention does not fit the task.
+        """
+        from mechbp.models.from_model import run_from_model
+
+        return run_from_model(model, process, task, name)
+
+    @property
+    def given(self) -> bool:
+        """Whether its weights were trained elsewhere, so that its recipe says nothing of how."""
+        return bool(self.config.start.given)
+
+    def save(self, folder: str | os.PathLike[str]) -> Run:
+        """Write a run from memory as a run folder, and return that; raises InputError, for this one is a folder already."""
+        raise InputError(f"save: run {self.name} is a folder already, {self.folder}. Copy that.")
 
     @cached_property
     def process(self) -> Any:
@@ -77,9 +101,14 @@ class Run:
         if checkpoint.step != step:
             raise CheckpointError(f"{path} holds step {checkpoint.step}; the file was renamed. Restore it.")
         if not self.config.trained_by(checkpoint.recipe):
-            raise CheckpointError(f"{path} was trained by another recipe than {self.folder / 'run.toml'}. Restore either.")
+            beside = f"{self.folder / self.config.stands_in}"
+            raise CheckpointError(f"{path} was trained by another recipe than {beside}. Restore either.")
         model = self.untrained()
         load_parameters(model, checkpoint, path)
+        if self.given and digest_of_parameters(model) != self.config.start.given:
+            raise CheckpointError(
+                f"{path} holds other weights than start.given names in {self.folder / 'run.toml'}. Restore either."
+            )
         return model
 
     def untrained(self, seed: int | None = None) -> Any:
@@ -93,10 +122,13 @@ class Run:
         return self.steps[-1]
 
 
-def load(name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Run:
+def load(
+    name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, trust: bool = False
+) -> Run:  # fmt: skip
     """Open a run by name or by the path of its folder; weights are read when first used.
 
     A name means a folder of `root`, of $MECHBP_RUNS, of checkpoints/ here or in the source tree, then of the working directory.
+    trust: execute the code beside the run, where its recipe names some; without it that is an error which says what it would be.
     Raises InputError where there is no such run or its recipe is wrong.
 
     >>> import mechbp
@@ -105,4 +137,4 @@ def load(name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] |
     ('tree', (40000,), 4)
     """
     folder = find_run(name_or_path, root)
-    return Run(folder.name, folder, read_recipe(folder / "run.toml"))
+    return Run(folder.name, folder, read_recipe(folder / "run.toml", "execute" if trust else "refuse"))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mechbp.errors import InputError, MechbpError
+from mechbp.models.config import named_files
 from mechbp.models.recipe_edits import Setting, changed, combinations, write_recipe
 from mechbp.models.run_folder import find_run
-from mechbp.storage import NAME
+from mechbp.storage import NAME, atomic_write, inside
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -34,7 +35,8 @@ def new_run(folder: Path, like: str, settings: Sequence[Setting] = ()) -> Path:
     """Write a recipe into a new folder and return the file. Raises InputError where it has one, or the recipe is wrong."""
     if len(found := combinations(settings)) > 1:
         raise InputError("new: --set lists several values for a key. One run takes one of each: use mechbp sweep.")
-    return _write(folder, changed(source_of(like), found[0][1]))
+    source = source_of(like)
+    return _write(folder, changed(source, found[0][1]), source.parent)
 
 
 def sweep(folder: Path, settings: Sequence[Setting]) -> list[Path]:
@@ -56,11 +58,12 @@ def sweep(folder: Path, settings: Sequence[Setting]) -> list[Path]:
             raise InputError(f"sweep: {held} holds another recipe. Move that run, or sweep from a run of another name.")
     for target, text in texts.items():
         if not (target / "run.toml").exists():
-            _write(target, text)
+            _write(target, text, folder)
     return list(texts)
 
 
-def _write(folder: Path, text: str) -> Path:
+def _write(folder: Path, text: str, source: Path) -> Path:
+    """Write a recipe, and beside it the files that it names, which are taken from the folder `source`."""
     recipe = folder / "run.toml"
     if recipe.exists() or recipe.is_symlink():
         raise InputError(f"{recipe} is there already. Give the new run another folder.")
@@ -69,10 +72,30 @@ def _write(folder: Path, text: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MechbpError(f"cannot make {folder}: {error.strerror}. Choose a writable folder.") from error
+    copied = []
     try:
+        for name in named_files(text, str(recipe)):
+            content = _content(source, name)
+            if not (folder / name).exists():
+                atomic_write(folder / name, content)
+                copied.append(folder / name)
+            elif (folder / name).read_bytes() != content:
+                raise InputError(
+                    f"{folder / name} is there already, and is not that of {source}. Give the new run another folder."
+                )
         write_recipe(folder, text)
     except MechbpError:
+        for path in copied:
+            path.unlink()
         if made:
             folder.rmdir()
         raise
     return recipe
+
+
+def _content(source: Path, name: str) -> bytes:
+    path = inside(source, name, "process")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"process: cannot read {path}: {error.strerror}. The recipe names it; put it there.") from error

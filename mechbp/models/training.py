@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mechbp.divergence import kl_nats
-from mechbp.errors import CheckpointError, MechbpError
+from mechbp.errors import CheckpointError, InputError, MechbpError
 from mechbp.models import forward
 from mechbp.models.answers import ask, model_answers
 from mechbp.models.building import BUILDERS
@@ -28,6 +29,7 @@ from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameter
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
 from mechbp.models.metrics import METRICS, best_step, divergence_names, has_ended, read_metrics
 from mechbp.models.objectives import training_batch, training_loss
+from mechbp.models.own_process import check_code
 from mechbp.models.run_folder import step_file
 from mechbp.models.start import start_from
 from mechbp.models.tasks.task import Task
@@ -50,13 +52,24 @@ class Interrupted(MechbpError):
     """SIGTERM arrived; the state was stored and the run can be resumed."""
 
 
-def train(folder: Path, on_step: Progress | None = None, on_metrics: Progress | None = None) -> None:
+def train(
+    folder: str | os.PathLike[str], on_step: Progress | None = None, on_metrics: Progress | None = None, *, trust: bool = False
+) -> None:  # fmt: skip
     """Train the run in `folder` to its last step, resuming where it stopped; do nothing if it is complete.
 
-    `on_step` hears step, loss and sequences per second; `on_metrics` every line added to metrics.jsonl.
+    `on_step` hears step, loss and sequences per second; `on_metrics` every line added to metrics.jsonl. trust: execute the code
+    beside the run, where its recipe names some; its process and task are checked before anything is trained.
     Raises InputError for a bad recipe, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
     """
-    config = read_recipe(folder / "run.toml")
+    folder = Path(folder)
+    config = read_recipe(folder / "run.toml", "execute" if trust else "refuse")
+    if config.names_code:
+        check_code(config.process, config.objective.task)
+    if config.start.given and not step_file(folder, 0).exists():
+        raise InputError(
+            f"train: {folder / 'run.toml'} is of weights that were trained elsewhere, and their step is not here.\n"
+            f"Restore {step_file(folder, 0).name}, or remove [start] and say how to train."
+        )
     with exclusive(folder, "train"), stop_on_sigterm() as stopped:
         sweep_temporaries(folder)
         _Trainer(folder, config, on_step, on_metrics).run(stopped)
@@ -205,8 +218,8 @@ class _Trainer:
             checkpoint = load_checkpoint(path)
             if not self.config.trained_by(checkpoint.recipe):
                 raise CheckpointError(
-                    f"train: {path} belongs to another recipe than the run.toml beside it.\n"
-                    f"Restore run.toml, or remove the *.safetensors files and metrics.jsonl to start afresh."
+                    f"train: {path} belongs to another recipe than the {self.config.stands_in} beside it.\n"
+                    f"Restore {self.config.stands_in}, or remove the *.safetensors files and metrics.jsonl to start afresh."
                 )
             if path.name == RESUME or path == last_file:
                 states[path] = checkpoint

@@ -12,6 +12,7 @@ from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.answers import ask, model_answers
 from mechbp.models.llc_records import FILE, asked_steps, digest_of, read_llc, read_records, why_stale
+from mechbp.models.own_process import check_code
 from mechbp.models.run_folder import step_file
 from mechbp.models.runs import Run
 from mechbp.models.training import measure
@@ -45,6 +46,8 @@ def verify_run(run: Run) -> Iterator[Check]:
     yield files
     if files.verdict != "pass":
         return
+    if run.config.names_code:
+        yield _check_process(run)
     if not run.complete:
         yield Check("training complete", f"step {run.steps[-1]:,} of {run.config.training.steps:,}", "short")
     yield _check_curve(run)
@@ -79,6 +82,16 @@ def _check_files(run: Run) -> Check:
     if not run.steps:
         return Check("stored steps intact", "none stored", "short")
     return Check("stored steps intact", f"{len(run.steps)} steps, largest {size / 1e6:.2f} MB, last {run.digest[:16]}", "pass")
+
+
+def _check_process(run: Run) -> Check:
+    """Hold the process whose code stands beside the run against the laws that every process keeps, and its task against it."""
+    what = "own process keeps its laws"
+    try:
+        check_code(run.config.process, run.config.objective.task)
+    except InputError as error:
+        return Check(what, _one_line(error), "FAIL")
+    return Check(what, f"{run.config.process.file}, SHA-256 {run.config.process.sha256[:16]}", "pass")
 
 
 def _check_curve(run: Run) -> Check:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 from coin import BiasedCoin
 
-from mechbp.models.tasks.task import Family, Lesson, Prompts, Questions
+from mechbp.models.tasks.task import Family, Task
 
 
 @dataclass(frozen=True)
@@ -34,33 +33,12 @@ class CoinRecipe:
         return BiasedCoin(self.ones, self.zeros, self.length)
 
 
-class NextFlip:
-    attention: Literal["causal", "bidirectional"] = "causal"
-    verified_sequences = 512
-
+class NextFlip(Task):
     def n_positions(self, process):
         return process.length
 
-    def n_input_tokens(self, process):
-        return process.vocab_size
-
     def draw(self, process, n, rng):
         return replace(process, length=process.length + 1).sample(n, rng)
-
-    def questions(self, process, sample):
-        return Questions(sample.tokens[:, :-1], sample.tokens[:, 1:])
-
-    def lesson(self, process, objective, sample, rng):
-        asked = self.questions(process, sample)
-        exact = objective.targets == "posteriors"
-        targets = self.exact(process, asked.tokens).reshape(-1, 2) if exact else asked.truth.reshape(-1)
-        return Lesson(asked.tokens, np.ones(asked.tokens.shape, bool), targets)
-
-    def inputs(self, process, tokens):
-        return tokens
-
-    def prompts(self, process, tokens):
-        return Prompts(tokens, np.tile(np.arange(tokens.shape[1]), (len(tokens), 1)))
 
     def exact(self, process, tokens):
         return process.beliefs(tokens)[:, 1:]

@@ -1,24 +1,38 @@
-"""The wing of chains: hidden Markov models known by name, and models asked for the next token at every position."""
+"""The wing of chains: hidden Markov models, by name or by table, and models asked for the next token at every position."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.models.numbers import array_of, digest_of_numbers, nested
 from mechbp.models.recipe_tables import in_range
-from mechbp.models.tasks.objective import ObjectiveConfig
-from mechbp.models.tasks.task import Attention, Family, Lesson, Prompts, Questions
+from mechbp.models.tasks.task import Family, Task
 from mechbp.processes.chain.hmm import ChainSample, HiddenMarkovModel
 from mechbp.processes.chain.library import even, golden_mean, mess3, rrxor, z1r
 
-PARAMETERS = {"mess3": ("x", "alpha"), "rrxor": ("p", "q"), "z1r": ("p",), "even": ("p",), "golden-mean": ("p",)}
+Kind = Literal["mess3", "rrxor", "z1r", "even", "golden-mean"]
+PARAMETERS: Mapping[Kind, tuple[str, ...]] = {
+    "mess3": ("x", "alpha"),
+    "rrxor": ("p", "q"),
+    "z1r": ("p",),
+    "even": ("p",),
+    "golden-mean": ("p",),
+}
 BUILDERS = {"mess3": mess3, "rrxor": rrxor, "z1r": z1r, "even": even, "golden-mean": golden_mean}
+READ_OFF: Mapping[Kind, Callable[[np.ndarray], Sequence[float]]] = {
+    "mess3": lambda steps: (steps[:, 0, 1].sum(), steps[0, 0, 0] / max(steps[:, 0, 0].sum(), 1e-300)),
+    "rrxor": lambda steps: (steps[0, 0, 1], steps[0, 1, 4]),
+    "z1r": lambda steps: (steps[0, 2, 0],),
+    "even": lambda steps: (steps[1, 0, 1],),
+    "golden-mean": lambda steps: (steps[1, 0, 1],),
+}
+"""The parameters of a process known by name, read off its transitions [token, from, to], in the order of PARAMETERS."""
 MAX_LENGTH = 1024
 
 
@@ -26,7 +40,7 @@ MAX_LENGTH = 1024
 class ChainRecipe:
     """The data: sequences of a hidden Markov model."""
 
-    kind: Literal["mess3", "rrxor", "z1r", "even", "golden-mean"]
+    kind: Kind
     length: int
     """Tokens that the model reads, each a place where it predicts the next."""
     x: float = 0.05
@@ -65,11 +79,48 @@ class ChainRecipe:
         return BUILDERS[self.kind](*(getattr(self, name) for name in PARAMETERS[self.kind]), length=self.length)
 
 
-class NextToken:
-    """The next token at every position, the one after the last token shown included."""
+@dataclass(frozen=True)
+class TableRecipe:
+    """The data: sequences of the hidden Markov model whose transitions stand in the recipe, or in a file beside it."""
 
-    attention: Attention = "causal"
-    verified_sequences = 4096
+    kind: Literal["hmm"]
+    length: int
+    """Tokens that the model reads, each a place where it predicts the next."""
+    transitions: tuple[tuple[tuple[float, ...], ...], ...]
+    """[token][from][to]; sums to 1 over tokens and arrivals. In run.toml also the name of a file of these numbers."""
+    start: tuple[float, ...] = ()
+    """Distribution of the state before the first token; the stationary one where it is left out."""
+
+    numbers: ClassVar[tuple[str, ...]] = ("transitions", "start")
+    """Keys that may name a file of numbers."""
+
+    def __post_init__(self) -> None:
+        in_range("process", self, length=(1, MAX_LENGTH))
+        self.build()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens per sequence."""
+        return self.length
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        return f"hidden Markov model, {len(self.transitions[0])} states, {len(self.transitions)} tokens, length {self.length}"
+
+    def provenance(self) -> dict[str, str | int]:
+        """Return what a page says about the process of a run."""
+        return {"process": self.name, "transitions_sha256": digest_of_numbers(self.transitions, self.start)}
+
+    def build(self) -> HiddenMarkovModel:
+        """Return the process."""
+        transitions = array_of(self.transitions, "process.transitions", "[token][from][to]")
+        start = {"start": np.array(self.start)} if self.start else {}
+        return HiddenMarkovModel(transitions, **start, length=self.length)
+
+
+class NextToken(Task):
+    """The next token at every position, the one after the last token shown included."""
 
     def n_positions(self, process: HiddenMarkovModel) -> int:
         """Return the model's input length: the process's own."""
@@ -77,35 +128,9 @@ class NextToken:
             raise InputError("n_positions: this hidden Markov model has no length; use hmm.of_length(10).")
         return process.length
 
-    def n_input_tokens(self, process: HiddenMarkovModel) -> int:
-        """Return the number of symbols."""
-        return process.vocab_size
-
     def draw(self, process: HiddenMarkovModel, n: int, rng: np.random.Generator) -> ChainSample:
         """Draw n sequences of one token more than a model reads."""
         return process.sample(n, rng, self.n_positions(process) + 1)
-
-    def questions(self, process: HiddenMarkovModel, sample: ChainSample) -> Questions:
-        """Return all tokens but the last as shown, and all but the first as asked for."""
-        return Questions(sample.tokens[:, :-1], sample.tokens[:, 1:])
-
-    def lesson(
-        self, process: HiddenMarkovModel, objective: ObjectiveConfig, sample: ChainSample, rng: np.random.Generator
-    ) -> Lesson:
-        """Ask at every position for the next token."""
-        asked = self.questions(process, sample)
-        everywhere = np.ones(asked.tokens.shape, bool)
-        if objective.targets == "posteriors":
-            return Lesson(asked.tokens, everywhere, rearrange(self.exact(process, asked.tokens), "n query q -> (n query) q"))
-        return Lesson(asked.tokens, everywhere, asked.truth.reshape(-1))
-
-    def inputs(self, process: HiddenMarkovModel, tokens: Int[np.ndarray, "n length"]) -> Int[np.ndarray, "n position"]:
-        """Return the tokens as they are."""
-        return tokens
-
-    def prompts(self, process: HiddenMarkovModel, tokens: Int[np.ndarray, "n length"]) -> Prompts:
-        """Return one prompt per sequence, read at every position."""
-        return Prompts(tokens, np.tile(np.arange(tokens.shape[1]), (len(tokens), 1)))
 
     def exact(self, process: HiddenMarkovModel, tokens: Int[np.ndarray, "n length"]) -> Float64[np.ndarray, "n query q"]:
         """Return P(next token | tokens so far) after every token."""
@@ -116,4 +141,24 @@ class NextToken:
         return {"bp0": process}
 
 
-CHAIN = Family("chain", (ChainRecipe,), {"next-token": NextToken()}, (HiddenMarkovModel,))
+def recipe_of(process: HiddenMarkovModel) -> ChainRecipe | TableRecipe:
+    """Return the recipe that builds a hidden Markov model again: one known by name and parameters, else its table."""
+    length = NextToken().n_positions(process)
+    for kind, read_off in READ_OFF.items():
+        try:
+            values = [round(float(value), 12) for value in read_off(process.transitions)]
+            found = ChainRecipe(kind, length, **dict(zip(PARAMETERS[kind], values, strict=True)))
+        except (IndexError, InputError):  # too few states or tokens, or no probabilities
+            continue
+        if _same(found.build(), process):
+            return found
+    return TableRecipe("hmm", length, nested(process.transitions), nested(process.start))
+
+
+def _same(one: HiddenMarkovModel, other: HiddenMarkovModel) -> bool:
+    if one.transitions.shape != other.transitions.shape:
+        return False
+    return bool(np.allclose(one.transitions, other.transitions, 0, 1e-12) and np.allclose(one.start, other.start, 0, 1e-12))
+
+
+CHAIN = Family("chain", (ChainRecipe, TableRecipe), {"next-token": NextToken()}, (HiddenMarkovModel,), recipe_of)

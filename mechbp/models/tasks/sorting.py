@@ -128,4 +128,9 @@ class Sort:
         return rungs
 
 
-SORTING = Family("sorting", (SortingRecipe,), {"sort": Sort()}, (SortedLists,))
+def recipe_of(process: SortedLists) -> SortingRecipe:
+    """Return the recipe that builds lists again."""
+    return SortingRecipe("sorting", process.vocab_size, process.length, process.window, process.gap, process.repeats)
+
+
+SORTING = Family("sorting", (SortingRecipe,), {"sort": Sort()}, (SortedLists,), recipe_of)

@@ -6,14 +6,17 @@ Axes: "prompt" is one forward pass of a model; "query" is one answer asked about
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.errors import InputError
 from mechbp.models.tasks.objective import ObjectiveConfig
+from mechbp.randomness import rng as new_generator
 
 Attention = Literal["causal", "bidirectional"]
 
@@ -77,6 +80,9 @@ class Lesson:
 class Task(Protocol):
     """One question about the sequences of a family; a member is stateless and is registered in its Family.
 
+    What is written here asks for the next token at every position, the last of a drawn sequence being asked for and not shown: a
+    subclass for such a process adds `exact` alone, and whatever else its question changes.
+
     >>> import mechbp
     >>> run = mechbp.load("mess3-s24")
     >>> words = run.process.sample(2, length=10, rng=mechbp.rng(0, "words")).tokens
@@ -87,48 +93,52 @@ class Task(Protocol):
     @property
     def attention(self) -> Attention:
         """What the model's attention must be."""
-        ...
+        return "causal"
 
     @property
     def verified_sequences(self) -> int:
         """Sequences on which `mechbp verify` holds a model against its requirement."""
-        ...
+        return 4096
 
     def n_positions(self, process: Any) -> int:
-        """Return the model's input length."""
-        ...
+        """Return the model's input length: here one token less than a drawn sequence has."""
+        return process.sample(1, new_generator(0, "n_positions")).tokens.shape[1] - 1
 
     def n_input_tokens(self, process: Any) -> int:
         """Return how many tokens a model can be shown: the symbols, and what the task adds to them."""
-        ...
+        return process.vocab_size
 
     def draw(self, process: Any, n: int, rng: np.random.Generator) -> Any:
         """Draw n sequences with whatever hidden variables the task asks for: a frozen dataclass of arrays with one row each."""
-        ...
+        return process.sample(n, rng)
 
     def questions(self, process: Any, sample: Any) -> Questions:
-        """Return what is asked about drawn sequences."""
-        ...
+        """Return what is asked about drawn sequences: here all tokens but the last are shown, all but the first asked for."""
+        return Questions(sample.tokens[:, :-1], sample.tokens[:, 1:])
 
     def lesson(self, process: Any, objective: ObjectiveConfig, sample: Any, rng: np.random.Generator) -> Lesson:
-        """Return a training batch of drawn sequences."""
-        ...
+        """Return a training batch of drawn sequences: here every question is asked at once."""
+        asked = self.questions(process, sample)
+        everywhere = np.ones(asked.tokens.shape, bool)
+        if objective.targets == "posteriors":
+            return Lesson(asked.tokens, everywhere, rearrange(self.exact(process, asked.tokens), "n query q -> (n query) q"))
+        return Lesson(asked.tokens, everywhere, asked.truth.reshape(-1))
 
     def inputs(self, process: Any, tokens: Int[np.ndarray, "n length"]) -> Int[np.ndarray, "n position"]:
         """Return the model's inputs that show `tokens` as they are."""
-        ...
+        return tokens
 
     def prompts(self, process: Any, tokens: Int[np.ndarray, "n length"]) -> Prompts:
-        """Return the inputs that ask every query about `tokens`."""
-        ...
+        """Return the inputs that ask every query about `tokens`: here one prompt per sequence, read at every position."""
+        return Prompts(tokens, np.tile(np.arange(tokens.shape[1]), (len(tokens), 1)))
 
     def exact(self, process: Any, tokens: Int[np.ndarray, "n length"]) -> Float64[np.ndarray, "n query q"]:
         """Return the exact answer of every query under `process`, which need not have made the tokens."""
-        ...
+        raise InputError(f"{type(self).__name__} says no exact answer. Give it a method exact(process, tokens) -> [n, query, q].")
 
     def oracles(self, process: Any) -> Mapping[str, Any]:
         """Return the processes whose exact answers training curves are measured against, by name; one of them is `process`."""
-        ...
+        return {"exact": process}
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,9 @@ class Family:
     """What a model of it can be asked, by the name that a recipe's objective.task gives."""
     processes: tuple[type, ...] = ()
     """Classes of its processes, so that `mechbp.score` knows what the name of a task means for one."""
+    recipe_of: Callable[[Any], Any] | None = None
+    """Returns the [process] table that builds a process again; raises InputError for one that no table can tell. None where no
+    process of the family can be told from its object alone."""
 
 
 def own_oracle(task: Task, process: Any) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.models.numbers import array_of, digest_of_numbers, nested
 from mechbp.models.recipe_tables import in_range
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import Attention, Family, Lesson, Prompts, Questions
@@ -86,6 +87,66 @@ class TopicsRecipe:
             ring = (self.n_topics, self.words_per_topic, self.shared, self.share)
             return TopicModel.ring(*ring, alpha=self.alpha, length=length)
         return TopicModel.disjoint(self.n_topics, self.words_per_topic, alpha=self.alpha, length=length)
+
+
+@dataclass(frozen=True)
+class WordsRecipe:
+    """The data: documents of topics whose words stand in the recipe, or in a file beside it."""
+
+    kind: Literal["topic-words"]
+    length_low: int
+    length_high: int
+    """Words per document, uniform between both."""
+    word_given_topic: tuple[tuple[float, ...], ...]
+    """P(word | topic) as [topic][word]. In run.toml also the name of a file of these numbers."""
+    alpha: tuple[float, ...] = ()
+    """Dirichlet parameter of every topic; needed unless topics_per_document is set."""
+    topics_per_document: int = 0
+    """If not 0: a document has that many topics, all alike, instead of Dirichlet proportions."""
+
+    numbers: ClassVar[tuple[str, ...]] = ("word_given_topic", "alpha")
+    """Keys that may name a file of numbers."""
+
+    def __post_init__(self) -> None:
+        in_range("process", self, length_low=(1, MAX_LENGTH), length_high=(self.length_low, MAX_LENGTH))
+        if bool(self.alpha) == bool(self.topics_per_document):
+            raise InputError("process: give alpha, one number per topic, or topics_per_document, and not both.")
+        if self.build().vocab_size > MAX_WORDS:
+            raise InputError(f"process: {self.build().vocab_size:,} words; at most {MAX_WORDS:,}.")
+
+    @property
+    def n_tokens(self) -> int:
+        """Most words per document, and two markers."""
+        return self.length_high + 2
+
+    @property
+    def n_topics(self) -> int:
+        """How many topics there are."""
+        return len(self.word_given_topic)
+
+    @property
+    def shared(self) -> int:
+        """How many words more than one topic uses."""
+        return int((self.build().topics_of_word.sum(axis=1) > 1).sum())
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        mixing = f"{self.topics_per_document} topics per document" if self.topics_per_document else "Dirichlet proportions"
+        words = f"{self.n_topics} topics over {len(self.word_given_topic[0])} words"
+        return f"{words}, {mixing}, {self.length_low} to {self.length_high} words"
+
+    def provenance(self) -> dict[str, str | int]:
+        """Return what a page says about the process of a run."""
+        return {"process": self.name, "words_sha256": digest_of_numbers(self.word_given_topic, self.alpha)}
+
+    def build(self) -> TopicModel | SupportMixture:
+        """Return the process."""
+        words = array_of(self.word_given_topic, "process.word_given_topic", "[topic][word]")
+        length = (self.length_low, self.length_high)
+        if self.topics_per_document:
+            return SupportMixture(words, self.topics_per_document, length)
+        return TopicModel(words, np.array(self.alpha), length)
 
 
 @dataclass(frozen=True)
@@ -251,13 +312,30 @@ def without_topics(process: TopicModel | SupportMixture) -> TopicModel:
     return TopicModel(mean, np.ones(1), length=process.length)
 
 
+def recipe_of(process: TopicModel | SupportMixture) -> TopicsRecipe | WordsRecipe:
+    """Return the recipe that builds a topic model again: topics that share no word by their numbers, others by their table."""
+    high = longest(process)
+    low = high if isinstance(process.length, int) else process.length[0]  # type: ignore[index]
+    per_document = getattr(process, "topics_per_document", 0)
+    alpha = tuple(getattr(process, "alpha", ()))
+    n_topics, n_words = process.word_given_topic.shape
+    if n_words % n_topics == 0 and len(set(alpha)) <= 1:
+        strength = float(alpha[0]) if alpha else TopicsRecipe.alpha
+        found = TopicsRecipe("topics", n_topics, n_words // n_topics, low, high, strength, per_document)
+        if np.array_equal(found.build().word_given_topic, process.word_given_topic):
+            return found
+    words = nested(process.word_given_topic)
+    return WordsRecipe("topic-words", low, high, words, tuple(map(float, alpha)), per_document)
+
+
 TOPICS = Family(
     "topics",
-    (TopicsRecipe,),
+    (TopicsRecipe, WordsRecipe),
     {
         "mask-a": MaskedWords(MaskRates()),
         "mask-b": MaskedWords(MaskRates(), hidden_keys=True, markers=True, any_id=True),
         "masked": MaskedWords(MaskRates(keep=0.0, random=0.0)),
     },
     (TopicModel, SupportMixture),
+    recipe_of,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.models.numbers import array_of, digest_of_numbers, nested
 from mechbp.models.recipe_tables import in_range
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import Attention, Family, Lesson, Prompts, Questions
@@ -55,6 +56,56 @@ class TreeRecipe:
         """Return the process."""
         grammar = TreeGrammar.random(self.vocab_size, self.sigma, self.seed, self.recipe, self.ambiguity)
         return FilteredTree(grammar, self.depth, self.filter_level)
+
+
+@dataclass(frozen=True)
+class RulesRecipe:
+    """The data: a filtered tree whose rules stand in the recipe, or in a file beside it."""
+
+    kind: Literal["rules"]
+    depth: int
+    rules: tuple[tuple[tuple[float, ...], ...], ...]
+    """P(left, right | parent) as [parent][left][right]. In run.toml also the name of a file of these numbers."""
+    root_prior: tuple[float, ...] = ()
+    """P(root); uniform where it is left out."""
+    filter_level: int = 0
+
+    numbers: ClassVar[tuple[str, ...]] = ("rules", "root_prior")
+    """Keys that may name a file of numbers."""
+
+    def __post_init__(self) -> None:
+        in_range("process", self, depth=(1, MAX_DEPTH), filter_level=(0, self.depth))
+        self.build()
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens per sequence."""
+        return 1 << self.depth
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of symbols."""
+        return len(self.rules)
+
+    @property
+    def seed(self) -> str:
+        """What stands where the number of a drawn grammar would: the beginning of the digest of its rules."""
+        return digest_of_numbers(self.rules, self.root_prior)[:8]
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        return f"filter level {self.filter_level}, depth {self.depth}, rules {self.seed}"
+
+    def provenance(self) -> dict[str, str | int]:
+        """Return what a page says about the process of a run."""
+        return {"filter_level": self.filter_level, "rules_sha256": digest_of_numbers(self.rules, self.root_prior)}
+
+    def build(self) -> FilteredTree:
+        """Return the process."""
+        rules = array_of(self.rules, "process.rules", "[parent][left][right]")
+        prior = {"root_prior": np.array(self.root_prior)} if self.root_prior else {}
+        return FilteredTree(TreeGrammar(rules, **prior), self.depth, self.filter_level)
 
 
 class _TreeTask:
@@ -218,9 +269,16 @@ def hidden_leaves(
     return np.where(drawn.any(axis=1, keepdims=True), drawn, hidden)
 
 
+def recipe_of(process: FilteredTree) -> RulesRecipe:
+    """Return the recipe that builds a tree again."""
+    rules, prior = nested(process.grammar.rules), nested(process.grammar.root_prior)
+    return RulesRecipe("rules", process.depth, rules, prior, process.filter_level)
+
+
 TREE = Family(
     "tree",
-    (TreeRecipe,),
+    (TreeRecipe, RulesRecipe),
     {"masked": Masked(), "root": Root(), "root-all": WholeRoot(), "next-token": NextLeaf()},
     (FilteredTree,),
+    recipe_of,
 )

@@ -1,0 +1,37 @@
+"""Pages about runs at hand, from Python: what `mechbp.report(run, …)` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mechbp import study
+from mechbp.errors import InputError
+from mechbp.report.folder import check_folder, write_documents
+
+if TYPE_CHECKING:
+    from mechbp.models.runs import Run
+
+
+def write_pages(
+    run: Run | str | os.PathLike[str] | Sequence[Run | str | os.PathLike[str]],
+    pages: str | Sequence[str] | None = None,
+    *,
+    out: str | os.PathLike[str],
+    quick: bool = False,
+    trust: bool = False,
+) -> list[Path]:
+    """Study runs, write the pages and their numbers into the folder `out`, return where the pages are; see `mechbp.report`."""
+    given: Any = [run] if isinstance(run, str | os.PathLike) or hasattr(run, "config") else run
+    opened = study.opened_runs(list(given), trust)
+    if not opened:
+        raise InputError("report: no run is given. Give a mechbp.Run, or the name or folder of one.")
+    folder = Path(out)
+    check_folder(folder)
+    names = study.chosen_pages([pages] if isinstance(pages, str) else list(pages or []), opened)
+    told = f"mechbp.report([{', '.join(repr(one.name) for one in opened)}], {names}, quick={quick})"
+    found = [study.analyse(name, study.Study(tuple(opened), quick, lambda _: None), told) for name in names]
+    write_documents(found, folder)
+    return [folder / f"{document.slug}.html" for document in found]
