@@ -21,7 +21,14 @@ from mechbp.models.training import untrained_model
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A trained model together with the process it was trained on."""
+    """A trained model together with the process it was trained on: a run folder, or made from a model in memory.
+
+    >>> import mechbp
+    >>> run = mechbp.load("mess3-x15-a60")
+    >>> mine = mechbp.Run.from_model(run.model, run.process, task="next-token", name="mine")
+    >>> mine.family, mine.steps, mine.untrained(seed=1).cfg.n_layers
+    ('chain', (0,), 1)
+    """
 
     name: str
     folder: Path
