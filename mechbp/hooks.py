@@ -99,7 +99,7 @@ class HookTable:
         return "\n".join(lines)
 
 
-def check_model(model: HookedModel) -> None:
+def require_hooked(model: HookedModel) -> None:
     """Raise HookError unless the model offers the hook protocol, InputError if any part of it is in train mode."""
     missing = [name for name in PROTOCOL if not hasattr(model, name)]
     if missing:
@@ -216,7 +216,7 @@ def capture(
     >>> {name: list(value.shape) for name, value in mechbp.capture(run.model, tokens, "blocks.3.hook_resid_*").items()}
     {'blocks.3.hook_resid_pre': [2, 16, 64], 'blocks.3.hook_resid_mid': [2, 16, 64], 'blocks.3.hook_resid_post': [2, 16, 64]}
     """
-    check_model(model)
+    require_hooked(model)
     if batch_size < 1:
         raise InputError(f"capture: batch_size must be >= 1, got {batch_size}.")
     rows = to_tokens(model, tokens)
@@ -248,7 +248,7 @@ def firing_hooks(
 
     Architectures differ in what they compute: attention-only blocks, say, have no output of an MLP.
     """
-    check_model(model)
+    require_hooked(model)
     wanted = list(patterns)
     names = [name for name in model.hook_dict if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
     fired: set[str] = set()
@@ -275,7 +275,7 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
     >>> session.firings["blocks.0.attn.hook_z"], len(session.firings)
     (1, 4)
     """
-    check_model(model)
+    require_hooked(model)
     chains: dict[str, list[Edit]] = {}
     if not isinstance(edits, Mapping):
         raise InputError(f"edit: edits must be {{hook name or glob pattern: function}}, got a {type(edits).__name__}.")
@@ -310,7 +310,7 @@ def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = No
     >>> [(row.name, row.shape, row.writable) for row in table][0]
     ('hook_embed', ('batch', 16, 64), True)
     """
-    check_model(model)
+    require_hooked(model)
     if tokens is None:
         if not hasattr(model.cfg, "n_ctx"):
             raise HookError("hook_table: the model's cfg has no n_ctx to tell the sequence length. Pass tokens=[n, position].")

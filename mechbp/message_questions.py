@@ -44,11 +44,11 @@ def asked_of(
     rng: np.random.Generator,
 ) -> Asked:
     """What is asked of a process, by its family; InputError where no message of it can be written."""
-    from mechbp.hooks import check_model
+    from mechbp.hooks import require_hooked
     from mechbp.models.families import families
     from mechbp.randomness import checked_generator
 
-    check_model(model)
+    require_hooked(model)
     checked_generator(rng, where)
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise InputError(f"{where}: need n and n_fit >= 1, got {sizes[0]!r:.20} and {sizes[1]!r:.20}.")

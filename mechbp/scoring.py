@@ -28,13 +28,13 @@ def score(model: Any, process: Any, *, task: str | Task, n: int = 1000, rng: np.
     >>> bool(found.kl_bp_to_model_nats.high < 1e-3)
     True
     """
-    from mechbp.hooks import check_model
+    from mechbp.hooks import require_hooked
     from mechbp.methods.statistics.answers import agreement
     from mechbp.models.answers import ask, model_answers
     from mechbp.randomness import checked_generator
 
     asked_of = _task(process, task)
-    check_model(model)
+    require_hooked(model)
     checked_generator(rng, "score")
     if n < 1:
         raise InputError(f"score: need n >= 1 sequences, got {n}.")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mechbp.errors import HookError, InputError
-from mechbp.hooks import capture, check_model, edit, firing_hooks, hook_table, matching_hooks, model_device, to_tokens
+from mechbp.hooks import capture, edit, firing_hooks, hook_table, matching_hooks, model_device, require_hooked, to_tokens
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
@@ -323,7 +323,7 @@ def test_train_mode_is_refused_anywhere_in_the_model(tiny_encoder):
 
 def test_a_model_without_the_protocol_is_refused():
     with pytest.raises(HookError, match="Linear is no hooked model: it lacks cfg, hook_dict, run_with_cache, run_with_hooks"):
-        check_model(nn.Linear(2, 2).eval())  # pyright: ignore[reportArgumentType]
+        require_hooked(nn.Linear(2, 2).eval())  # pyright: ignore[reportArgumentType]
 
 
 def test_any_model_with_the_protocol_will_do():

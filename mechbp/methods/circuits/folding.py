@@ -21,7 +21,7 @@ from einops import einsum
 from torch import Tensor, nn
 
 from mechbp.errors import HookError, InputError
-from mechbp.hooks import HookedModel, check_model, model_device
+from mechbp.hooks import HookedModel, model_device, require_hooked
 
 PRE = {"LN": "LNPre", "LNPre": "LNPre", "RMS": "RMSPre", "RMSPre": "RMSPre", None: None}
 """Kind of normalisation -> what is left of it once gains and biases are folded."""
@@ -81,7 +81,7 @@ def check_foldable(model: HookedModel) -> None:
 
 def check_weights(model: HookedModel, whole: Iterable[str] = (), per_block: Iterable[str] = ()) -> None:
     """Raise HookError unless the model has embeddings, heads and an unembedding, and the further weights named."""
-    check_model(model)
+    require_hooked(model)
     if getattr(model.cfg, "n_key_value_heads", None) is not None:
         raise InputError(
             f"{type(model).__name__} has grouped-query attention ({model.cfg.n_key_value_heads} key-value heads for "

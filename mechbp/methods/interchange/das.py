@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model
+from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations, Rows
 from mechbp.methods.interchange.pairs import Pairs
@@ -68,7 +68,7 @@ def learn_rotation(
     Raises InputError unless 1 <= dims <= d, steps >= 1, batch_size >= 1, there is one group per position, and `starts` have the
     hook's width; HookError for a hook that is not [n, position, d].
     """
-    check_model(model)
+    require_hooked(model)
     place = Continuation.at(model, hook)
     base, source = place.of_pairs(pairs.base, pairs.source, activations)
     positions, d = base.shape[1:]

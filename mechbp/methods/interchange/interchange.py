@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model
+from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
@@ -104,7 +104,7 @@ def _test(
     reading: Reading,
     activations: PairActivations | None,
 ) -> MessageTest:
-    check_model(model)
+    require_hooked(model)
     place = Continuation.at(model, hook)
     base, source = place.of_pairs(pairs.base, pairs.source, activations)
     for name, width in widths.items():

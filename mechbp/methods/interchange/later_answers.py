@@ -18,7 +18,7 @@ from torch import Tensor
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, check_model
+from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.continuation import Continuation
 from mechbp.methods.interchange.leace import Eraser
 from mechbp.methods.interchange.message_test import NOTHING
@@ -168,7 +168,7 @@ def write_at(
 
     Raises HookError for a hook that is not [n, position, d], InputError for a position outside or an edit of another shape.
     """
-    check_model(model)
+    require_hooked(model)
     if base.shape != source.shape or not 0 <= position < base.shape[1]:
         raise InputError(
             f"write_at: need base and source of one shape and a position inside, got {list(base.shape)}, "

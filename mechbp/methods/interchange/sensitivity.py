@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model
+from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.answer_heads import Reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.das import position_groups, varying
@@ -46,7 +46,7 @@ def sensitive_subspace(
     each group of them (see `learn_rotation`). Raises InputError unless 1 <= dims <= d and there is one group per position;
     HookError for a hook that is not [n, position, d].
     """
-    check_model(model)
+    require_hooked(model)
     place = Continuation.at(model, hook)
     base, source = place.of_pairs(pairs.base, pairs.source, activations)
     positions, d = base.shape[1:]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, capture, check_model, edit, forward, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, capture, edit, forward, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.brief import Brief
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture, joint_picture
 from mechbp.methods.patching.cells import cells_of, index_of
@@ -142,7 +142,7 @@ def ablate(
     one number each. `rng` resamples examples for the interval.
     Raises HookError for a hook that is unknown or never fires, InputError for other arguments that do not fit.
     """
-    check_model(model)
+    require_hooked(model)
     rows = to_tokens(model, tokens)
     if batch_size < 1:
         raise InputError(f"ablate: batch_size must be >= 1, got {batch_size}.")

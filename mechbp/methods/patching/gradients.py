@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model, edit, forward, to_tokens
+from mechbp.hooks import HookedModel, edit, forward, require_hooked, to_tokens
 from mechbp.methods.patching.metric import Direction, Metric, score
 
 Tokens = Int[np.ndarray, "n position"] | Int[Tensor, "n position"]
@@ -54,7 +54,7 @@ class GradientRuns:
     def __init__(
         self, where: str, model: HookedModel, clean: Tokens, corrupted: Tokens, metric: Metric, direction: str, batch_size: int
     ) -> None:
-        check_model(model)
+        require_hooked(model)
         if direction not in get_args(Direction) or batch_size < 1:
             raise InputError(
                 f"{where}: need direction in {get_args(Direction)} and batch_size >= 1, got {direction!r} and {batch_size}."

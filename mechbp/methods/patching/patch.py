@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, capture, check_model, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, capture, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
 from mechbp.methods.patching.restarts import Runs
@@ -175,7 +175,7 @@ def patch(
     >>> effects.hooks[-1], effects.positions[-1], effects.normalized.shape
     ('blocks.3.hook_resid_pre', 16, (64, 8))
     """
-    check_model(model)
+    require_hooked(model)
     if direction not in get_args(Direction):
         raise InputError(f"patch: direction must be one of {', '.join(get_args(Direction))}, got {direction!r}.")
     if not isinstance(batch_size, int) or batch_size < 1:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mechbp.errors import HookError, InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, accepts, capture, check_model, edit, forward, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, accepts, capture, edit, forward, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, check_path, path_name, receiver_name, sender_name
 from mechbp.methods.patching.metric import Direction, Metric, score
 from mechbp.methods.shown import Shown
@@ -144,7 +144,7 @@ def path_patch(
     Raises HookError where the model lacks a hook on the way, or, if `ln` is "frozen", normalises out of sight of any
     `hook_scale`; InputError for a receiver that is not after its sender and other arguments that do not fit.
     """
-    check_model(model)
+    require_hooked(model)
     for name, value, options in (("ln", ln, Normalisation), ("direction", direction, Direction)):
         if value not in get_args(options):
             raise InputError(f"path_patch: {name} must be one of {', '.join(get_args(options))}, got {value!r}.")

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, check_model, forward, to_tokens
+from mechbp.hooks import HookedModel, forward, require_hooked, to_tokens
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 BATCH = 512
@@ -27,7 +27,7 @@ def rollout(
 
     Tokens that are no values are fed back like all others. Raises InputError for lists that are none of the process's length.
     """
-    check_model(model)
+    require_hooked(model)
     return emitted_tokens(partial(forward, model), model, process, lists, batch_size=batch_size)
 
 
