@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mechbp import metrics as metrics
     from mechbp import reporting as reporting
     from mechbp.errors import ContractError
+    from mechbp.hook_check import check_model
     from mechbp.hooks import capture, edit, hook_table
     from mechbp.interchanging import erase, interchange
     from mechbp.methods.circuits.circuit import circuits
@@ -50,6 +51,7 @@ _HOMES = {
     "TopicModel": "mechbp.processes.topics.topic_model",
     "TreeGrammar": "mechbp.processes.tree.grammar",
     "capture": "mechbp.hooks",
+    "check_model": "mechbp.hook_check",
     "check_process": "mechbp.processes.check",
     "circuits": "mechbp.methods.circuits.circuit",
     "compare_attention": "mechbp.theory.tree.attention",
@@ -84,6 +86,7 @@ __all__ = [
     "TopicModel",
     "TreeGrammar",
     "capture",
+    "check_model",
     "check_process",
     "circuits",
     "compare_attention",

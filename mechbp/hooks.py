@@ -135,6 +135,20 @@ def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[s
     return tuple(name for name in model.hook_dict if name in matched)
 
 
+def one_per_point(model: HookedModel, names: Iterable[str]) -> list[str]:
+    """Return the names without further names of a point that is among them already: other models name one point twice."""
+    points, first = model.hook_dict, dict[int, str]()
+    for name in names:
+        first.setdefault(id(points[name]), name)
+    return list(first.values())
+
+
+def same_point(model: HookedModel, name: str) -> tuple[str, ...]:
+    """Return all names, this one too, of the point that a hook name stands for, in the model's order."""
+    points = model.hook_dict
+    return tuple(other for other, point in points.items() if point is points[name])
+
+
 def model_device(model: HookedModel) -> torch.device:
     """Return the device of the model's first parameter, the CPU if it has none."""
     first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
@@ -186,6 +200,12 @@ def layer_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def is_ours(model: HookedModel) -> bool:
+    """Return whether the model's class is mechbp's, or the HookedTransformer of TransformerLens: its hooks are tested here."""
+    home = type(model).__module__
+    return home.partition(".")[0] == "mechbp" or home == "transformer_lens.HookedTransformer"
+
+
 def accepts(model: HookedModel, *keywords: str) -> bool:
     """Return whether the model's forward pass names all these keyword arguments in its signature."""
     forward_pass = getattr(model, "forward", None)
@@ -208,7 +228,8 @@ def capture(
 
     The tensors are detached and share no memory with the model or one another. The model runs only as deep as the last
     hook where its forward pass offers `stop_at_layer`. Inside an `edit` block, captured values are the edited ones.
-    Raises HookError if a pattern matches nothing, a matching hook does not fire, or an activation has no batch axis.
+    Raises HookError if a pattern matches nothing, a matching hook does not fire, an activation has no batch axis, or scores of a
+    model that is not mechbp's own are probabilities.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
@@ -226,15 +247,17 @@ def capture(
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         values: dict[str, Tensor] = {}  # copied as they fire: an edit of a later hook may write to the same memory
-        with _registered(model, dict.fromkeys(names, lambda name, value, values=values: values.update({name: value.clone()}))):
+        with listening(model, dict.fromkeys(names, lambda name, value, values=values: values.update({name: value.clone()}))):
             forward(model, batch, **depth)
         for name in names:
             if name not in values:
-                raise HookError(f"capture: {name} did not fire. {_why_silent(name)}")
+                raise HookError(f"capture: {name} did not fire. {why_silent(name)}")
             if values[name].shape[:1] != batch.shape[:1]:
                 shape = list(values[name].shape)
                 raise HookError(f"capture: {name} has no batch axis: its shape is {shape} on a batch of {len(batch)}.")
             if start == 0:
+                if name.endswith("hook_attn_scores") and not is_ours(model):
+                    _refuse_probabilities(name, values[name])
                 captured[name] = values[name].new_empty((len(rows), *values[name].shape[1:]))
             captured[name][start : start + batch_size] = values[name]
     return captured
@@ -252,7 +275,7 @@ def firing_hooks(
     wanted = list(patterns)
     names = [name for name in model.hook_dict if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
     fired: set[str] = set()
-    with _registered(model, dict.fromkeys(names, lambda name, _: fired.add(name))):
+    with listening(model, dict.fromkeys(names, lambda name, _: fired.add(name))):
         forward(model, to_tokens(model, tokens))
     return [name for name in names if name in fired]
 
@@ -263,7 +286,8 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
 
     Each function gets a private copy of the activation, in the graph when gradients are on, and returns a tensor of the
     same shape, dtype and device. Where several patterns, or several blocks, match one hook, they apply in the order given,
-    outer blocks first. The object yielded counts `.firings` per hook name.
+    outer blocks first; a pattern that matches several names of one point edits it once. The object yielded counts `.firings`
+    per hook name.
     Raises InputError for what is no function, and HookError if a pattern matches nothing, if a function returns something else,
     and, on leaving the block normally, if any matched hook never fired. Leaving by an exception removes the same hooks and lets
     that exception through.
@@ -285,17 +309,19 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
                 f"edit: what is given for {pattern!r} must be a function of the activation, got a {type(function).__name__}.\n"
                 f"To set a value: lambda activation: torch.full_like(activation, value)."
             )
-        for name in matching_hooks(model, pattern):
-            chains.setdefault(name, []).append(function)
+        points = model.hook_dict
+        for name in one_per_point(model, matching_hooks(model, pattern)):
+            held = next((known for known in chains if points[known] is points[name]), name)
+            chains.setdefault(held, []).append(function)
     if not chains:
         raise HookError("edit: no hook was named. Pass {hook name or glob pattern: function}.")
     session = EditSession(firings=dict.fromkeys(chains, 0))
 
-    with _registered(model, dict.fromkeys(chains, partial(_apply, chains, session))):
+    with listening(model, dict.fromkeys(chains, partial(_apply, chains, session))):
         yield session
     for name, count in session.firings.items():
         if count == 0:
-            raise HookError(f"edit: {name} never fired inside the block, so nothing was edited. {_why_silent(name)}")
+            raise HookError(f"edit: {name} never fired inside the block, so nothing was edited. {why_silent(name)}")
 
 
 @torch.no_grad()
@@ -317,16 +343,16 @@ def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = No
         tokens = torch.zeros((2, model.cfg.n_ctx), dtype=torch.int64)
     batch = to_tokens(model, tokens)
     shapes: dict[str, tuple[str | int, ...]] = {}
-    with _registered(model, dict.fromkeys(model.hook_dict, lambda name, value: shapes.update({name: tuple(value.shape)}))):
+    with listening(model, dict.fromkeys(model.hook_dict, lambda name, value: shapes.update({name: tuple(value.shape)}))):
         output = forward(model, batch)
     shapes = {name: ("batch", *shape[1:]) if shape[:1] == (len(batch),) else shape for name, shape in shapes.items()}
     rows = []
     for name in model.hook_dict:
         note = ""
         if name not in shapes:
-            note = _why_silent(name)
+            note = why_silent(name)
         else:
-            with _registered(model, {name: _spoil}):
+            with listening(model, {name: _spoil}):
                 if torch.equal(forward(model, batch), output):
                     note = "Its value does not reach the output."
         rows.append(HookRow(name, shapes.get(name), writable=not note, note=note))
@@ -334,14 +360,15 @@ def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = No
 
 
 @contextmanager
-def _registered(model: HookedModel, functions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
-    """Call function(name, activation) at each named hook inside the block; a tensor it returns replaces the activation.
+def listening(model: HookedModel, functions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
+    """Call function(name, activation) at each named hook inside the block; a tensor that it returns replaces the activation.
 
     PyTorch's own handles are used, so TransformerLens's resets inside the block cannot remove them, nor do we remove its hooks.
     """
+    points = model.hook_dict  # other models gather theirs at every access
     with ExitStack() as handles:
         for name, function in functions.items():
-            handle = model.hook_dict[name].register_forward_hook(partial(_fire, function, name))
+            handle = points[name].register_forward_hook(partial(_fire, function, name))
             handles.callback(handle.remove)
         yield
 
@@ -366,7 +393,9 @@ def _apply(chains: Mapping[str, Sequence[Edit]], session: EditSession, name: str
 
 
 def _spoil(_: str, value: Tensor) -> Tensor:
-    return torch.full_like(value, torch.nan) if value.is_floating_point() else ~value
+    if value.is_floating_point():
+        return torch.full_like(value, torch.nan)
+    return torch.where(value == 0, 1, 0).to(value.dtype)  # other tokens, and such as every vocabulary has
 
 
 def _depth_needed(model: HookedModel, names: Iterable[str]) -> dict[str, int]:
@@ -378,7 +407,16 @@ def _depth_needed(model: HookedModel, names: Iterable[str]) -> dict[str, int]:
     return {"stop_at_layer": max(known) + 1} if len(known) == len(layers) else {}
 
 
-def _why_silent(name: str) -> str:
+def _refuse_probabilities(name: str, scores: Tensor) -> None:
+    """Raise HookError for scores that sum to 1 over keys, which scores do only after the softmax."""
+    if bool((scores >= 0).all()) and torch.allclose(scores.sum(dim=-1), scores.new_ones(()), rtol=0, atol=1e-4):
+        raise HookError(
+            f"capture: {name} shows the attention pattern, after the softmax: it sums to 1 over keys. Capture hook_pattern.\n"
+            f"print(mechbp.check_model(model, tokens)) tells what this model's hooks are."
+        )
+
+
+def why_silent(name: str) -> str:
     """One sentence on why the hook did not fire."""
     switch = SWITCHES.get(name.rpartition(".")[2])
     if switch is None:

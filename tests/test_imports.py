@@ -20,6 +20,7 @@ LAYERS = {
     "mechbp.models": 2,
     "mechbp.hooks": 3,
     "mechbp.metrics": 3,
+    "mechbp.hook_check": 3,
     "mechbp.methods": 4,
     "mechbp.theory": 5,
     "mechbp.report": 6,
@@ -49,8 +50,9 @@ MAY_IMPORT = {
     "mechbp.processes": FOUNDATION[:3],
     "mechbp.models": (*FOUNDATION, "mechbp.processes"),
     "mechbp.hooks": ("mechbp.errors",),
+    "mechbp.hook_check": ("mechbp.errors", "mechbp.hooks"),
     "mechbp.metrics": ("mechbp.errors",),
-    "mechbp.methods": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks"),
+    "mechbp.methods": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks", "mechbp.hook_check"),
     "mechbp.theory": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
     "mechbp.report": ("mechbp.errors", "mechbp.storage", "mechbp.figures"),
 }
@@ -64,7 +66,7 @@ FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.ch
 """What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew, and
 controls measured as they were."""
 ONLY_IN = {
-    "transformer_lens": ("mechbp.models.architectures",),
+    "transformer_lens": ("mechbp.models.architectures", "mechbp.models.own_transformer"),
     "plotly": ("mechbp.report", "mechbp.figures"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechbp.errors import HookError
-from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hook_check import can_restart, require_sound
+from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, to_tokens
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.patching.plain_transformer import Network
 
@@ -52,7 +53,11 @@ class Continuation:
     def of_pairs(
         self, base: Int[np.ndarray, "n position"], source: Int[np.ndarray, "n position"], known: PairActivations | None
     ) -> PairActivations:
-        """Return the activations of unedited base and source runs, those `known` if there are any; raise as `activation` does."""
+        """Return the activations of unedited base and source runs, those `known` if there are any; raise as `activation` does.
+
+        Raises HookError, too, for a hook that is not what its name says.
+        """
+        require_sound("interchange", self.model, [self.hook], base)
         found = (self.activation(base), self.activation(source)) if known is None else known
         return self._checked(found[0], base), self._checked(found[1], source)
 
@@ -69,7 +74,7 @@ class Continuation:
 
         Between blocks a model that can restart does; anywhere else the whole model runs, with the activation written in.
         """
-        layer = self._restart
+        layer = self._restart(tokens)
         if layer is not None:
             return forward(self.model, activation, start_at_layer=layer)
         with edit(self.model, {self.hook: lambda _: activation}):
@@ -94,7 +99,7 @@ class Continuation:
         def from_hooks(which: Rows, changed: Tensor) -> Tensor:
             return _at(self.logits(rows[which], changed), reads[which])
 
-        layer, network = self._restart, Network.of(self.model)
+        layer, network = self._restart(rows), Network.of(self.model)
         if network is None or layer is None:
             return from_hooks
 
@@ -106,11 +111,10 @@ class Continuation:
 
         return from_weights if _agree(from_weights, from_hooks, activation[:FEW], gradients) else from_hooks
 
-    @property
-    def _restart(self) -> int | None:
+    def _restart(self, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]) -> int | None:
         """The block that starts from the hook's value; None where no block does, or the model cannot start there."""
         offset, layer = BETWEEN_BLOCKS.get(self.hook.rpartition(".")[2]), layer_of(self.hook)
-        return layer + offset if offset is not None and layer is not None and accepts(self.model, "start_at_layer") else None
+        return layer + offset if offset is not None and layer is not None and can_restart(self.model, tokens) else None
 
 
 def pair_activations(

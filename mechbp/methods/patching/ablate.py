@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hook_check import require_sound
 from mechbp.hooks import HookedModel, capture, edit, forward, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.brief import Brief
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture, joint_picture
@@ -140,13 +141,15 @@ def ablate(
     an activation [n, position, ...], and a head where it has a head axis; `heads` picks heads, default all. A pattern is
     ablated whole, or by query where positions are given. `metric` maps logits [n, position, q] of all examples, in order, to
     one number each. `rng` resamples examples for the interval.
-    Raises HookError for a hook that is unknown or never fires, InputError for other arguments that do not fit.
+    Raises HookError for a hook that is unknown, never fires or is not what it is called (`check_model`), InputError for other
+    arguments that do not fit.
     """
     require_hooked(model)
     rows = to_tokens(model, tokens)
     if batch_size < 1:
         raise InputError(f"ablate: batch_size must be >= 1, got {batch_size}.")
     names = matching_hooks(model, hooks)
+    require_sound("ablate", model, names, rows)
     stand_ins, distribution, partners = _stand_ins(model, rows, names, ablation, batch_size)
     shapes = {name: tuple(stand_ins[name].shape) for name in names}
     cells = cells_of(shapes, rows.shape[1], positions, True, "ablate")

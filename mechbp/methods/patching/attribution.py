@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hook_check import require_sound
 from mechbp.hooks import HookedModel, matching_hooks
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.cells import cells_of, index_of, sums_by_cell
@@ -116,11 +117,13 @@ def attribution_patch(
     Exact where the metric is an affine function of the activation. Arguments and cells are those of `patch`; `metric` must be
     differentiable, and its value for a row must depend on that row's logits alone. Two forward passes and one backward pass
     (and one more forward pass for more than `batch_size` pairs). Parameters keep their `grad` and `requires_grad`.
-    Raises HookError for a hook that is unknown or silent, InputError for other arguments that do not fit.
+    Raises HookError for a hook that is unknown, silent or not what it is called (`check_model`), InputError for other arguments
+    that do not fit.
     """
     with gradients_on():
         runs = GradientRuns("attribution_patch", model, clean, corrupted, metric, direction, batch_size)
         names = matching_hooks(model, hooks)
+        require_sound(runs.where, model, names, runs.base)
         donor = runs.observe(runs.donor, names)
         base, gradient = runs.differentiate(dict.fromkeys(names, stay))
         cells = _cells(names, base.activations, runs.base, positions, heads, runs.where)
@@ -164,6 +167,7 @@ def integrated_gradients(
     with gradients_on():
         runs = GradientRuns("integrated_gradients", model, clean, corrupted, metric, direction, batch_size)
         names = matching_hooks(model, hooks)
+        require_sound(runs.where, model, names, runs.base)
         donor, base = (runs.observe(tokens, names) for tokens in (runs.donor, runs.base))
         cells = _cells(names, base.activations, runs.base, positions, heads, runs.where)
         estimates: list[Tensor] = []

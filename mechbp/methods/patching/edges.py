@@ -60,6 +60,18 @@ def path_name(path: DirectPath) -> str:
     return f"{sender_name(path.sender)} to {', '.join(map(receiver_name, path.receivers))}"
 
 
+def hooks_of(path: DirectPath, n_layers: int) -> list[str]:
+    """Return the hooks that patching the path writes to or takes the sender's output from, in models of so many blocks."""
+    sender, receivers = path
+    sent = {"embedding": "hook_resid_pre", "attention": "hook_attn_out", "mlp": "hook_mlp_out"}[sender.component]
+    names = [f"blocks.{sender.layer or 0}.{'attn.hook_z' if sender.head is not None else sent}"]
+    for receiver in receivers:
+        block = f"blocks.{n_layers - 1 if receiver.layer is None else receiver.layer}"
+        read = {"mlp": ("hook_resid_mid", "hook_mlp_out", "hook_resid_post"), "final": ("hook_resid_post",)}
+        names += [f"{block}.{hook}" for hook in read.get(receiver.reads, (f"attn.hook_{receiver.reads}",))]
+    return list(dict.fromkeys(names))
+
+
 def check_path(path: DirectPath, n_layers: int, n_positions: int) -> None:
     """Raise InputError for a path whose ends the model lacks, or whose receiver reads before its sender has written."""
     sender, receivers = path

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.hook_check import require_sound
 from mechbp.hooks import HookedModel, capture, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
@@ -158,7 +159,8 @@ def patch(
     patches all heads jointly. `rng` resamples examples for the intervals.
     Memory: the base run's residual stream at every block, the donor's activation at every hook, and at a time the activations of
     `batch_size` sequences, or 8 MiB of them where runs are finished from the weights.
-    Raises HookError for a hook that is unknown, silent or not in SITES, InputError for other arguments that do not fit.
+    Raises HookError for a hook that is unknown, silent, not in SITES or not what it is called (`check_model`), InputError for
+    other arguments that do not fit.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-root-k0")
@@ -190,6 +192,7 @@ def patch(
     base_tokens, donor_tokens = (corrupted_tokens, clean_tokens) if denoising else (clean_tokens, corrupted_tokens)
     names = matching_hooks(model, hooks)
     sites = {name: site_of(name) for name in names}
+    require_sound("patch", model, names, base_tokens)
     groups = position_groups(positions, base_tokens.shape[1], "patch")
     runs = Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
 

@@ -26,8 +26,18 @@ from torch import Tensor
 
 from mechbp.errors import HookError, InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, accepts, capture, edit, forward, matching_hooks, require_hooked, to_tokens
-from mechbp.methods.patching.edges import DirectPath, Receiver, Sender, check_path, path_name, receiver_name, sender_name
+from mechbp.hook_check import can_restart, require_sound
+from mechbp.hooks import HookedModel, capture, edit, forward, matching_hooks, require_hooked, to_tokens
+from mechbp.methods.patching.edges import (
+    DirectPath,
+    Receiver,
+    Sender,
+    check_path,
+    hooks_of,
+    path_name,
+    receiver_name,
+    sender_name,
+)
 from mechbp.methods.patching.metric import Direction, Metric, score
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
@@ -141,8 +151,9 @@ def path_patch(
     linear and stays) and the changes that several senders make to one receiver's normalised input add up. Layer norms after
     the receiver are always computed anew. Without layer norms the two are the same.
     `clean`, `corrupted`, `metric`, `direction` and `rng` are those of `patch`.
-    Raises HookError where the model lacks a hook on the way, or, if `ln` is "frozen", normalises out of sight of any
-    `hook_scale`; InputError for a receiver that is not after its sender and other arguments that do not fit.
+    Raises HookError where the model lacks a hook on the way, one is not what it is called (`check_model`), or the model, if `ln`
+    is "frozen", normalises out of sight of any `hook_scale`; InputError for a receiver that is not after its sender and other
+    arguments that do not fit.
     """
     require_hooked(model)
     for name, value, options in (("ln", ln, Normalisation), ("direction", direction, Direction)):
@@ -159,6 +170,7 @@ def path_patch(
     n_layers = len(matching_hooks(model, "blocks.*.hook_resid_pre"))
     for path in paths:
         check_path(path, n_layers, base.shape[1])
+        require_sound("path_patch", model, matching_hooks(model, hooks_of(path, n_layers)), base)
     ends = [
         score(metric, torch.cat([forward(model, rows) for rows in tokens.split(batch_size)]), "path_patch: the unpatched run")
         for tokens in (base, donor)
@@ -193,7 +205,7 @@ class _Stream:
         self.model, self.tokens, self.n_layers, self.frozen = model, tokens, n_layers, ln == "frozen"
         captured = capture(model, tokens, "blocks.*.hook_resid_pre", len(tokens))
         self.residuals = [captured[f"blocks.{layer}.hook_resid_pre"] for layer in range(n_layers)]
-        self.restarts = accepts(model, "start_at_layer", "stop_at_layer")
+        self.restarts = can_restart(model, tokens)
         if self.restarts:  # believe the signature only after a restart has reproduced the run
             restarted = forward(model, self.residuals[-1][:2], start_at_layer=n_layers - 1)
             self.restarts = torch.allclose(restarted, forward(model, tokens[:2]), rtol=1e-4, atol=1e-4)

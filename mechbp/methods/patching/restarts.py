@@ -17,7 +17,8 @@ from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of
+from mechbp.hook_check import can_restart
+from mechbp.hooks import HookedModel, capture, edit, forward, layer_of
 from mechbp.methods.patching.finisher import Finisher
 from mechbp.methods.patching.inside_block import after_block
 from mechbp.methods.patching.sites import SITES, Position, Site, Write, write_donor
@@ -90,7 +91,7 @@ class Runs:
     def _residuals(self) -> list[Tensor] | None:
         """Base residual stream before every block and after the last; None where the model cannot restart from it."""
         blocks = [name for name in self.model.hook_dict if name.endswith(".hook_resid_pre")]
-        if not blocks or not accepts(self.model, "start_at_layer", "stop_at_layer"):
+        if not blocks or not can_restart(self.model, self.base):
             return None
         last = f"blocks.{len(blocks) - 1}.hook_resid_post"
         captured = capture(self.model, self.base, [*blocks, last], self.batch_size)
