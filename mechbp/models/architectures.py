@@ -1,27 +1,38 @@
-"""Configs become HookedTransformers here, and only here is transformer_lens imported."""
+"""Configs become HookedTransformers here, and only here is it known which line of TransformerLens is installed.
+
+Up to release 3.9 the model class is TransformerLens's own. Later lines have none, and `own_transformer` stands in: the same class
+name, settings, parameters, hooks and functions.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from mechbp.models.config import ModelConfig
 
+LINE = int(version("transformer-lens").split(".")[0])
+"""The line of TransformerLens that is installed: 3, 4."""
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from transformer_lens import HookedEncoder, HookedTransformer, HookedTransformerConfig
-    from transformer_lens.components.attention import Attention
-    from transformer_lens.components.layer_norm import LayerNorm
-    from transformer_lens.components.mlps.mlp import MLP
+    from transformer_lens import HookedRootModule
     from transformer_lens.hook_points import HookPoint
-    from transformer_lens.HookedRootModule import HookedRootModule
+
+    if TYPE_CHECKING or LINE < 4:
+        from transformer_lens import HookedTransformer, HookedTransformerConfig
+        from transformer_lens.components.attention import Attention
+        from transformer_lens.components.layer_norm import LayerNorm
+        from transformer_lens.components.mlps.mlp import MLP
+    else:
+        from mechbp.models.own_transformer import MLP, Attention, HookedTransformer, HookedTransformerConfig, LayerNorm
 
 __all__ = [
+    "LINE",
     "MLP",
     "Attention",
     "HookPoint",
@@ -31,7 +42,6 @@ __all__ = [
     "LayerNorm",
     "build_model",
     "hooked_transformer",
-    "text_encoder",
     "untrained_twin",
 ]
 
@@ -73,84 +83,6 @@ def hooked_transformer(**settings: Any) -> HookedTransformer:
         # The class is deprecated in 3.9 in favour of a bridge that lacks what we need; its users need not hear of it.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return HookedTransformer(HookedTransformerConfig(init_weights=False, device="cpu", **settings))
-
-
-class TextEncoder(HookedEncoder):
-    """A BERT-style encoder with TransformerLens's hooks, whose output is what its last block writes; it has no further head."""
-
-    HEADS = ("mlm_head", "unembed", "nsp_head", "pooler")
-
-    def __init__(self, cfg: HookedTransformerConfig) -> None:
-        super().__init__(cfg, move_to_device=False)
-        for head in self.HEADS:
-            delattr(self, head)
-        self.setup()  # hooks of the heads are no longer listed
-
-    def forward(self, input: Tensor) -> Tensor:  # type: ignore[override]
-        """Return [batch, position, d_model], what the last block writes, its layer norm applied; every position is a key."""
-        return self.encoder_output(input)
-
-
-def text_encoder(weights: Mapping[str, Tensor], *, n_heads: int, act_fn: str, eps: float) -> TextEncoder:
-    """Return the encoder of these weights in eval mode, its sizes read off the weights.
-
-    weights: named as transformers' BertModel names them; those of heads are left alone. eps: what layer norms add to a variance.
-    Raises KeyError for a weight that is missing and RuntimeError for one of another shape.
-    """
-    embedding = weights["embeddings.word_embeddings.weight"]
-    d_model = embedding.shape[1]
-    n_layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.layer.")})
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        config = HookedTransformerConfig(
-            n_layers=n_layers,
-            n_heads=n_heads,
-            d_model=d_model,
-            d_head=d_model // n_heads,
-            d_mlp=weights["encoder.layer.0.intermediate.dense.weight"].shape[0],
-            d_vocab=embedding.shape[0],
-            n_ctx=weights["embeddings.position_embeddings.weight"].shape[0],
-            act_fn=act_fn,
-            eps=eps,
-            normalization_type="LN",
-            attention_dir="bidirectional",
-            init_weights=False,
-            device="cpu",
-            dtype=embedding.dtype,
-        )
-        model = TextEncoder(config)
-    missing = model.load_state_dict(_encoder_weights(weights, n_layers, n_heads), strict=False).missing_keys
-    if parameters := sorted(set(missing) & {name for name, _ in model.named_parameters()}):
-        raise KeyError(f"text_encoder: no weight for {', '.join(parameters)}.")
-    return model.eval()
-
-
-def _encoder_weights(weights: Mapping[str, Tensor], n_layers: int, n_heads: int) -> dict[str, Tensor]:
-    """Rename and reshape BertModel's weights: its matrices are [out, in], its heads are stretches of one axis."""
-    table = {
-        "embed.embed.W_E": "embeddings.word_embeddings.weight",
-        "embed.pos_embed.W_pos": "embeddings.position_embeddings.weight",
-        "embed.token_type_embed.W_token_type": "embeddings.token_type_embeddings.weight",
-        "embed.ln.w": "embeddings.LayerNorm.weight",
-        "embed.ln.b": "embeddings.LayerNorm.bias",
-    }
-    found = {name: weights[theirs] for name, theirs in table.items()}
-    for layer in range(n_layers):
-        here, there = f"blocks.{layer}", f"encoder.layer.{layer}"
-        for letter, part in (("Q", "query"), ("K", "key"), ("V", "value")):
-            matrix, bias = (weights[f"{there}.attention.self.{part}.{kind}"] for kind in ("weight", "bias"))
-            found[f"{here}.attn.W_{letter}"] = rearrange(matrix, "(head d_head) d_model -> head d_model d_head", head=n_heads)
-            found[f"{here}.attn.b_{letter}"] = rearrange(bias, "(head d_head) -> head d_head", head=n_heads)
-        output = weights[f"{there}.attention.output.dense.weight"]
-        found[f"{here}.attn.W_O"] = rearrange(output, "d_model (head d_head) -> head d_head d_model", head=n_heads)
-        found[f"{here}.attn.b_O"] = weights[f"{there}.attention.output.dense.bias"]
-        for side, part in (("in", "intermediate.dense"), ("out", "output.dense")):
-            found[f"{here}.mlp.W_{side}"] = weights[f"{there}.{part}.weight"].T
-            found[f"{here}.mlp.b_{side}"] = weights[f"{there}.{part}.bias"]
-        for norm, part in (("ln1", "attention.output.LayerNorm"), ("ln2", "output.LayerNorm")):
-            found[f"{here}.{norm}.w"] = weights[f"{there}.{part}.weight"]
-            found[f"{here}.{norm}.b"] = weights[f"{there}.{part}.bias"]
-    return found
 
 
 def _drawn(model: HookedTransformer, seed: int) -> HookedTransformer:

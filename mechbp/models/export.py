@@ -1,4 +1,4 @@
-"""A model for those who do not have mechbp: its weights, its configuration, and ten lines that load it with TransformerLens."""
+"""A model for those who do not have mechbp: its weights, its configuration, and a loader that needs TransformerLens alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ SETTINGS = (
 """Of a HookedTransformerConfig: what tells our models apart; the rest is TransformerLens's default."""
 SPECIAL = ("mask_token", "root_token", "separator")
 LOADER = Path(__file__).resolve().parent / "templates" / "load_model.py.txt"
-"""What whoever loads an export runs; it needs TransformerLens and nothing of mechbp."""
+"""What whoever loads an export runs; it needs TransformerLens, of any line, and nothing of mechbp."""
+OWN = Path(__file__).resolve().parent / "own_transformer.py"
+"""The model class where TransformerLens has none."""
 
 
 def export(run: Run, folder: Path) -> list[Path]:
-    """Write model.safetensors, config.json and load_model.py of a run's last step, and return them.
+    """Write model.safetensors, config.json, load_model.py and hooked_transformer.py of a run's last step, and return them.
 
     config.json says under "model" what HookedTransformerConfig takes, under "run" where the weights come from, and under
     "process" what the data were and which tokens are no symbols of it. Raises InputError where the model is no plain
@@ -44,6 +46,7 @@ def export(run: Run, folder: Path) -> list[Path]:
         "model.safetensors": save({name: value.detach().contiguous() for name, value in model.named_parameters()}),
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
         "load_model.py": LOADER.read_bytes(),
+        "hooked_transformer.py": OWN.read_bytes(),
     }
     if held := [name for name in contents if (folder / name).exists()]:
         raise InputError(f"export: {folder} holds {held[0]} already. Name a new folder.")

@@ -34,7 +34,7 @@ def trained(tmp_path_factory):
 
 def test_its_loader_gives_the_same_logits_without_mechbp(trained, tmp_path):
     written = export(trained, tmp_path / "out")
-    assert [path.name for path in written] == ["model.safetensors", "config.json", "load_model.py"]
+    assert [path.name for path in written] == ["model.safetensors", "config.json", "load_model.py", "hooked_transformer.py"]
     tokens = trained.process.sample(5, np.random.default_rng(0)).tokens
     np.save(tmp_path / "out" / "tokens.npy", tokens)
     found = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path / "out", capture_output=True, text=True)

@@ -5,7 +5,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 import mechbp
-from mechbp.models.architectures import text_encoder
+from mechbp.models.text_encoder import text_encoder
 
 LAYERS = 2
 HEADS = 3

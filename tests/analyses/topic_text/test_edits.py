@@ -13,7 +13,7 @@ from analyses.topic_text import attention, edits
 from analyses.topic_text.corpus import NO_WORD, PASSAGE
 from analyses.topic_text.encoder import Encoder
 from mechbp.hooks import capture, edit
-from mechbp.models.architectures import text_encoder
+from mechbp.models.text_encoder import text_encoder
 from mechbp.randomness import rng
 from mechbp.study import Study
 
