@@ -60,6 +60,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; may be repeated."),
 ]
 Trust = Annotated[bool, typer.Option("--trust", help='Execute the code that recipes name beside their runs (kind = "python:…").')]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Where models compute: cpu, cuda, cuda:1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
 
 
@@ -101,6 +102,7 @@ def report(
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
+    device: Device = "cpu",
     threads: Threads = 1,
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
@@ -112,7 +114,7 @@ def report(
     from mechbp.jobs import analyse_all, parts_of
     from mechbp.report.folder import check_folder, render_folder, write_documents
 
-    fan = _fan(jobs, backend, scheduler, threads, trust)
+    fan = _fan(jobs, backend, scheduler, threads, trust, device)
     folder = out or _default_folder(run or [], quick)
     check_folder(folder)
     if render:
@@ -128,7 +130,7 @@ def report(
         return
     set_threads(threads)
     pages_runs = {name: study.studied_runs(study.load_page(name), run or []) for name in names}
-    studied = {name: study.opened_runs(runs, trust) for name, runs in pages_runs.items()}
+    studied = {name: study.opened_runs(runs, trust, device) for name, runs in pages_runs.items()}
     with progress() as bars:
         for name, runs in studied.items():
             bar = bars.add_task(name, total=None)
@@ -146,6 +148,7 @@ def report(
 def train(
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.")],
     settings: Settings = None,
+    device: Device = "cpu",
     threads: Threads = 1,
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
@@ -153,7 +156,7 @@ def train(
     trust: Trust = False,
 ) -> None:
     """Train runs to their last step, or take them up where they stopped. --set changes recipes that have stored nothing yet."""
-    fan = _fan(jobs, backend, scheduler, threads, trust)
+    fan = _fan(jobs, backend, scheduler, threads, trust, device)
     from mechbp.models.recipe_edits import Setting, set_in_place
     from mechbp.models.run_folder import find_run
 
@@ -238,6 +241,7 @@ def verify(
     claims: Annotated[
         bool, typer.Option("--claims", help="Instead grade the recorded pages anew, from their numbers and criteria.")
     ] = False,
+    device: Device = "cpu",
     threads: Threads = 1,
     runs_in: RunsIn = None,
     as_json: AsJson = False,
@@ -254,7 +258,7 @@ def verify(
     from mechbp.promises import claims_regraded, runs_verified
 
     told = []
-    for line in claims_regraded() if claims else runs_verified(runs, trust):
+    for line in claims_regraded() if claims else runs_verified(runs, trust, device):
         told.append(line)
         if not as_json:
             print(line)
@@ -312,7 +316,7 @@ def _train(folders: list[Path], fan: Fan) -> None:
     if fan.spreads(len(folders)):
         train_all(folders, fan)
         return
-    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars, fan.trust))
+    one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars, fan.trust, fan.device))
 
 
 def _look_in(folder: Path | None) -> None:
@@ -334,7 +338,7 @@ def _default_folder(runs: list[str], quick: bool) -> Path:
     return root / "quick" if quick else root
 
 
-def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int, trust: bool) -> Fan:
+def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int, trust: bool, device: str = "cpu") -> Fan:
     """Return where the jobs run, or raise InputError where the options contradict each other."""
     if backend is Backend.dask and scheduler is None:
         raise InputError("--backend dask needs --scheduler ADDRESS, such as tcp://127.0.0.1:8786, which `dask scheduler` prints.")
@@ -344,7 +348,7 @@ def _fan(jobs: int, backend: Backend, scheduler: str | None, threads: int, trust
         raise InputError("--jobs counts processes of this machine; a Dask cluster has as many as it has workers. Leave it out.")
     from mechbp.jobs import Fan
 
-    return Fan(jobs, scheduler, threads, trust)
+    return Fan(jobs, scheduler, threads, trust, device)
 
 
 def _refuse_twins(command: str, folders: list[Path], given: list[str]) -> None:

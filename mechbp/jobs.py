@@ -22,13 +22,17 @@ PATIENCE_S = 120
 
 @dataclass(frozen=True)
 class Fan:
-    """Where jobs run: on a Dask scheduler's workers, else in `processes` of this machine; each with `threads` for torch."""
+    """Where jobs run: on a Dask scheduler's workers, else in `processes` of this machine; each with `threads` for torch.
+
+    Models compute on the `device` of whichever machine that is.
+    """
 
     processes: int
     scheduler: str | None
     threads: int
     trust: bool = False
     """Whether the code that recipes name beside their runs is executed."""
+    device: str = "cpu"
 
     def spreads(self, jobs: int) -> bool:
         """Whether so many jobs leave this process."""
@@ -44,7 +48,7 @@ class Fan:
 def train_all(folders: Sequence[Path], fan: Fan) -> None:
     """Train the runs, one a job. Raises MechbpError at the end where some failed."""
     patience_s = PATIENCE_S if fan.scheduler else 0
-    jobs = [(str(folder), fan.threads, patience_s, fan.trust) for folder in folders]
+    jobs = [(str(folder), fan.threads, patience_s, fan.trust, fan.device) for folder in folders]
     list(_values("train", [folder.name for folder in folders], fan.outcomes(_train, jobs, storing=True)))
 
 
@@ -86,7 +90,7 @@ def analyse_all(parts: Sequence[Part], quick: bool, command: str, fan: Fan) -> I
     from mechbp.report.document import loads
     from mechbp.study import merged
 
-    jobs = [(part.page, part.folders, quick, fan.threads, command, fan.trust) for part in parts]
+    jobs = [(part.page, part.folders, quick, fan.threads, command, fan.trust, fan.device) for part in parts]
     found: dict[str, dict[int, Document]] = {part.page: {} for part in parts}
     for index, text in _values("report", [part.title for part in parts], fan.outcomes(_analyse, jobs, storing=False)):
         part = parts[index]
@@ -140,12 +144,14 @@ def _values(command: str, names: Sequence[str], outcomes: Iterator[Outcome]) -> 
         raise MechbpError(f"{command}: {len(failed)} of {len(names)} failed: {', '.join(sorted(failed))}.")
 
 
-def _train(check: Callable[[], None], folder: str, threads: int, patience_s: float, trust: bool = False) -> None:
+def _train(
+    check: Callable[[], None], folder: str, threads: int, patience_s: float, trust: bool = False, device: str = "cpu"
+) -> None:
     """Train one run; wait up to `patience_s` for a lost worker's hold on it to end."""
     _prepare(threads)
     from mechbp.models.training import train
 
-    _once_free(check, lambda: train(Path(folder), lambda _: check(), trust=trust), patience_s)
+    _once_free(check, lambda: train(Path(folder), lambda _: check(), trust=trust, device=device), patience_s)
 
 
 def _measure(check: Callable[[], None], folder: str, threads: int, patience_s: float, trust: bool = False) -> list[str]:
@@ -176,15 +182,22 @@ def _once_free(check: Callable[[], None], work: Callable[[], None], patience_s: 
 
 
 def _analyse(
-    check: Callable[[], None], name: str, folders: list[str] | None, quick: bool, threads: int, command: str, trust: bool = False
-) -> str:  # fmt: skip
+    check: Callable[[], None],
+    name: str,
+    folders: list[str] | None,
+    quick: bool,
+    threads: int,
+    command: str,
+    trust: bool = False,
+    device: str = "cpu",
+) -> str:
     """Make one page, or what some of its runs contribute, and return its document as JSON."""
     _prepare(threads)
     from mechbp.models.runs import load
     from mechbp.report.document import dumps
     from mechbp.study import Study, analyse, load_page, studied_runs
 
-    runs = tuple(load(run, trust=trust) for run in studied_runs(load_page(name), folders or ()))
+    runs = tuple(load(run, trust=trust, device=device) for run in studied_runs(load_page(name), folders or ()))
     return dumps(analyse(name, Study(runs, quick, lambda _: check()), command))
 
 

@@ -54,7 +54,7 @@ def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
     yield from criteria.withdrawn()
 
 
-def runs_verified(names: Sequence[str] | None, trust: bool = False) -> Iterator[Line]:
+def runs_verified(names: Sequence[str] | None, trust: bool = False, device: str = "cpu") -> Iterator[Line]:
     """Check runs, all where none is named; then also measure what pages are held to, where "short" is a finding.
 
     trust: execute the code that recipes name beside their runs. Without it such a run is left out, where it is not named.
@@ -67,14 +67,14 @@ def runs_verified(names: Sequence[str] | None, trust: bool = False) -> Iterator[
     wanted = list(names or run_names())
     code = [] if names or trust else [n for n in wanted if read_recipe(find_run(n) / "run.toml", "leave").names_code]
     yield from (Line(name, "-", "left out: its process is code beside it; verify it with --trust") for name in code)
-    for run in [load(name, trust=trust) for name in wanted if name not in code]:
+    for run in [load(name, trust=trust, device=device) for name in wanted if name not in code]:
         for check in verify_run(run):
             yield Line(run.name, check.verdict, f"{check.what:<38} {check.measured}", failed=check.verdict != "pass")
     if not names:
-        yield from thresholds_measured()
+        yield from thresholds_measured(device)
 
 
-def thresholds_measured() -> Iterator[Line]:
+def thresholds_measured(device: str = "cpu") -> Iterator[Line]:
     """Measure what pages are held to; those whose runs are not all here are left out, and said so."""
     from mechbp.models.run_folder import run_names
     from mechbp.models.runs import load
@@ -87,6 +87,6 @@ def thresholds_measured() -> Iterator[Line]:
         if absent := [run for run in page.runs if run not in here]:
             yield Line(name, "-", f"left out: no run {', '.join(absent)}")
             continue
-        study = Study(tuple(load(run) for run in page.runs), quick=False, stage=lambda _: None)
+        study = Study(tuple(load(run, device=device) for run in page.runs), quick=False, stage=lambda _: None)
         for run, check in page.thresholds(study):
             yield Line(run, check.verdict, f"{check.what:<38} {check.measured}")

@@ -193,11 +193,11 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = 
     return [name for name in chosen if name not in refused]
 
 
-def opened_runs(runs: Sequence[str | Run], trust: bool = False) -> list[Run]:
+def opened_runs(runs: Sequence[str | Run], trust: bool = False, device: str = "cpu") -> list[Run]:
     """Return the runs, those that are named opened."""
     from mechbp.models.runs import load as load_run
 
-    return [load_run(run, trust=trust) if isinstance(run, str | os.PathLike) else run for run in runs]
+    return [load_run(run, trust=trust, device=device) if isinstance(run, str | os.PathLike) else run for run in runs]
 
 
 def _why_not(page: Page, runs: Sequence[Run]) -> str:
@@ -234,7 +234,7 @@ def analyse(name: str, study: Study, command: str | None = None) -> Document:
         command=command or command_line(),
         utc=utc,
         wall_s=time.monotonic() - started,
-        device="cpu",
+        device=", ".join(sorted({str(run.device) for run in study.runs})) or "cpu",
         threads=torch.get_num_threads(),
         git_commit=commit,
         git_dirty=dirty,

@@ -38,7 +38,7 @@ def one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress
         raise MechbpError(f"{command}: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
 
 
-def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = False) -> None:
+def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = False, device: str = "cpu") -> None:
     """Train one run in this process, under a bar."""
     from mechbp.models.metrics import divergence_names
     from mechbp.models.tasks.task import own_oracle
@@ -61,7 +61,7 @@ def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = Fa
         if not bars.console.is_terminal:
             bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")
 
-    train_run(folder, on_step, on_metrics, trust=trust)
+    train_run(folder, on_step, on_metrics, trust=trust, device=device)
 
 
 def set_threads(count: int) -> None:

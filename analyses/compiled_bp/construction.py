@@ -67,7 +67,7 @@ def _traffic_figure(compiled: CompiledBP) -> FigureData:
 
 def traffic(compiled: CompiledBP) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
     """Return, per part of the model and slot, how many nonzero weights read it and write it."""
-    weights = {name: parameter.detach().numpy() for name, parameter in compiled.model.named_parameters()}
+    weights = {name: parameter.detach().cpu().numpy() for name, parameter in compiled.model.named_parameters()}
     reads = {"embed": [], "unembed": [weights["unembed.W_U"]]}
     writes = {"embed": [weights["embed.W_E"], weights["pos_embed.W_pos"]], "unembed": []}
     for m in range(compiled.tree.depth):
@@ -90,7 +90,7 @@ def traffic(compiled: CompiledBP) -> tuple[dict[str, dict[str, int]], dict[str, 
 def _unit_figure() -> FigureData:
     """All hidden units of the smallest model there is: depth 1, two symbols."""
     small = compile_bp(FilteredTree(mechbp.TreeGrammar.random(2, seed=0), 1))
-    weights = {name: parameter.detach().numpy() for name, parameter in small.model.named_parameters()}
+    weights = {name: parameter.detach().cpu().numpy() for name, parameter in small.model.named_parameters()}
     w_in = np.maximum(weights["blocks.0.mlp.W_in"], -1)
     w_out = weights["blocks.0.mlp.W_out"]  # gates of -2^12 shown as -1
     labels = [f"{slot.name}{_index(i, slot.shape)}" for slot in small.slots.values() for i in range(np.prod(slot.shape))]
@@ -131,7 +131,7 @@ def _qk_figure(compiled: CompiledBP) -> FigureData:
     panels = []
     for m in range(depth):
         attention = compiled.model.blocks[m].attn
-        product = (attention.W_Q[0] @ attention.W_K[0].T).detach().numpy()  # type: ignore[operator]
+        product = (attention.W_Q[0] @ attention.W_K[0].T).detach().cpu().numpy()  # type: ignore[operator]
         panels.append({"title": f"block {m + 1}", "values": product[np.ix_(flags, flags)] / 1024})
     return FigureData(
         id="fig-compiled-qk",
@@ -205,7 +205,7 @@ def _slot_claim(compiled: CompiledBP, tokens: np.ndarray) -> Claim:
         for name, node in ((f"upward {m}", leaf >> m), (f"sibling {m}", leaf >> m ^ 1)):
             if name in compiled.slots:
                 held = compiled.slots[name]
-                found = held.of(acts[held.readable_from]).numpy()
+                found = held.of(acts[held.readable_from]).cpu().numpy()
                 found = found / found.sum(axis=-1, keepdims=True)
                 errors.append(np.abs(found - exact[:, node]).max())
                 controls.append(np.abs(found - np.roll(exact, 1, axis=0)[:, node]).max())

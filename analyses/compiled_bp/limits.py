@@ -46,7 +46,7 @@ def rare_rules(rare: float) -> mechbp.TreeGrammar:
 def leaf_errors(compiled: CompiledBP, tokens: np.ndarray) -> np.ndarray:
     """Largest absolute error of a leaf's posterior, per sequence; answers without a positive logit count as off by 1."""
     with torch.no_grad():
-        answers = compiled.probabilities(compiled.model(torch.from_numpy(tokens))).numpy()
+        answers = compiled.probabilities(compiled.model(torch.from_numpy(tokens))).cpu().numpy()
     defined = ~np.isnan(answers).any(axis=(1, 2))  # impossible evidence has no exact answer either
     errors = np.ones(len(tokens))
     errors[defined] = np.abs(answers[defined] - compiled.tree.leave_one_out(tokens[defined])).max(axis=(1, 2))

@@ -17,7 +17,7 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
 
     def slot(name: str, at: int = leaf) -> np.ndarray:
         held = compiled.slots[name]
-        return held.of(acts[held.readable_from][0, at]).numpy()
+        return held.of(acts[held.readable_from][0, at]).cpu().numpy()
 
     def message(level: int, node: int) -> np.ndarray:
         return beliefs.upward[tree.depth - level][0, node]
@@ -32,7 +32,7 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
     ]
     for m in (0, 1):
         own = leaf >> m
-        weights = acts[f"blocks.{m}.attn.hook_pattern"][0, 0, leaf].numpy()
+        weights = acts[f"blocks.{m}.attn.hook_pattern"][0, 0, leaf].cpu().numpy()
         seen = ", ".join(f"leaf {key} ({weights[key]:g})" for key in np.flatnonzero(weights))
         sibling = slot(f"sibling {m}")
         upward = slot(f"upward {m + 1}")
@@ -58,7 +58,7 @@ def walk(compiled: CompiledBP, tokens: np.ndarray, leaf: int) -> list[str]:
 
 
 def _before(compiled: CompiledBP, acts: dict, m: int, leaf: int, name: str) -> np.ndarray:
-    return compiled.slots[name].of(acts[f"blocks.{m}.hook_resid_pre"][0, leaf]).numpy()
+    return compiled.slots[name].of(acts[f"blocks.{m}.hook_resid_pre"][0, leaf]).cpu().numpy()
 
 
 def _check(found: np.ndarray, exact: np.ndarray) -> str:

@@ -116,7 +116,7 @@ def _rebuilt(group: Group, length: int) -> Check:
     tokens = hmm.sample(500, rng(0, "thresholds"), length).tokens
     found = capture(model, tokens, [PATTERN, MID])
     block = one_block(model, hmm.vocab_size, length)
-    rebuilt = block.after_attention(tokens, found[PATTERN].double().numpy())
-    deviation = float(np.abs(rebuilt - found[MID].double().numpy()).max())
+    rebuilt = block.after_attention(tokens, found[PATTERN].double().cpu().numpy())
+    deviation = float(np.abs(rebuilt - found[MID].double().cpu().numpy()).max())
     shown = f"{deviation:.1e} (random weights, 500 words)"
     return Check.of(f"tables rebuild Mid to {REBUILT:g}", shown, deviation <= REBUILT)

@@ -52,7 +52,7 @@ def _confidence(study: Study, fall: Fall) -> Confidence | None:
     with torch.no_grad():
         logits = sorter.model(torch.as_tensor(tokens[:, :-1]))[:, sorter.process.length :]
     answers = asked_lists(sorter.process, tokens).answer.ravel().astype(np.int64)
-    flat = logits.double().numpy().reshape(len(answers), -1)
+    flat = logits.double().cpu().numpy().reshape(len(answers), -1)
     factor = matching_factor(flat, answers, fall.peak.start_loss)
     if factor is None:
         return None

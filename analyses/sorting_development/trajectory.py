@@ -129,7 +129,7 @@ def _sizes(model: Any) -> dict[str, float]:
     for name, parameter in model.named_parameters():
         for kind, members in SIZES.items():
             if name.rpartition(".")[2] in members:
-                found[kind].append(parameter.detach().double().numpy().ravel())
+                found[kind].append(parameter.detach().double().cpu().numpy().ravel())
     return {kind: float(np.sqrt(np.square(np.concatenate(values)).mean())) for kind, values in found.items() if values}
 
 

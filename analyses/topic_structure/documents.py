@@ -89,4 +89,4 @@ def document_losses(
         each = F.cross_entropy(outputs.double(), wanted, reduction="none")
     else:
         each = (outputs.double() - F.one_hot(wanted, outputs.shape[1])).square().sum(dim=1)
-    return np.bincount(document, weights=each.numpy(), minlength=n)
+    return np.bincount(document, weights=each.cpu().numpy(), minlength=n)

@@ -107,7 +107,7 @@ def _linear(fitted: Documents, held: Documents) -> np.ndarray:
 
 def _outputs(run: Run, held: Documents) -> np.ndarray:
     with torch.no_grad():
-        return run.model.read(torch.from_numpy(held.inputs), torch.from_numpy(held.reads)).double().numpy()
+        return run.model.read(torch.from_numpy(held.inputs), torch.from_numpy(held.reads)).double().cpu().numpy()
 
 
 def _unigram(run: Run, held: Documents) -> np.ndarray:
@@ -185,7 +185,7 @@ def _ambiguity_claim(study: Study, runs: Sequence[Run]) -> Claim:
 def _word_contrasts(run: Run) -> np.ndarray:
     """Of every word: mean value to words that share a topic with it, itself apart, less the mean to words that share none."""
     n_words = run.process.vocab_size
-    values = run.model.values().detach().double().numpy()[:, :n_words]
+    values = run.model.values().detach().double().cpu().numpy()[:, :n_words]
     classes = PairClasses.of_sets(run.process.word_given_topic)
 
     def column_mean(mask: np.ndarray) -> np.ndarray:

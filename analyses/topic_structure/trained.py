@@ -98,7 +98,7 @@ def corpus_of(run: Run) -> LdaCorpus:
 def contrast(run: Run) -> float:
     """Return the mean value of words of the same topic, the own included, less that of words of another topic."""
     n_words = run.process.vocab_size
-    values = run.model.values().detach().double().numpy()[:, :n_words]
+    values = run.model.values().detach().double().cpu().numpy()[:, :n_words]
     classes = PairClasses.of(run.process.topic_of_word)
     return float(values[classes.own | classes.same].mean() - values[classes.different].mean())
 
@@ -171,7 +171,7 @@ def _matrix_figure(held: Sequence[Held]) -> FigureData:
     panels = []
     for h in held:
         n_words = h.run.process.vocab_size
-        values = h.run.model.values().detach().double().numpy()[:, :n_words]
+        values = h.run.model.values().detach().double().cpu().numpy()[:, :n_words]
         values = values - values.mean(axis=0)
         panels.append({"title": _name(h.run), "values": np.round((values / np.abs(values).max())[np.ix_(words, words)], 2)})
     labels = [str(word) for word in words]

@@ -29,7 +29,7 @@ def training_maps(run: Run) -> FigureData:
         tables = {"values (output word, input word)": model.values(), "scores (query, key)": model.scores().T}
         panels = []
         for title, table in tables.items():
-            found = table[:n_words, :n_words].detach().double().numpy()
+            found = table[:n_words, :n_words].detach().double().cpu().numpy()
             found = found - found.mean(axis=1, keepdims=True)
             panels.append(
                 {"title": title, "values": np.round((found / max(np.abs(found).max(), 1e-12))[np.ix_(words, words)], 2)}

@@ -129,7 +129,7 @@ def outputs(
         edits = {f"blocks.{layer}.attn.hook_pattern": partial(_edited, list(own), here) for layer, own in enumerate(heads)}
         with edit(model, edits):
             found.append(forward(model, rows[part]))
-    return torch.cat(found).double().numpy()
+    return torch.cat(found).double().cpu().numpy()
 
 
 def change(

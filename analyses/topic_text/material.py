@@ -89,4 +89,4 @@ def exchanged(band: Int[np.ndarray, " word"], rng: np.random.Generator) -> Int[n
 
 def static_embeddings(encoder: Encoder, passages: Passages) -> Float64[np.ndarray, "word d_model"]:
     """Return the encoder's embedding of each word, before position and context."""
-    return encoder.model.embed.embed.W_E[passages.token_of.tolist()].detach().double().numpy()
+    return encoder.model.embed.embed.W_E[passages.token_of.tolist()].detach().double().cpu().numpy()

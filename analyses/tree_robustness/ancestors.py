@@ -71,7 +71,7 @@ def _hits(study: Study, model: HookedModel, inputs: np.ndarray, symbols: np.ndar
     train, test = symbols[:, :cut].reshape(len(symbols), -1), symbols[:, cut:]
     found: dict[str, list[np.ndarray]] = {name: [] for name in READERS}
     for layer, activation in enumerate(acts.values()):
-        rows = activation[:, :leaves].float().numpy()
+        rows = activation[:, :leaves].float().cpu().numpy()
         seen, unseen = (part.reshape(-1, part.shape[-1]) for part in (rows[:cut], rows[cut:]))
         two_layer = fit_two_layer(seen, train, q, study.rng("two-layer", layer)).predict(unseen)
         spectrum = Spectrum.of(seen.astype(np.float64))

@@ -82,7 +82,7 @@ def study_transfer(
 
 def _last(model: HookedTransformer, tokens: np.ndarray) -> np.ndarray:
     """The encoder's last activations of unmasked leaves, [n, leaf, d]."""
-    parts = [capture(model, tokens[i : i + BATCH], [LAST])[LAST].numpy() for i in range(0, len(tokens), BATCH)]
+    parts = [capture(model, tokens[i : i + BATCH], [LAST])[LAST].cpu().numpy() for i in range(0, len(tokens), BATCH)]
     return np.concatenate(parts)
 
 

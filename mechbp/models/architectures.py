@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mechbp.models.config import ModelConfig
+from mechbp.models.devices import device_of, moved
 
 LINE = int(version("transformer-lens").split(".")[0])
 """The line of TransformerLens that is installed: 3, 4."""
@@ -71,7 +72,7 @@ def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: i
 def untrained_twin(model: HookedTransformer, seed: int) -> HookedTransformer:
     """Return a model of the same architecture in eval mode, its weights drawn from `seed` as by `build_model`: a control."""
     settings = {key: value for key, value in model.cfg.to_dict().items() if key not in ("init_weights", "device")}
-    return _drawn(hooked_transformer(**settings), seed)
+    return moved(_drawn(hooked_transformer(**settings), seed), device_of(model))
 
 
 def hooked_transformer(**settings: Any) -> HookedTransformer:

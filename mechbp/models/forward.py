@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.models.architectures import HookedTransformer
+from mechbp.models.devices import device_of
 from mechbp.models.one_block import applies, logits_at, normed
 from mechbp.models.reader import Reader
 
@@ -63,8 +64,9 @@ def answers(
 
     Any model that returns logits will do; one that `supports` knows takes a fraction of the time.
     """
-    tokens = torch.from_numpy(np.ascontiguousarray(inputs)).long()
-    at = None if read is None else torch.from_numpy(np.ascontiguousarray(read)).long()
+    device = device_of(model)
+    tokens = torch.from_numpy(np.ascontiguousarray(inputs)).long().to(device)
+    at = None if read is None else torch.from_numpy(np.ascontiguousarray(read)).long().to(device)
     found = []
     with torch.no_grad():
         reader = Reader.of(model, tokens.shape[1]) if supports(model) else None
@@ -93,7 +95,7 @@ def _hooked(model: Any, tokens: Int[Tensor, "batch position"], read: Int[Tensor,
     if read is not None and hasattr(model, "read"):
         return model.read(tokens, F.one_hot(read, tokens.shape[1]).bool())
     everywhere = model(tokens)
-    return everywhere if read is None else everywhere[torch.arange(len(tokens)), read]
+    return everywhere if read is None else everywhere[torch.arange(len(tokens), device=read.device), read]
 
 
 def read(model: Any, tokens: Int[Tensor, "batch position"], reads: Bool[Tensor, "batch position"]) -> Float[Tensor, "read q"]:
@@ -111,7 +113,7 @@ def logits(model: HookedTransformer, tokens: Int[Tensor, "batch position"]) -> F
     residual = rearrange(parts.embed.W_E[tokens] + parts.pos_embed.W_pos[:length], "batch position d -> (batch position) d")
     future = None
     if model.cfg.attention_dir == "causal":
-        future = torch.full((length, length), -torch.inf).triu(1)
+        future = residual.new_full((length, length), -torch.inf).triu(1)
     for block in parts.blocks:
         residual = residual + _attention(block.attn, normed(residual, block, "ln1"), batch, future)
         if activation is not None:

@@ -27,8 +27,8 @@ class Batch:
     """Symbols, or exact posteriors, in the order of `reads`."""
 
 
-def training_batch(config: RunConfig, process: Any, step: int) -> Batch:
-    """Return the batch of `step`."""
+def training_batch(config: RunConfig, process: Any, step: int, device: torch.device | str = "cpu") -> Batch:
+    """Return the batch of `step` on the device; what is drawn is the same on all."""
     training = config.training
     generator = rng(training.seed, "batch", step)
     if training.training_set:
@@ -36,7 +36,8 @@ def training_batch(config: RunConfig, process: Any, step: int) -> Batch:
     else:
         sample = config.task.draw(process, training.batch_size, generator)
     lesson = config.task.lesson(process, config.objective, sample, generator)
-    return Batch(torch.from_numpy(lesson.inputs.copy()), torch.from_numpy(lesson.reads.copy()), _target_tensor(lesson.targets))
+    inputs, reads = (torch.from_numpy(array.copy()).to(device) for array in (lesson.inputs, lesson.reads))
+    return Batch(inputs, reads, _target_tensor(lesson.targets).to(device))
 
 
 def training_loss(

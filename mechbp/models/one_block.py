@@ -35,7 +35,7 @@ def logits_at(
     at = reads[0].nonzero()[:, 0]
     pairs = rearrange(parts.pos_embed.W_pos[:length, None] + parts.embed.W_E, "position token d -> (position token) d")
     projected = normed(pairs, block, "ln1")
-    rows = tokens + torch.arange(length) * n_tokens
+    rows = tokens + torch.arange(length, device=tokens.device) * n_tokens
     read_rows = rows[:, at]
 
     def looked_up(weight: Tensor, bias: Tensor, which: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def logits_at(
     value = looked_up(attention.W_V, attention.b_V, rows)
     scores = torch.bmm(query, key.transpose(1, 2)) / attention.attn_scale
     if model.cfg.attention_dir == "causal":
-        future = torch.full((length, length), -torch.inf, dtype=scores.dtype).triu(1)
+        future = scores.new_full((length, length), -torch.inf).triu(1)
         scores = scores + future[at]
     mixed = torch.bmm(scores.softmax(dim=-1), value)
     mixed = rearrange(mixed, "(batch head) position d_head -> (batch position) (head d_head)", head=len(attention.W_O))

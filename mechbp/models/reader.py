@@ -50,7 +50,7 @@ class Reader:
         pairs = model.pos_embed.W_pos[:length, None] + model.embed.W_E
         embedded = rearrange(pairs, "position token d -> (position token) d")
         projected = attentions[0].project(_norm(embedded, model.blocks[0], "ln1"))
-        return Reader(model, attentions, torch.arange(length) * len(model.embed.W_E), embedded, projected)
+        return Reader(model, attentions, torch.arange(length, device=embedded.device) * len(model.embed.W_E), embedded, projected)
 
     def logits(self, tokens: Int[Tensor, "batch position"], read: Int[Tensor, " batch"] | None) -> Tensor:
         """Return logits [batch, q] at `read`, or [batch, position, q] at all positions."""
@@ -60,7 +60,7 @@ class Reader:
         for layer, (block, attention) in enumerate(zip(self.model.blocks, self.attentions, strict=True)):
             if read is not None and layer == len(self.attentions) - 1:
                 normed = _norm(residual, block, "ln1")
-                residual = residual[torch.arange(batch) * length + read]
+                residual = residual[torch.arange(batch, device=read.device) * length + read]
                 attention.write_at(residual, normed, read)
             elif layer == 0:
                 attention.write(residual, *(table[rows] for table in self.projected))
@@ -96,16 +96,16 @@ class _Attention:
     @staticmethod
     def of(part: Any, length: int, causal: bool) -> _Attention:
         heads, d_model, d_head = part.W_Q.shape
-        future = torch.full((length, length), -torch.inf, dtype=part.W_Q.dtype).triu(1) if causal else None
+        future = part.W_Q.new_full((length, length), -torch.inf).triu(1) if causal else None
         circuit = heads == 1 and d_model < 2 * d_head
         query, key, value, output = (weight.double() for weight in (part.W_Q / part.attn_scale, part.W_K, part.W_V, part.W_O))
         query_bias = part.b_Q.double() / part.attn_scale
         if circuit:
             weights = [query @ key.transpose(1, 2), value @ output]
-            bias = torch.cat([(query_bias @ key[0].T)[0], torch.zeros(d_model)])
+            bias = torch.cat([(query_bias @ key[0].T)[0], query_bias.new_zeros(d_model)])
         else:
             weights = [query, key, value]
-            bias = torch.cat([query_bias.flatten(), torch.zeros(2 * heads * d_head)])
+            bias = torch.cat([query_bias.flatten(), query_bias.new_zeros(2 * heads * d_head)])
         weight = rearrange(weights, "kind head d column -> d (kind head column)")
         constant = part.b_O + einsum(part.b_V, part.W_O, "head d_head, head d_head d -> d")
         dtype = part.W_Q.dtype
@@ -137,7 +137,7 @@ class _Attention:
     def write_at(self, residual: Float[Tensor, "batch d"], x: Float[Tensor, "row d"], read: Int[Tensor, " batch"]) -> None:
         """Add to the residual stream at one position per sequence what attention writes there, given its inputs at all."""
         part, inputs = self.part, rearrange(x, "(batch position) d -> batch position d", position=self.length)
-        reading = inputs[torch.arange(len(read)), read]
+        reading = inputs[torch.arange(len(read), device=read.device), read]
         query = einsum(reading, part.W_Q, "batch d, head d d_head -> head batch d_head") + part.b_Q[:, None]
         asked = einsum(query, part.W_K, "head batch d_head, head d d_head -> batch head d") / part.attn_scale
         scores = torch.bmm(asked, inputs.transpose(1, 2))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
+from mechbp.models.devices import CPU, checked_device, moved
 from mechbp.models.families import family_of
 from mechbp.models.held import digest_of_parameters
 from mechbp.models.metrics import METRICS, has_ended, read_metrics
@@ -33,6 +36,8 @@ class Run:
     name: str
     folder: Path
     config: RunConfig
+    device: torch.device = field(default=CPU, kw_only=True)
+    """Where its models compute."""
 
     @classmethod
     def from_model(cls, model: Any, process: Any, task: str | Task = "masked", name: str = "mine") -> Run:
@@ -120,7 +125,7 @@ class Run:
 
     def untrained(self, seed: int | None = None) -> Any:
         """Return the architecture with random weights: the control beside every trained number. None means the run's own seed."""
-        return untrained_model(self.config, self.process, seed)
+        return moved(untrained_model(self.config, self.process, seed), self.device)
 
     @property
     def _last_step(self) -> int:
@@ -130,18 +135,24 @@ class Run:
 
 
 def load(
-    name_or_path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, trust: bool = False
-) -> Run:  # fmt: skip
+    name_or_path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+    device: str | torch.device = "cpu",
+) -> Run:
     """Open a run by name or by the path of its folder; weights are read when first used.
 
     A name means a folder of `root`, of $MECHBP_RUNS, of checkpoints/ here or in the source tree, then of the working directory.
     trust: execute the code beside the run, where its recipe names some; without it that is an error which says what it would be.
-    Raises InputError where there is no such run or its recipe is wrong.
+    Its models compute on the `device`, 'cpu' or 'cuda' for instance.
+    Raises InputError where there is no such run or device, or its recipe is wrong.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
     >>> run.family, run.steps, run.model.cfg.n_layers
     ('tree', (40000,), 4)
     """
+    place = checked_device(device)
     folder = find_run(name_or_path, root)
-    return Run(folder.name, folder, read_recipe(folder / "run.toml", "execute" if trust else "refuse"))
+    return Run(folder.name, folder, read_recipe(folder / "run.toml", "execute" if trust else "refuse"), device=place)

@@ -112,7 +112,7 @@ class TopicAttention(HookedRootModule):
         it, times its count.
         """
         ids, seen = self._seen(tokens, None)
-        counts = torch.zeros(len(tokens), self.n_ids, dtype=self.W_E.dtype).scatter_add_(1, ids, seen.to(self.W_E.dtype))
+        counts = self.W_E.new_zeros(len(tokens), self.n_ids).scatter_add_(1, ids, seen.to(self.W_E.dtype))
         document = reads.nonzero()[:, 0]
         pattern = (self.scores().T[ids[reads]] + counts.log()[document]).softmax(dim=-1)
         return pattern @ self.values().T + self.unembed.b_U

@@ -27,6 +27,7 @@ from mechbp.models.answers import ask, model_answers
 from mechbp.models.building import BUILDERS
 from mechbp.models.checkpoint import Checkpoint, load_checkpoint, load_parameters, save_checkpoint
 from mechbp.models.config import RunConfig, TrainingConfig, read_recipe
+from mechbp.models.devices import checked_device, moved
 from mechbp.models.metrics import METRICS, best_step, divergence_names, has_ended, read_metrics
 from mechbp.models.objectives import training_batch, training_loss
 from mechbp.models.own_process import check_code
@@ -53,16 +54,23 @@ class Interrupted(MechbpError):
 
 
 def train(
-    folder: str | os.PathLike[str], on_step: Progress | None = None, on_metrics: Progress | None = None, *, trust: bool = False
-) -> None:  # fmt: skip
+    folder: str | os.PathLike[str],
+    on_step: Progress | None = None,
+    on_metrics: Progress | None = None,
+    *,
+    trust: bool = False,
+    device: str | torch.device = "cpu",
+) -> None:
     """Train the run in `folder` to its last step, resuming where it stopped; do nothing if it is complete.
 
     `on_step` hears step, loss and sequences per second; `on_metrics` every line added to metrics.jsonl. trust: execute the code
-    beside the run, where its recipe names some; its process and task are checked before anything is trained.
-    Raises InputError for a bad recipe, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
+    beside the run, where its recipe names some; its process and task are checked before anything is trained. Weights and batches
+    are drawn on the CPU, whatever the `device` that computes.
+    Raises InputError for a bad recipe or device, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
     """
     folder = Path(folder)
     config = read_recipe(folder / "run.toml", "execute" if trust else "refuse")
+    place = checked_device(device)
     if config.names_code:
         check_code(config.process, config.objective.task)
     if config.start.given and not step_file(folder, 0).exists():
@@ -72,7 +80,7 @@ def train(
         )
     with exclusive(folder, "train"), stop_on_sigterm() as stopped:
         sweep_temporaries(folder)
-        _Trainer(folder, config, on_step, on_metrics).run(stopped)
+        _Trainer(folder, config, on_step, on_metrics, place).run(stopped)
 
 
 def measure(model: Any, process: Any, task: Task) -> dict[str, float]:
@@ -119,13 +127,17 @@ def _optimizer(parameters: Iterable[Tensor], training: TrainingConfig) -> torch.
 class _Trainer:
     """One pass of `train` over one folder."""
 
-    def __init__(self, folder: Path, config: RunConfig, on_step: Progress | None, on_metrics: Progress | None) -> None:
+    def __init__(
+        self, folder: Path, config: RunConfig, on_step: Progress | None, on_metrics: Progress | None, device: torch.device
+    ) -> None:
+        self.device = device
         self.folder, self.config, self.on_step, self.on_metrics = folder, config, on_step, on_metrics
         self.recipe = config.trained_recipe()
         self.process = config.process.build()
         self.model = untrained_model(config, self.process)
         if config.start.run:
             start_from(self.model, inside(folder.resolve().parent, config.start.run, "start.run"), config.start.sha256)
+        self.model = moved(self.model, device)
         self.parameters = dict(self.model.named_parameters())
         self.optimizer = _optimizer(self.parameters.values(), config.training)
         self.step, self.metrics, self.started = 0, list[dict](), time.monotonic()
@@ -159,7 +171,7 @@ class _Trainer:
     def _update(self) -> float:
         """Take one optimiser step and return the loss of its batch."""
         training = self.config.training
-        batch = training_batch(self.config, self.process, self.step)
+        batch = training_batch(self.config, self.process, self.step, self.device)
         loss = training_loss(forward.read(self.model, batch.inputs, batch.reads), batch, self.config.objective.loss)
         if training.l2:
             loss = loss + training.l2 * torch.stack([p.square().sum() for p in self.parameters.values()]).sum()
@@ -247,7 +259,8 @@ class _Trainer:
                 if tensor is None or tensor.shape != parameter.shape:
                     raise CheckpointError(f"{path} lacks {moment} of {name}, so training cannot resume. Remove it to restart.")
             if moments:
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+                found = {moment: tensor.to(self.device) for moment, tensor in moments.items() if tensor is not None}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step), device=self.device), **found}
 
 
 @contextmanager

@@ -117,7 +117,7 @@ class Finisher(Brief):
     @cached_property
     def attention(self) -> list[Attention]:
         """Of every block, on the base run."""
-        every = self.chunks(torch.arange(len(self.reads)))
+        every = self.chunks(torch.arange(len(self.reads), device=self.reads.device))
 
         def of(piece: tuple[int, Rows]) -> tuple[Tensor, ...]:
             query, key, value = self.network.blocks[piece[0]].qkv(self.residuals[piece[0]][piece[1]])

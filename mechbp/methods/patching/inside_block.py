@@ -49,4 +49,4 @@ def after_block(finisher: Finisher, layer: int, kind: str, head: int | None, don
         return None
     if kind in ("hook_mlp_out", "hook_pattern"):
         finisher.attention[layer]  # made now, before threads share it
-    return torch.cat(finisher.map(ways[kind], finisher.chunks(torch.arange(len(before)))))
+    return torch.cat(finisher.map(ways[kind], finisher.chunks(torch.arange(len(before), device=before.device))))

@@ -64,4 +64,4 @@ def asked_logits(
             f"{batch_size}."
         )
     shown = to_tokens(model, tokens[:, :-1])
-    return torch.cat([run(part)[:, process.length :].double().cpu() for part in shown.split(batch_size)]).numpy()
+    return torch.cat([run(part)[:, process.length :].double().cpu() for part in shown.split(batch_size)]).cpu().numpy()

@@ -224,7 +224,7 @@ def _train(runs: Sequence[PopulationRun], places: list[int], steps: int, result:
             if step in result.steps:
                 column = result.steps.index(step)
                 for name in TRACKED:
-                    result.tracked[name][places, column] = seen[name].double().numpy()
+                    result.tracked[name][places, column] = seen[name].double().cpu().numpy()
                 for name in PARTS:
                     result.norms[name][places, column] = _norm(weights[name])
                     if name in gradients:
@@ -252,16 +252,16 @@ def _forward(weights: dict[str, Tensor], run: PopulationRun) -> tuple[Tensor, Te
 
 def _mark(first: np.ndarray, places: list[int], step: int, value: Tensor, threshold: float) -> None:
     """Note the step for runs that reach a threshold for the first time."""
-    reached = (value.double().numpy() >= threshold) & np.isinf(first[places])
+    reached = (value.double().cpu().numpy() >= threshold) & np.isinf(first[places])
     first[np.array(places)[reached]] = step
 
 
 def _norm(tensor: Tensor) -> np.ndarray:
-    return tensor.flatten(1).norm(dim=1).double().numpy()
+    return tensor.flatten(1).norm(dim=1).double().cpu().numpy()
 
 
 def _final(weights: dict[str, Tensor], run: PopulationRun, row: int) -> TopicParameters:
-    part = {name: tensor[row].detach().double().numpy().copy() for name, tensor in weights.items()}
+    part = {name: tensor[row].detach().double().cpu().numpy().copy() for name, tensor in weights.items()}
     if run.tied:
         part["unembed"] = part["embed"][:-1].T.copy()
     return TopicParameters(**part)

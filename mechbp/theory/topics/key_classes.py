@@ -166,10 +166,10 @@ def class_attention(
         word_sums.index_add_(0, pair, patterns.mean(dim=(1, 2))[words])
         word_counts.index_add_(0, pair, torch.ones(len(pair), dtype=torch.float64))
     return ClassAttention(
-        torch.cat(sums).numpy(),
-        torch.cat(counts).numpy(),
-        word_sums.numpy().reshape(n_words, n_words),
-        word_counts.numpy().reshape(n_words, n_words),
+        torch.cat(sums).cpu().numpy(),
+        torch.cat(counts).cpu().numpy(),
+        word_sums.cpu().numpy().reshape(n_words, n_words),
+        word_counts.cpu().numpy().reshape(n_words, n_words),
     )
 
 
