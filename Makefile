@@ -2,18 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BIN4 := .venv4/bin
+STAMP4 := .venv4/.installed
 WORKERS ?= 2
 # One thread per process: the matrices are small, and threads that wait for each other cost more than they save.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: report test slow lint bench docs
+.PHONY: report test test-4 slow lint bench docs
 
 report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# What depends on the model class, on the line of TransformerLens that has none; the tests themselves are those of `make test`.
+test-4: $(STAMP4)
+	$(BIN4)/pytest -n $(WORKERS) --dist loadfile tests/test_hooks.py tests/test_hook_check.py tests/test_bridges.py \
+		tests/models tests/methods/patching tests/methods/interchange tests/methods/circuits
 
 slow: $(STAMP)
 	$(BIN)/pytest -m slow
@@ -27,11 +34,16 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
 docs: $(STAMP)
-	$(BIN)/python -W ignore -m pdoc --docformat restructuredtext --no-show-source --output-directory reports/api mechbp $(addprefix mechbp.,errors hooks processes models methods theory figures report)
+	$(BIN)/python -W ignore -m pdoc --docformat restructuredtext --no-show-source --output-directory reports/api mechbp $(addprefix mechbp.,errors hooks hook_check processes models methods theory figures report)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 		|| { echo "mechbp needs Python 3.11, 3.12 or 3.13; say which: make PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(STAMP4): pyproject.toml
+	test -x $(BIN4)/python || $(PYTHON) -m venv .venv4
+	$(BIN4)/python -m pip install --quiet --editable '.[test]' 'transformer-lens>=4,<5'
 	touch $@

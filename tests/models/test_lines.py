@@ -1,0 +1,103 @@
+"""One model on every line of TransformerLens: the numbers of release 3.9, and what its class offers."""
+
+import json
+
+import pytest
+import torch
+from line_numbers import MODELS, RECORD, model_of, numbers, tokens
+
+import mechbp
+from mechbp.methods.patching.finisher import Finisher
+from mechbp.methods.patching.plain_transformer import Network
+from mechbp.models.architectures import LINE, HookedTransformer
+from mechbp.models.own_transformer import HookedTransformer as OwnTransformer
+from mechbp.models.own_transformer import HookedTransformerConfig as OwnConfig
+
+EXPECTED = json.loads(RECORD.read_text())
+
+
+def close(found, expected):
+    torch.testing.assert_close(
+        torch.tensor(found, dtype=torch.float64), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-11
+    )
+
+
+def test_the_class_is_that_of_the_line():
+    assert HookedTransformer.__module__ == ("transformer_lens.HookedTransformer" if LINE < 4 else OwnTransformer.__module__)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["of the line", "own"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_numbers_are_those_of_3_9(name, own, monkeypatch):
+    if own:
+        monkeypatch.setattr("line_numbers.hooked_transformer", lambda **settings: OwnTransformer(OwnConfig(**settings)))
+    found, expected = numbers(MODELS[name]), EXPECTED[name]
+    assert list(found["parameters"].items()) == list(expected["parameters"].items()), "seeds draw weights in this order"
+    assert found["hooks"] == expected["hooks"]
+    close(found["logits"], expected["logits"])
+    for kind in ("activations", "patches"):
+        assert list(found[kind]) == list(expected[kind])
+        close(list(found[kind].values()), list(expected[kind].values()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_all_restarts_agree(name):
+    model = model_of(MODELS[name])
+    whole = model(tokens(0))
+    for layer in (0, 1, 2, -1):
+        residual = model(tokens(0), stop_at_layer=layer)
+        assert residual.shape == (3, 4, 8)
+        torch.testing.assert_close(model(residual, start_at_layer=layer), whole, rtol=0, atol=1e-12)
+
+
+def test_patches_are_finished_from_the_weights_of_our_own_class():
+    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).mul(1.3).sin().view(parameter.shape))
+        logits = model(tokens(0))
+    residuals = [model(tokens(0), stop_at_layer=layer).detach() for layer in range(3)]
+    assert Network.of(model) is not None
+    assert Finisher.of(model, residuals, torch.full((3, 1), 3), logits) is not None
+
+
+def test_switches_show_what_they_are_for():
+    for switch, hook, shape in (
+        ("use_attn_result", "attn.hook_result", (3, 4, 2, 8)),
+        ("use_split_qkv_input", "hook_k_input", (3, 4, 2, 8)),
+        ("use_attn_in", "hook_attn_in", (3, 4, 2, 8)),
+        ("use_hook_mlp_in", "hook_mlp_in", (3, 4, 8)),
+    ):
+        model = OwnTransformer(OwnConfig(**_settings())).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).sin().view(parameter.shape))
+        before = model(tokens(0))
+        getattr(model, f"set_{switch}")(True)
+        torch.testing.assert_close(model(tokens(0)), before, rtol=0, atol=1e-12)
+        assert mechbp.capture(model, tokens(0), f"blocks.1.{hook}")[f"blocks.1.{hook}"].shape == shape
+
+
+def test_a_cache_has_the_short_names_of_transformer_lens():
+    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    _, cache = model.run_with_cache(tokens(0))
+    assert torch.equal(cache["resid_post", 1], cache["blocks.1.hook_resid_post"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"positional_embedding_type": "rotary"}, ValueError, "must be 'standard', got 'rotary'"),
+        ({"normalization_type": "DyT"}, ValueError, "None or one of LN, LNPre, RMS, RMSPre, got 'DyT'"),
+        ({"act_fn": "solu"}, ValueError, "act_fn must be one of relu, gelu, relu2, got 'solu'"),
+        ({"gated_mlp": True}, TypeError, "gated_mlp"),
+    ],
+)
+def test_settings_that_our_own_class_does_not_know(changed, error, message):
+    with pytest.raises(error, match=message):
+        OwnTransformer(OwnConfig(**{**_settings(), **changed}))
+
+
+def _settings():
+    return {**MODELS["causal, relu"], "n_layers": 2, "n_heads": 2, "d_model": 8, "d_head": 3, "n_ctx": 4, "d_vocab": 5,
+            "d_vocab_out": 3, "dtype": torch.float64}  # fmt: skip
