@@ -12,6 +12,7 @@ from mechbp.methods.patching.plain_transformer import Network
 from mechbp.models.architectures import LINE, HookedTransformer
 from mechbp.models.own_transformer import HookedTransformer as OwnTransformer
 from mechbp.models.own_transformer import HookedTransformerConfig as OwnConfig
+from mechbp.models.verify import _check_curve
 
 EXPECTED = json.loads(RECORD.read_text())
 
@@ -101,3 +102,9 @@ def test_settings_that_our_own_class_does_not_know(changed, error, message):
 def _settings():
     return {**MODELS["causal, relu"], "n_layers": 2, "n_heads": 2, "d_model": 8, "d_head": 3, "n_ctx": 4, "d_vocab": 5,
             "d_vocab_out": 3, "dtype": torch.float64}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tree-mlm-k0", "topics-attention", "mess3-x15-a20"])
+def test_shipped_runs_give_the_answers_that_were_recorded(name):
+    check = _check_curve(mechbp.load(name))
+    assert check.verdict == "pass", check
