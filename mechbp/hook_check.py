@@ -129,6 +129,12 @@ def check_model(model: HookedModel, tokens: Tokens) -> ModelCheck:
     is added to it must arrive there; a pattern must mix the values; scores must not be the pattern. Four to six forward passes
     per hook, fewer where it is silent.
     Raises HookError where the model offers no hooks, InputError for tokens that it does not take.
+
+    >>> import mechbp
+    >>> run = mechbp.load("tree-mlm-k0")
+    >>> found = mechbp.check_model(run.model, run.process.sample(4, mechbp.rng(0, "check")).tokens)
+    >>> found.unsound, sum(row.verdict == "sound" for row in found) > 60
+    ((), True)
     """
     require_hooked(model)
     trial = _Trial(model, tokens)
