@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mechbp.hook_check import check_model
     from mechbp.hooks import capture, edit, hook_table
     from mechbp.interchanging import erase, interchange
+    from mechbp.judging.judge import judge
     from mechbp.methods.circuits.circuit import circuits
     from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
@@ -59,6 +60,7 @@ _HOMES = {
     "erase": "mechbp.interchanging",
     "hook_table": "mechbp.hooks",
     "interchange": "mechbp.interchanging",
+    "judge": "mechbp.judging.judge",
     "llc": "mechbp.methods.llc.estimate",
     "load": "mechbp.models.runs",
     "mess3": "mechbp.processes.chain.library",
@@ -94,6 +96,7 @@ __all__ = [
     "erase",
     "hook_table",
     "interchange",
+    "judge",
     "llc",
     "load",
     "mess3",

@@ -267,6 +267,29 @@ def verify(
     raise typer.Exit(1 if any(line.failed for line in told) else 0)
 
 
+@app.command()
+def judge(
+    methods: Annotated[
+        str | None, typer.Option("--methods", metavar="A,B", help="Which methods; by default all that need no further package.")
+    ] = None,
+    grammars: Annotated[int, typer.Option(min=1, help="Random grammars, two models each; intervals are over them.")] = 6,
+    budget: Annotated[int | None, typer.Option(min=1, help="Passes that a method may use per question.")] = None,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Ask methods where a message is, in models whose every message is known: hits, false alarms, and what they cost."""
+    set_threads(threads)
+    from mechbp.judging.table import judge_all
+
+    names = [name.strip() for name in (methods or "").split(",") if name.strip()]
+    with progress() as bars:
+        bar = bars.add_task("judge", total=None)
+        found = judge_all(
+            names, grammars=grammars, budget=budget, say=lambda text: bars.update(bar, advance=1, description=f"judge: {text}")
+        )
+    print(json.dumps(found.to_dict(), indent=2) if as_json else found.summary())
+
+
 @app.command("list")
 def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
     """List the runs, the pages, and the runs whose weights were replaced after they had been shipped."""

@@ -32,6 +32,7 @@ LAYERS = {
     "mechbp.scoring": 8,
     "mechbp.interchanging": 8,
     "mechbp.message_questions": 8,
+    "mechbp.judging": 8,
     "mechbp.listing": 8,
     "mechbp.promises": 8,
     "mechbp.extras": 8,
@@ -62,11 +63,12 @@ WINGS = ("mechbp.processes", "mechbp.models.tasks", "mechbp.theory")
 WING_NAMES = ("tree", "chain", "topics", "sorting")
 SIDEWAYS = {("mechbp.processes.chain", "mechbp.processes.tree.belief_propagation")}
 """A chain is a comb: its messages are those of a tree."""
-FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.changed")
-"""What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew, and
-controls measured as they were."""
+FOR_ANALYSES = ("mechbp.study", "mechbp.measuring.recheck", "mechbp.measuring.changed", "mechbp.judging")
+"""What a page needs of the layer above it: the Study that it is given, the Page that it registers, stored numbers taken anew,
+controls measured as they were, and methods judged."""
 ONLY_IN = {
-    "transformer_lens": ("mechbp.models.architectures", "mechbp.models.own_transformer"),
+    "transformer_lens": ("mechbp.models.architectures", "mechbp.models.own_transformer", "mechbp.judging.peers"),
+    "pyvene": ("mechbp.judging.peers",),
     "plotly": ("mechbp.report", "mechbp.figures"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),

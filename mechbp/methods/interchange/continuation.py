@@ -113,8 +113,12 @@ class Continuation:
 
     def _restart(self, tokens: Int[np.ndarray, "n position"] | Int[Tensor, "n position"]) -> int | None:
         """The block that starts from the hook's value; None where no block does, or the model cannot start there."""
-        offset, layer = BETWEEN_BLOCKS.get(self.hook.rpartition(".")[2]), layer_of(self.hook)
-        return layer + offset if offset is not None and layer is not None and can_restart(self.model, tokens) else None
+        site = self.hook.rpartition(".")[2]
+        offset, layer = BETWEEN_BLOCKS.get(site), layer_of(self.hook)
+        whole = self.hook == f"blocks.{layer}.{site}"  # no hook inside a module of the block, which may show a part of the stream
+        if offset is None or layer is None or not whole or not can_restart(self.model, tokens):
+            return None
+        return layer + offset
 
 
 def pair_activations(

@@ -129,8 +129,8 @@ class Network(Brief):
         cfg: Any = getattr(model, "cfg", None)
         if not isinstance(model, nn.Module) or any(getattr(cfg, name, False) for name in UNUSUAL):
             return None
-        if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
-            return None
+        if any(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in model.modules()):
+            return None  # watched, or a forward pass put in the place of the class's own
         known = hasattr(cfg, "attn_only") and (cfg.attn_only or cfg.act_fn in ACTIVATIONS)
         plain = known and getattr(cfg, "positional_embedding_type", None) == "standard"
         whole = getattr(cfg, "n_key_value_heads", None) is None and getattr(cfg, "attn_scores_soft_cap", -1.0) <= 0

@@ -106,7 +106,7 @@ class Runs:
         None if patching a single position of a pair that differs, any of them, shows that this model's block spreads it.
         """
         assert self.residuals is not None
-        if name.endswith("hook_resid_post"):
+        if name == f"blocks.{layer}.hook_resid_post":  # and no hook that shows a part of it
             return self.donors[name]
         write = Write(name, site, head, self.donors[name])
         starts = range(0, len(self.base), self.batch_size)
