@@ -80,9 +80,8 @@ class Judgement(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """Return everything for JSON."""
-        settings = {
-            name: getattr(self, name) for name in ("method", "kind", "sites", "budget", "own_threshold", "chance_precision")
-        }
+        named = ("method", "kind", "sites", "budget", "own_threshold", "chance_precision")
+        settings = {name: getattr(self, name) for name in named}
         table = {"truths": list(TRUTHS), "right": list(self.right), "candidates": self.candidates.tolist()}
         shares = {name: getattr(self, name).to_dict() for name in ("said", "auroc", "average_precision", "passes")}
         return {**settings, **table, **shares, "stopped": list(self.stopped)}
