@@ -148,7 +148,8 @@ def _share(values: np.ndarray) -> Interval:
         nothing = np.full(values.shape[1:], np.nan)
         return Interval(nothing, nothing, nothing, 0)
     found = seed_mean(values)
-    return Interval(found.mean, np.clip(found.low, 0, 1), np.clip(found.high, 0, 1), found.n, found.level)
+    low, high = (np.asarray(np.clip(end, 0, 1)) for end in (found.low, found.high))
+    return Interval(found.mean, low, high, found.n, found.level)
 
 
 def _check(method: Any, kind: Any, sites: Any, *sizes: Any) -> None:
