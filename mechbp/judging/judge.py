@@ -52,21 +52,20 @@ def judge(
     exceeds it is stopped there, and the question counts as unanswered.
     Raises InputError for arguments that do not fit, for what is no answer, and where the method raises.
 
-    >>> import mechbp
-    >>> def gradient_norm(question):
-    ...     import torch
-    ...     seen, hooks = {}, question.hooks()
+    >>> import mechbp, torch
+    >>> def gradient(question):
+    ...     seen = {}
     ...     def keep(value, hook):
-    ...         seen[hook.name] = value
     ...         value.retain_grad()
-    ...     with torch.enable_grad():
-    ...         tokens = torch.from_numpy(question.corrupted)
-    ...         logits = question.model.run_with_hooks(tokens, fwd_hooks=[(name, keep) for name in hooks])
-    ...         question.metric(logits).sum().backward()
+    ...         seen[hook.name] = value
+    ...     tokens = torch.from_numpy(question.corrupted)
+    ...     kept = [(name, keep) for name in question.hooks()]
+    ...     logits = question.model.run_with_hooks(tokens, fwd_hooks=kept)
+    ...     question.metric(logits).sum().backward()
     ...     return [float(seen[hook].grad[:, positions].norm()) for hook, positions in question.candidates]
-    >>> found = mechbp.judge(gradient_norm, "localisation", grammars=2)
-    >>> print(found.summary())  # doctest: +SKIP
-    >>> found.to_dataframe(), found.plot()  # doctest: +SKIP
+    >>> found = mechbp.judge(gradient, "localisation", grammars=2)
+    >>> print(found.summary())
+    gradient (localisation, parts): AUROC ...
     """
     _check(method, kind, sites, grammars, pairs, inputs, budget, first)
     called = name or getattr(method, "__name__", type(method).__name__)

@@ -17,6 +17,11 @@ from mechbp.judging.truth import TRUTHS
 
 BY_NAME = {known.name: known for known in KNOWN}
 
+MORE = (
+    *(("patch-denoising", "parts"), ("patch-noising", "parts"), ("path-patching", "components"), ("transformer-lens", "parts")),
+    *(("probe", "parts"), ("probe", "components"), ("interchange", "parts"), ("erasure-leace", "streams")),
+)
+
 
 def judged(name, sites="parts"):
     known = BY_NAME[name]
@@ -26,22 +31,19 @@ def judged(name, sites="parts"):
 @pytest.mark.parametrize(
     ("name", "sites"),
     [
-        ("patch-denoising", "parts"),
-        ("patch-noising", "parts"),
+        ("patch-denoising", "components"),
         ("attribution", "parts"),
-        ("path-patching", "components"),
-        ("transformer-lens", "components"),
-        ("probe", "parts"),
         ("interchange", "streams"),
-        ("erasure-leace", "streams"),
+        *(pytest.param(name, sites, marks=pytest.mark.slow) for name, sites in MORE),
     ],
 )
 def test_methods_find_what_is_known_to_be_there(name, sites):
     found = judged(name, sites)
-    assert found.auroc.mean == 1
+    assert found.auroc.mean == pytest.approx(1)
     assert np.nanmin(found.hits.mean) == 1 and np.nanmax(found.false_alarms.mean) == 0
 
 
+@pytest.mark.slow
 def test_zeros_miss_copies_that_patches_find():
     assert judged("ablation-zero").hits.mean[TRUTHS.index("copy")] == 0
     assert judged("ablation-mean").hits.mean[TRUTHS.index("copy")] == 1
@@ -49,7 +51,7 @@ def test_zeros_miss_copies_that_patches_find():
 
 def test_the_peer_scores_as_patching_does():
     """TransformerLens keeps float32 of the metric; effects agree to its rounding."""
-    for sites in ("parts", "components", "streams"):
+    for sites in ("parts", "components"):
         setting = next(iter(settings(5, sites)))
         question = setting.question("localisation", 8, 60, None)
         mine, _ = patching("denoising")(question)
@@ -57,6 +59,7 @@ def test_the_peer_scores_as_patching_does():
         assert theirs / theirs.max() == pytest.approx(mine / mine.max(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_rotation_of_the_other_library_finds_the_place_that_is_read():
     setting = next(iter(settings(0, "streams")))
     question = setting.question("interchange", 16, 60, None)
@@ -66,13 +69,13 @@ def test_the_rotation_of_the_other_library_finds_the_place_that_is_read():
 
 
 def test_a_table_of_methods():
-    table = judge_all(["random", "probe"], grammars=2, budget=350)
+    table = judge_all(["random", "probe"], grammars=1, budget=350)
     assert [(found.method, found.sites) for found in table] == [
         *(("random", sites) for sites in ("parts", "components")),
         *(("probe", sites) for sites in ("parts", "components")),
     ]
     text = table.summary()
-    assert "unanswered" in text and "asked for more than 350 passes" in text and "n = 2 grammar(s)" in text
+    assert "unanswered" in text and "asked for more than 350 passes" in text and "n = 1 grammar(s)" in text
     assert len(json.loads(json.dumps(table.to_dict()))["judgements"]) == 4
     assert len(table.to_dataframe()) == 4 * len(TRUTHS)
     for picture in (table.picture(), table.auroc_picture(), table.passes_picture()):
