@@ -118,7 +118,7 @@ class Judgement(Shown):
             alt="Points with intervals from 0 to 1, one row per truth: filled where yes is right, open where it is not.",
             data={
                 "x_title": "share said yes",
-                "x_range": [0, 1],
+                "x_range": [-0.02, 1.02],
                 "categories": [f"{TRUTHS[i]} ({self.candidates[i]})" for i in kept],
                 "series": series,
             },

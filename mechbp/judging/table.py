@@ -97,7 +97,7 @@ class Table(Shown):
             alt="Points with intervals, one row per method and kind of places; a vertical line at 0.5.",
             data={
                 "x_title": "AUROC",
-                "x_range": [0, 1],
+                "x_range": [0, 1.02],
                 "categories": [label(found) for found in self],
                 "series": [{"name": "AUROC", **_ends([found.auroc for found in self])}],
                 "references": [{"name": "chance", "x": 0.5}],
@@ -110,8 +110,8 @@ class Table(Shown):
         return Picture(
             kind="dots",
             title="What methods cost",
-            caption="Passes per question: sequences through all blocks, a backward pass counted as two. Mean and 95 % interval "
-            f"over {max(found.said.n for found in self)} grammars; logarithmic axis.",
+            caption="Passes per question: sequences through all blocks, a backward pass counted as two. Mean over questions; "
+            "logarithmic axis.",
             alt="Points on a logarithmic axis, one row per method and kind of places.",
             data={
                 "x_title": "passes per question",
