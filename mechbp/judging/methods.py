@@ -1,4 +1,4 @@
-"""Every method that `mechbp judge` knows by name."""
+"""Every method that `mechbp judge` knows by name; "random" and "probe-as-localisation" are what the others are held against."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ class Known:
     kind: Kind
     sites: tuple[Sites, ...]
     method: Method
-    control: bool = False
-    """Whether it is no method, but what methods are held against."""
     extra: str = ""
     """A package that it needs and mechbp does not."""
 
@@ -39,17 +37,17 @@ KNOWN = (
     Known("ablation-resample", "localisation", PLACES, ablation("resample")),
     Known("path-patching", "localisation", ("components",), paths),
     Known("transformer-lens", "localisation", PLACES, transformer_lens_patching),
-    Known("probe-as-localisation", "localisation", PLACES, probing, control=True),
-    Known("random", "localisation", PLACES, random_scores, control=True),
+    Known("probe-as-localisation", "localisation", PLACES, probing),
+    Known("random", "localisation", PLACES, random_scores),
     Known("probe", "probing", PLACES, probing),
-    Known("random-probing", "probing", PLACES, random_scores, control=True),
+    Known("random-probing", "probing", PLACES, random_scores),
     Known("interchange", "interchange", ("parts", "streams"), written(None)),
     Known("interchange-means", "interchange", ("streams",), written(conditional_means)),
     Known("interchange-probe", "interchange", ("streams",), written(probe_weights)),
     Known("interchange-das", "interchange", ("streams",), written(rotation)),
     Known("erasure-leace", "interchange", ("streams",), erased),
     Known("pyvene-das", "interchange", ("streams",), pyvene_rotation, extra="pyvene"),
-    Known("random-interchange", "interchange", ("parts", "streams"), random_scores, control=True),
+    Known("random-interchange", "interchange", ("parts", "streams"), random_scores),
 )
 
 
