@@ -101,6 +101,7 @@ def report(
     run: Annotated[list[str] | None, typer.Option(help="Study this run (a name or a folder) instead; may be repeated.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
+    bundle: Annotated[bool, typer.Option("--bundle", help="Small pages that share one plotly.js beside them.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -118,14 +119,14 @@ def report(
     folder = out or _default_folder(run or [], quick)
     check_folder(folder)
     if render:
-        say_pages(render_folder(folder))
+        say_pages(render_folder(folder, bundled=bundle))
         return
     names = study.chosen_pages(pages or [], run or [], trust)
     written: list[Path] = []
     parts = parts_of(names, run or [], fan) if fan.spreads(2) else []
     if fan.spreads(len(parts)):
         for document in analyse_all(parts, quick, study.command_line(), fan):
-            written = write_documents([document], folder)
+            written = write_documents([document], folder, bundle)
         say_pages(written)
         return
     set_threads(threads)
@@ -139,7 +140,7 @@ def report(
                 bars.update(bar, advance=1, description=f"{name}: {text}")
 
             # Written one by one, so that what is finished outlasts a page that is refused, and an interruption.
-            written = write_documents([study.analyse(name, study.Study(tuple(runs), quick, stage))], folder)
+            written = write_documents([study.analyse(name, study.Study(tuple(runs), quick, stage))], folder, bundle)
             bars.update(bar, total=1, completed=1, description=f"{name}: done")
     say_pages(written)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.document import Document
 from mechbp.report.document import load as load_document
+from mechbp.report.verdicts import shown_verdict
 from mechbp.study import Study, criteria_of, load_page, page_names, record_of
 
 
@@ -50,7 +51,7 @@ def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
     for claim in document.claims:
         moves = [move for move in claim.moved if move["verdicts"]]
         if moves and moves[0]["verdicts"][0] != claim.verdict:
-            yield f"{claim.id}: {moves[0]['verdicts'][0]} before, {claim.verdict} now"
+            yield f"{claim.id}: {shown_verdict(moves[0]['verdicts'][0])} before, {shown_verdict(claim.verdict)} now"
     yield from criteria.withdrawn()
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from mechbp.errors import InputError
 from mechbp.extras import missing_packages, recorded_page
 from mechbp.randomness import rng
 from mechbp.report.claim import Claim
-from mechbp.report.criteria import Criteria, lead_counts
+from mechbp.report.criteria import Criteria
 from mechbp.report.document import Document, Provenance, Section, load
+from mechbp.report.opening import Opening, opened
 from mechbp.report.provenance import git_state, versions
 from mechbp.report.replaced import FILE as REPLACED_LOG
 from mechbp.report.replaced import replaced_runs, used_by
@@ -76,7 +77,7 @@ class Page:
 
     title: str
     lead: str
-    """What the page asks and how, in a few sentences; the count of its claims is put before it."""
+    """What the page asks and how, in a few sentences; the claims are counted where it is shown."""
     runs: tuple[str, ...]
     """Names of the runs that it studies unless told otherwise."""
     family: str | None
@@ -90,6 +91,8 @@ class Page:
     """Distributions beyond mechbp's own dependencies; where one is not installed the page keeps its recorded numbers."""
     extra: str = ""
     """The extra of mechbp that installs them."""
+    opening: Opening = field(default_factory=Opening)
+    """Its telling figure, its result in words, and where the index lists it."""
 
 
 ANY = "any"
@@ -270,12 +273,12 @@ def _document(
     provenance: Provenance,
     replaced: Sequence[dict[str, Any]],
 ) -> Document:
-    lead = f"{lead_counts(tuple(claims))} {page.lead}".strip()
     kept = [section for section in sections if section.id != WITHDRAWN]
     has_criteria = page_file(name).with_name("criteria.toml").is_file()
     if has_criteria and (texts := criteria_of(name).withdrawn()):
         kept.append(Section(WITHDRAWN, "Claims made no longer", texts))
-    return Document(name, page.title, lead, tuple(claims), tuple(kept), provenance, replaced=tuple(replaced))
+    document = Document(name, page.title, page.lead, tuple(claims), tuple(kept), provenance, replaced=tuple(replaced))
+    return opened(document, page.opening)
 
 
 def _replaced(runs: Sequence[Run]) -> Sequence[dict[str, Any]]:

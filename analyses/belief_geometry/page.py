@@ -22,6 +22,7 @@ from analyses.belief_geometry.thresholds import thresholds_of
 from analyses.shared.prefix_corpus import Corpus, unsuitable
 from mechbp.models.verify import Check
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 RUNS = ("mess3-s24", "rrxor-s24")
@@ -73,4 +74,24 @@ PAGE = Page(
     study=study_page,
     thresholds=thresholds,
     by_run=True,
+    opening=Opening(
+        telling="fig-mess3-s24-simplex",
+        result=(
+            Said(
+                "Both models predict as the exact observer does, and its belief can be read from their last layers.",
+                {
+                    "holds": ("mess3-s24-optimal", "mess3-s24-linear", "rrxor-s24-optimal", "rrxor-s24-linear"),
+                },
+            ),
+            Said(
+                "They do not hand it on: later answers are computed anew from the tokens.",
+                {
+                    "holds": ("mess3-s24-computed-anew", "rrxor-s24-computed-anew"),
+                    "fails": ("mess3-s24-belief-used", "rrxor-s24-belief-used"),
+                },
+            ),
+        ),
+        wing="chains",
+        papers=("Shai et al. 2024",),
+    ),
 )

@@ -16,6 +16,7 @@ from analyses.chain_training.noise import noise_claims, noise_section
 from analyses.chain_training.turning import turning_claims, turning_section
 from analyses.shared.prefix_corpus import unsuitable
 from analyses.shared.seed_groups import groups
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -64,4 +65,28 @@ PAGE = Page(
     runs=RUNS,
     family="chain",
     study=study_page,
+    opening=Opening(
+        telling="fig-mess3-x15-a60-exact-course",
+        result=(
+            Said(
+                "In no setting does training on exact answers pass the constrained update and leave it.",
+                {
+                    "fails": (
+                        "mess3-x15-a60-exact-turn",
+                        "mess3-x15-a20-exact-turn",
+                        "mess3-x50-a20-exact-turn",
+                        "mess3-x50-a60-exact-turn",
+                    )
+                },
+            ),
+            Said(
+                "That noise of sampling holds attention near it is not supported either.",
+                {
+                    "fails": ("mess3-x15-a60-exact-noise-left", "mess3-x50-a60-exact-noise-left"),
+                },
+            ),
+        ),
+        wing="chains",
+        papers=("Piotrowski et al. 2025",),
+    ),
 )

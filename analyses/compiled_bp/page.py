@@ -22,6 +22,7 @@ from analyses.compiled_bp.trace import walk
 from mechbp.models.compiled.bp import CompiledBP, compile_bp
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 EXAMPLE = [3, 2, 1, 0, 2, 4, 4, 2, 3, 0, 1, 3, 2, 2, 0, 1]
@@ -57,4 +58,23 @@ PAGE = Page(
     runs=(),
     family=None,
     study=study_page,
+    opening=Opening(
+        telling="fig-compiled-maps",
+        result=(
+            Said(
+                "A transformer built by hand computes belief propagation, one level of the tree per block.",
+                {
+                    "holds": ("compiled-exact", "compiled-support", "compiled-slots"),
+                },
+            ),
+            Said(
+                "Held against it, patching, erasing and writing find what is used; probes also find what nothing reads.",
+                {
+                    "holds": ("tools-patching", "tools-erasure", "tools-interchange", "planted-probe"),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

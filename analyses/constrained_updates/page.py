@@ -29,6 +29,7 @@ from mechbp.models.runs import Run
 from mechbp.models.verify import Check
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import reason
 from mechbp.study import Findings, Page, Study
 from mechbp.theory.chain.exact_loss import ExactLoss
@@ -160,4 +161,19 @@ PAGE = Page(
     family="chain",
     study=study_page,
     thresholds=thresholds,
+    opening=Opening(
+        telling="fig-attention-r2",
+        result=(
+            Said(
+                "Where one head is enough, attention leaves the constrained belief in the stream, as published; "
+                "where two are needed, their attention does not follow the predicted law.",
+                {
+                    "holds": ("mess3-x15-a60-mid", "mess3-x15-a20-mid", "mess3-x15-a20-attention"),
+                    "fails": ("mess3-x50-a60-attention", "mess3-x50-a20-attention"),
+                },
+            ),
+        ),
+        wing="chains",
+        papers=("Piotrowski et al. 2025",),
+    ),
 )

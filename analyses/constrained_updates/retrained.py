@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mechbp.report.claim import Claim
+from mechbp.report.verdicts import shown_verdict
 
 
 def once(claims: Sequence[Claim]) -> list[Claim]:
@@ -14,6 +15,6 @@ def once(claims: Sequence[Claim]) -> list[Claim]:
     for claim in claims:
         first = found.setdefault(claim.id, claim)
         if first is not claim:
-            later = f"trained again: {claim.verdict}; {claim.measured}"
+            later = f"trained again: {shown_verdict(claim.verdict)}; {claim.measured}"
             found[claim.id] = replace(first, measured=f"{first.measured}\n{later}")
     return list(found.values())

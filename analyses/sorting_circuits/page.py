@@ -24,6 +24,7 @@ from analyses.sorting_circuits.suppression_section import suppression_section
 from analyses.sorting_circuits.thresholds import thresholds
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 SEEDS = range(3)
@@ -92,4 +93,24 @@ PAGE = Page(
     family="sorting",
     study=study_page,
     thresholds=thresholds,
+    opening=Opening(
+        telling="fig-circuits",
+        result=(
+            Said(
+                "One block of attention learns to sort, with heads that copy values forward.",
+                {
+                    "holds": ("sorts", "copies"),
+                },
+            ),
+            Said(
+                "The two published end states are not where training always ends, and the mean gap between values"
+                " does not decide which.",
+                {
+                    "fails": ("end-states", "gap-mode"),
+                },
+            ),
+        ),
+        wing="lists",
+        papers=("Urdshals and Urdshals 2025",),
+    ),
 )

@@ -25,6 +25,7 @@ from analyses.sorting_development.stages import sharing, stages_claim, stages_se
 from analyses.sorting_development.thresholds import thresholds
 from analyses.sorting_development.trajectory import trajectory, unsuitable
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 RUNS = ("sorting-decay-s0", "sorting-decay-s1", "sorting-free-s0", "sorting-small-decay-s1", "sorting-small-decay-s2")
@@ -77,4 +78,19 @@ PAGE = Page(
     family="sorting",
     study=study_page,
     thresholds=thresholds,
+    opening=Opening(
+        telling="fig-llc-units",
+        result=(
+            Said(
+                "That the learning coefficient has its maximum within training while cross-entropy stays is not "
+                "supported; whether specialised heads have the lower one depends on how it is set.",
+                {
+                    "fails": ("interior-maximum",),
+                    "partly": ("specialised-lower",),
+                },
+            ),
+        ),
+        wing="lists",
+        papers=("Urdshals and Urdshals 2025",),
+    ),
 )

@@ -19,6 +19,7 @@ from analyses.topic_structure.thresholds import thresholds
 from analyses.topic_structure.trained import is_hidden_values, study_trained
 from analyses.topic_structure.use import study_use
 from analyses.topic_structure.values import study_values
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -61,4 +62,18 @@ PAGE = Page(
     family="topics",
     study=study_page,
     thresholds=thresholds,
+    opening=Opening(
+        telling="fig-topics-gram",
+        result=(
+            Said(
+                "Trained from near zero, values take up the topics first and attention later, and both come to "
+                "what theory gives in closed form.",
+                {
+                    "holds": ("topics-embeddings", "topics-stages", "topics-values-sampled", "topics-attention"),
+                },
+            ),
+        ),
+        wing="topics",
+        papers=("Li et al. 2023",),
+    ),
 )

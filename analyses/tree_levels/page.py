@@ -12,6 +12,7 @@ from analyses.tree_levels.answers import study_answers
 from analyses.tree_levels.attention import study_looking
 from analyses.tree_levels.end_probes import study_first_and_last
 from analyses.tree_levels.groups import TASKS, families
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -42,4 +43,18 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-masked-oracles",
+        result=(
+            Said(
+                "Trained at any filter level, models give the exact posterior of their own data, and infer under "
+                "its assumption on all other data too.",
+                {
+                    "holds": ("masked-exact", "masked-mismatched", "root-exact", "root-mismatched"),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

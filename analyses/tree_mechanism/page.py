@@ -20,6 +20,7 @@ from analyses.tree_mechanism.replicates import study_brief, study_replicates
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 STUDIED = ("tree-mlm-k0", "tree-root-k0")
@@ -80,4 +81,25 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-tree-mlm-k0-messages",
+        result=(
+            Said(
+                "The masked leaf model writes the upward message m levels up in block m, where it is used in part"
+                " and read by one block only.",
+                {
+                    "holds": ("tree-mlm-k0-probe-order", "tree-mlm-k0-message-idle"),
+                    "partly": ("tree-mlm-k0-message-used",),
+                },
+            ),
+            Said(
+                "That the root model uses messages there is not supported.",
+                {
+                    "fails": ("tree-root-k0-message-used",),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

@@ -13,6 +13,7 @@ from analyses.tree_paper.groups import QUESTIONS, groups
 from analyses.tree_paper.measurements import measure, twins
 from analyses.tree_paper.token import token_claims
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out, listed
 from mechbp.study import Findings, Page, Study
 
@@ -96,4 +97,25 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-divergence",
+        result=(
+            Said(
+                "Encoders built as the paper's give the exact posterior of the root at filter levels 0, 2 and 4; "
+                "of masked leaves they miss it at level 0.",
+                {
+                    "holds": ("paper-root-k0-exact", "paper-root-k2-exact", "paper-root-k4-exact"),
+                    "fails": ("paper-mlm-k0-exact",),
+                },
+            ),
+            Said(
+                "That root models use messages where the construction has them is not supported.",
+                {
+                    "fails": ("paper-root-k0-used", "paper-root-k0-query-used", "tree-root-k0-used"),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

@@ -10,6 +10,7 @@ from analyses.tree_paper.measurements import Measured
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.parts import estimate
+from mechbp.report.verdicts import shown_verdict
 from mechbp.study import Study
 
 FAILURES = {
@@ -50,7 +51,8 @@ def _claim(study: Study, pair: tuple[Measured, Measured] | None, key: str, claim
         id=f"token-{key}",
         statement=statement,
         reference=reference,
-        measured=f"{without.run.name}: {verdicts[0]}\n{twin.run.name}: {verdicts[1]}\nbetter without the token by ({unit}):\n"
+        measured=f"{without.run.name}: {shown_verdict(verdicts[0])}\n{twin.run.name}: {shown_verdict(verdicts[1])}\n"
+        + f"better without the token by ({unit}):\n"
         + "\n".join(f"{name}: {estimate(by, 2)}" for name, by in better.items()),
         control=f"the twin differs in the token and the read-out alone; n = {min(by.n for by in better.values()):,}, paired",
         numbers={

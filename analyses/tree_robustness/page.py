@@ -11,6 +11,7 @@ from analyses.tree_robustness.grammars import study_grammars
 from mechbp.errors import InputError
 from mechbp.models.runs import Run
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 from mechbp.theory.tree.block_ceilings import block_ceilings
@@ -56,4 +57,18 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-grammars-masked",
+        result=(
+            Said(
+                "On grammars of two seeds the masked leaf model answers as its own oracle, and two-layer probes "
+                "name no ancestor more often than its block of leaves tells.",
+                {
+                    "holds": ("grammars-masked", "tree-mlm-k0-two-layer-bounded"),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

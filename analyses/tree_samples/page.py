@@ -18,6 +18,7 @@ from mechbp.errors import MechbpError
 from mechbp.models.runs import Run, load
 from mechbp.report.claim import Claim
 from mechbp.report.document import Section
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out, reason
 from mechbp.study import Findings, Page, Study
 
@@ -115,4 +116,19 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-samples-levels",
+        result=(
+            Said(
+                "Data filtered at level 2 do not need more training sequences than unfiltered data at every share"
+                " of the way to the optimum, and for the first half of it they need fewer.",
+                {
+                    "fails": ("samples-order",),
+                    "holds": ("samples-early",),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

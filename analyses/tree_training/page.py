@@ -10,6 +10,7 @@ from __future__ import annotations
 from analyses.shared.tree_training import curve_of
 from analyses.tree_training.ladder import study_ladder
 from analyses.tree_training.trajectory import study_trajectory
+from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
 
@@ -48,4 +49,24 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    opening=Opening(
+        telling="fig-tree-mlm-k0-s1-match",
+        result=(
+            Said(
+                "Training passes the oracles from the leaves up: each is for a while the one that the model agrees with most.",
+                {
+                    "holds": ("tree-mlm-k0-s1-ranking", "root-k0-ladder"),
+                },
+            ),
+            Said(
+                "All runs of the root model take in the levels one after another, of the masked leaf model a part.",
+                {
+                    "holds": ("root-k0-ladder",),
+                    "partly": ("masked-k0-ladder",),
+                },
+            ),
+        ),
+        wing="trees",
+        papers=("Garnier-Brun et al. 2025",),
+    ),
 )

@@ -8,22 +8,8 @@ from typing import Any
 
 from mechbp.errors import InputError
 from mechbp.report.content import SLUG, Part, as_records, check_form
+from mechbp.report.verdicts import KINDS, VERDICTS
 
-VERDICTS = {
-    "holds": "the measurement supports the claim, and the control does not show it",
-    "partly": "the measurement supports a part of the claim, or supports it weakly",
-    "fails": "the measurement contradicts the claim, or the control shows the same",
-    "not run": "not measured in this run",
-    "short": "the sample is too small for a verdict: a quick run, or too few seeds",
-}
-"""What each verdict means; shown where it stands."""
-KINDS = {
-    "reproduction": "a published statement, held against our models",
-    "method": "a check of our tools where the truth is known",
-    "new": "a finding of ours",
-    "expected to fail": "said to be false, or known to be: the page shows that it fails",
-}
-"""What each kind of claim means; shown where it stands."""
 FIXED = ("before", "after")
 """Whether a criterion was fixed before or after the first recorded measurement."""
 MOVED = ("date", "commit", "what", "old", "new", "why", "verdicts")

@@ -39,6 +39,7 @@ from mechbp.errors import InputError
 from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion, criterion_from
 from mechbp.report.document import Document
+from mechbp.report.verdicts import shown_verdict
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Criteria:
         """Return what is to be said of claims that are made no longer, one text each, oldest first."""
         entries = sorted((c.withdrawn for c in self.by_key.values() if c.withdrawn), key=lambda entry: entry["date"])
         return tuple(
-            f"`{claim}`, {verdict} until {entry['date']}. {entry['why']}"
+            f"`{claim}`, {shown_verdict(verdict)} until {entry['date']}. {entry['why']}"
             for entry in entries
             for claim, verdict in entry["verdicts"].items()
         )
@@ -126,16 +127,6 @@ class Criteria:
         return Claim(**parts, verdict=verdict, numbers=measurement.numbers, **self[key].fields(id))
 
 
-COUNTED = {
-    "reproduction": "Reproductions",
-    "method": "Method checks",
-    "new": "New findings",
-    "expected to fail": "Expected to fail",
-    "": "Claims",
-}
-"""What claims of each kind, and of none, are called together."""
-
-
 def regrade(document: Document, criteria: Criteria) -> list[Difference]:
     """Grade every claim of a document anew from its numbers; return where the document and the criteria disagree.
 
@@ -158,21 +149,3 @@ def regrade(document: Document, criteria: Criteria) -> list[Difference]:
             if (recorded := getattr(claim, name)) != value
         ]
     return found
-
-
-def lead_counts(claims: tuple[Claim, ...] | list[Claim]) -> str:
-    """Count what holds, kind by kind: "Reproductions: 5 of 8 hold. New findings: 2 of 4. Expected to fail: 1 of 1 does."
-
-    Claims without a verdict (short, or not run) are counted and named; claims of no kind come last.
-    """
-    parts = []
-    for kind in COUNTED:
-        verdicts = [claim.verdict for claim in claims if claim.kind == kind]
-        if not verdicts:
-            continue
-        fails = kind == "expected to fail"
-        count, open_ = verdicts.count("fails" if fails else "holds"), sum(verdict in ("short", "not run") for verdict in verdicts)
-        verb = (" does" if count == 1 else " do") if fails else "" if parts else " holds" if count == 1 else " hold"
-        without = f" ({open_} without a verdict)" if open_ else ""
-        parts.append(f"{COUNTED[kind]}: {count} of {len(verdicts)}{verb}{without}.")
-    return " ".join(parts)

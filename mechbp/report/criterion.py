@@ -13,9 +13,10 @@ import numpy as np
 from mechbp.errors import InputError
 from mechbp.figures.checking import keys as check_keys
 from mechbp.figures.plain import plain
-from mechbp.report.claim import FIXED, KINDS, VERDICTS
+from mechbp.report.claim import FIXED
 from mechbp.report.rule_functions import FUNCTIONS, as_value
 from mechbp.report.rules import Rule
+from mechbp.report.verdicts import KINDS, VERDICTS
 
 RULES = ("short", "holds", "partly")
 """The verdicts that a rule can give, in the order in which they are asked."""

@@ -21,6 +21,8 @@ from mechbp.report.content import SLUG, Part, as_records, check_form
 
 SCHEMA = 1
 REPLACED = ("run", "date", "commit", "changed", "why", "measured")
+OPENING = ("telling", "result", "wing", "papers")
+"""The fields of a document that say how its page opens and where the index lists it; empty ones are left out of the JSON."""
 STATUSES = ("done", "failed", "skipped", "not run")
 """What became of a part. Whatever is not `done` carries a reason and is shown, never dropped."""
 FIGURE_ID = re.compile(r"fig-[a-z0-9][a-z0-9-]{0,59}")
@@ -111,18 +113,26 @@ class Document(Part):
     """File name without suffix."""
     title: str
     lead: str
-    """The answer in a few sentences; shown above everything else."""
+    """What the page asks and how, in a few sentences."""
     claims: tuple[Claim, ...]
     sections: tuple[Section, ...]
     provenance: Provenance
     schema: int = SCHEMA
     replaced: tuple[dict[str, Any], ...] = ()
     """Earlier forms of the runs that the page uses, oldest first: run, date, commit, changed, why, measured."""
+    telling: str = ""
+    """Id of the figure that the page opens with; "" leaves the choice to the page."""
+    result: str = ""
+    """The result in a sentence or two; where it is "" the page counts its claims instead."""
+    wing: str = ""
+    """What the models are trained on, such as "trees"; "" where that is nothing in particular."""
+    papers: tuple[str, ...] = ()
+    """The papers whose statements are tested."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.provenance, Provenance):
             raise InputError(f"document {self.slug!r}: provenance must be a Provenance, got {type(self.provenance).__name__}.")
-        for name in ("slug", "title", "lead"):
+        for name in ("slug", "title", "lead", "telling", "result", "wing"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"Document.{name}: expected text, got {type(getattr(self, name)).__name__}.")
             object.__setattr__(self, name, clean(getattr(self, name)))
@@ -142,6 +152,12 @@ class Document(Part):
                 raise InputError(
                     f"claim {claim.id}: figure {claim.figure!r} is not on the page; it has {', '.join(sorted(known)) or 'none'}."
                 )
+        if self.telling and self.telling not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise InputError(f"document {self.slug}: telling figure {self.telling!r} is not on the page; it has {has}.")
+        if not isinstance(self.papers, tuple) or not all(isinstance(paper, str) for paper in self.papers):
+            raise InputError(f"document {self.slug}: papers must be a tuple of texts, got {self.papers!r:.60}.")
+        object.__setattr__(self, "papers", tuple(clean(paper) for paper in self.papers))
 
     @property
     def figures(self) -> tuple[FigureData, ...]:
@@ -155,8 +171,9 @@ class Document(Part):
             if not any(claim[name] for name in CRITERION):  # a script's own claim needs no criterion
                 for name in CRITERION:
                     del claim[name]
-        if not self.replaced:
-            del content["replaced"]
+        for name in ("replaced", *OPENING):
+            if not content[name]:
+                del content[name]
         return plain(content, f"document {self.slug}")
 
 
@@ -178,7 +195,7 @@ def loads(text: str, where: str = "document") -> Document:
         figures = tuple(_build(FigureData, figure, where + ": figures") for figure in _list(section, "figures", where))
         parts = {**section, "figures": figures, "text": tuple(_list(section, "text", where))}
         sections.append(_build(Section, parts, where + ": sections"))
-    tree = _tupled(tree, "replaced")
+    tree = _tupled(_tupled(tree, "replaced"), "papers")
     return _build(Document, {**tree, "provenance": provenance, "claims": claims, "sections": tuple(sections)}, where)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mechbp.errors import InputError
+from mechbp.report.bundle import plotly_bundle
 from mechbp.report.document import Document, dumps, load
 from mechbp.report.index import render_index
 from mechbp.report.page import render
@@ -30,26 +31,30 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"--out: cannot write to {str(folder)!r:.200}. Choose a folder that can be written to or created.")
 
 
-def write_documents(documents: list[Document], folder: Path) -> list[Path]:
+def write_documents(documents: list[Document], folder: Path, bundled: bool = False) -> list[Path]:
     """Write each document's JSON and page, and the index over all documents of the folder; return all pages."""
     folder.mkdir(parents=True, exist_ok=True)
     for document in documents:
         atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
-    return render_folder(folder, [document.slug for document in documents])
+    return render_folder(folder, [document.slug for document in documents], bundled)
 
 
-def render_folder(folder: Path, changed: Collection[str] | None = None) -> list[Path]:
+def render_folder(folder: Path, changed: Collection[str] | None = None, bundled: bool = False) -> list[Path]:
     """Rebuild the pages of a folder from the JSON beside them, byte for byte the same each time; return all pages.
 
-    With `changed` slugs just these, those that are missing, and the index.
+    With `changed` slugs just these, those that are missing, and the index. `bundled` pages share one plotly.js beside them, and
+    are not returned with it.
     """
     sources = sorted(folder.glob("*.json"))
     if not sources:
         raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
     documents = [load(source) for source in sources]
     pages = [folder / f"{document.slug}.html" for document in documents]
+    bundle = plotly_bundle() if bundled else None
+    if bundle and not (folder / bundle.name).exists():
+        atomic_write(folder / bundle.name, bundle.content)
     for page, document in zip(pages, documents, strict=True):
         if changed is None or document.slug in changed or not page.exists():
-            atomic_write(page, render(document).encode())
+            atomic_write(page, render(document, bundle).encode())
     atomic_write(folder / "index.html", render_index(documents).encode())
     return [*pages, folder / "index.html"]

@@ -1,4 +1,7 @@
-"""The front page: every claim of every document with its verdict and a link to the evidence; no script at all."""
+"""The front page: a map of all pages, each a picture, a result and a strip of verdicts; the claims one click further.
+
+It reads without script; a small one of its own searches and filters, and no other may run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,15 @@ from collections.abc import Iterable
 from mechbp.errors import InputError
 from mechbp.report.claim import by_kind, summarize
 from mechbp.report.document import Document
-from mechbp.report.templates import content_security_policy, environment
+from mechbp.report.estimates import row
+from mechbp.report.forest import Line
+from mechbp.report.opening import result_of, telling_figure
+from mechbp.report.sketch import sketch
+from mechbp.report.templates import asset, content_security_policy, environment
+
+
+WINGS = ("trees", "chains", "topics", "lists")
+"""The order of the settings; others, and pages of none in particular, come last."""
 
 
 def render_index(documents: Iterable[Document]) -> str:
@@ -17,12 +28,24 @@ def render_index(documents: Iterable[Document]) -> str:
     if len(set(slugs)) < len(slugs) or "index" in slugs:
         raise InputError(f"index: slugs must be unique and not 'index', got {', '.join(slugs)}.")
     claims = tuple(claim for page in pages for claim in page.claims)
+    script = asset("index.js")
+    telling = {page.slug: telling_figure(page) for page in pages}
+    wings = sorted(
+        {page.wing for page in pages}, key=lambda wing: (not wing, WINGS.index(wing) if wing in WINGS else len(WINGS), wing)
+    )
     return (
         environment()
         .get_template("index.html")
         .render(
             documents=pages,
-            policy=content_security_policy(),
+            wings=[(wing, [page for page in pages if page.wing == wing]) for wing in wings],
+            papers=sorted({paper for page in pages for paper in page.papers}),
+            pictures={slug: sketch(figure) if figure else "" for slug, figure in telling.items()},
+            results={page.slug: result_of(page) or page.lead for page in pages},
+            lines={page.slug: [Line(row(claim)) for claim in page.claims] for page in pages},
+            policy=content_security_policy(script) if claims else content_security_policy(),
+            script=script,
+            more_css=asset("index.css"),
             summary=summarize(claims),
             by_kind=by_kind(claims),
             missing={

@@ -1,5 +1,5 @@
 "use strict";
-(() => {
+const page = () => {
   const NARROW_PX = 620;
   const CONFIG = { displaylogo: false, showSendToCloud: false, displayModeBar: "hover", responsive: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
@@ -77,6 +77,11 @@
   }
 
   function followLink() {
+    const claim = document.getElementById(location.hash.slice(1));
+    if (claim && claim.matches(".claim > .whole")) {
+      claim.parentElement.open = true;
+      claim.parentElement.scrollIntoView();
+    }
     const link = /^#(fig-[a-z0-9-]+)\/(\d{1,4})$/.exec(location.hash);
     const plot = link && plots.get(link[1]);
     if (!plot) return;
@@ -119,8 +124,21 @@
     waiting = setTimeout(() => plots.forEach((plot) => { if (plot.div.clientWidth !== plot.width) draw(plot); }), 120);
   });
   dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => { printing = true; redraw(); });
-  addEventListener("afterprint", () => { printing = false; redraw(); });
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    printing = true;
+    folded = [...document.querySelectorAll("details.claim:not([open])")];
+    folded.forEach((claim) => { claim.open = true; });
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    folded.forEach((claim) => { claim.open = false; });
+    redraw();
+  });
   addEventListener("hashchange", followLink);
   followLink();
-})();
+};
+// A bundled page fetches plotly.js, and is told when it is there.
+if ("Plotly" in window) page();
+else addEventListener("plotly", page, { once: true });

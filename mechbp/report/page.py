@@ -11,31 +11,50 @@ from plotly.offline import get_plotlyjs
 from mechbp.figures import draw, table
 from mechbp.figures import style as figures_style
 from mechbp.figures.table import format_cell
+from mechbp.report.bundle import Bundle
 from mechbp.report.claim import summarize
 from mechbp.report.document import Document, FigureData
+from mechbp.report.forest import forest
+from mechbp.report.lead import without_counts
+from mechbp.report.opening import result_of, telling_figure
 from mechbp.report.packing import changes, packed_axes
 from mechbp.report.templates import asset, content_security_policy, environment
 
 
-def render(document: Document) -> str:
-    """Render the page. The same document gives the same bytes, whenever and wherever it is rendered."""
-    plotly, script = Markup(get_plotlyjs().strip()), asset("page.js")
+def render(document: Document, bundle: Bundle | None = None) -> str:
+    """Render the page. The same document gives the same bytes, whenever and wherever it is rendered.
+
+    bundle: take plotly.js from this file beside the page; without one the page holds it, and is one file.
+    """
+    plotly = asset("bundle.js") if bundle else Markup(get_plotlyjs().strip())
+    script = asset("page.js")
     drawn = [figure for figure in document.figures if figure.status == "done"]
+    telling = telling_figure(document)
+    order = sorted(document.figures, key=lambda figure: figure is not telling)
+    groups = forest(document.claims)
     return (
         environment()
         .get_template("page.html")
         .render(
             document=document,
-            policy=content_security_policy(plotly, script) if drawn else content_security_policy(),
+            policy=content_security_policy(plotly, script, integrity=bundle.integrity if bundle else "")
+            if drawn
+            else content_security_policy(),
+            bundle=bundle,
             plotly=plotly,
             script=script,
             summary=summarize(document.claims),
+            result=result_of(document),
+            about=without_counts(document.lead),
+            telling=telling,
+            groups=groups,
+            drawn=any(line.effect for group in groups for line in group.lines),
             has_figures=bool(drawn),
             templates={"light": figures_style.template(False), "dark": figures_style.template(True)},
             plots={figure.id: plot(figure) for figure in drawn},
             tables={figure.id: table(figure.kind, figure.data) for figure in drawn},
             frame_names={figure.id: [frame["name"] for frame in figure.data.get("frames", [])] for figure in drawn},
-            numbers={figure.id: number for number, figure in enumerate(document.figures, 1)},
+            numbers={figure.id: number for number, figure in enumerate(order, 1)},
             format_cell=format_cell,
         )
     )

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mechbp.report.claim import KINDS, VERDICTS
+from mechbp.report.verdicts import KINDS, SHOWN, SHOWN_KINDS, VERDICTS, shown_rule, shown_verdict
 
 HERE = Path(__file__).parent
 
@@ -28,8 +28,10 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     env.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
-    env.filters["code_spans"] = code_spans
-    env.globals.update(css=asset("page.css"), verdicts=VERDICTS, kinds=KINDS, written=written)
+    env.filters |= {"code_spans": code_spans, "shown_rule": shown_rule, "shown_verdict": shown_verdict}
+    env.globals.update(
+        css=asset("page.css"), verdicts=VERDICTS, shown=SHOWN, kinds=KINDS, shown_kinds=SHOWN_KINDS, written=written
+    )
     return env
 
 
@@ -57,9 +59,14 @@ def written(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def content_security_policy(*scripts: str) -> str:
-    """Return a policy under which exactly these inline scripts run and nothing is fetched."""
+def content_security_policy(*scripts: str, integrity: str = "") -> str:
+    """Return a policy under which exactly these inline scripts run and nothing is fetched.
+
+    With `integrity` they may also add the script that has it, which is the only thing a page then fetches.
+    """
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts]
+    if integrity:
+        hashes += [f"'{integrity}'", "'strict-dynamic'"]
     return "; ".join(
         [
             "default-src 'none'",
