@@ -99,6 +99,6 @@ def test_verdicts_that_a_later_criterion_changed_and_withdrawn_claims_are_told(r
     told = [line.split(maxsplit=2)[1:] for line in out.splitlines() if line.startswith("tiny")]
     assert told == [
         ["pass", "graded as recorded, 1 of 1"],
-        ["moved", "own-exact: fails before, holds now"],
-        ["moved", "`own-gone`, holds until 2026-02-01. Cannot fail."],
+        ["moved", "own-exact: not supported before, supported now"],
+        ["moved", "`own-gone`, supported until 2026-02-01. Cannot fail."],
     ]

@@ -10,6 +10,7 @@ from analyses.belief_geometry import published
 from analyses.belief_geometry.criteria import CRITERIA
 from analyses.belief_geometry.regression import LEAST_MSE
 from analyses.shared.belief_clouds import chosen_prefixes, cloud_figure
+from analyses.shared.belief_density import density_figure
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, LN, Corpus, joined, stages, trained_on
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
@@ -35,6 +36,8 @@ class Emergence:
     """Stage -> MSE on the fitted words, per step."""
     losses: list[ExactLoss]
     pictures: FigureData
+    whole: FigureData | None
+    """Beliefs of all prefixes; None where they are no triangle, or the run stores one step alone."""
 
 
 def emergence(study: Study, corpus: Corpus) -> Emergence:
@@ -50,6 +53,7 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
     mse: dict[str, list[float]] = {name: [] for name in watched}
     losses = []
     frames = {}
+    every_prefix = {}
     for step in steps:
         study.stage(f"{run.name}: step {step:,}")
         model = run.at(step)
@@ -65,6 +69,9 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
             panels = {"exact belief": exact[at], CONSTRAINED: corpus.targets[CONSTRAINED][at]}
             panels |= {name: scores[name].map(found[name][at]) for name in found}
             frames[f"{step:,}"] = panels | {"all together": every.map(together[at])}
+        if step in (steps[0], steps[-1]):
+            last = watched[0]
+            every_prefix[f"read from {last} at step {step:,}"] = scores[last].map(found[last])
     figure = cloud_figure(
         f"fig-{run.name}-simplex",
         f"{run.name}: beliefs, exact and as read from every stage, along training",
@@ -78,7 +85,25 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
         "training step",
     )
     batch = run.config.training.batch_size
-    return Emergence(corpus, tuple(steps), tuple(step * batch for step in steps), mse, losses, figure)
+    whole = _whole(corpus, every_prefix) if exact.shape[1] == 3 and len(every_prefix) == 2 else None
+    return Emergence(corpus, tuple(steps), tuple(step * batch for step in steps), mse, losses, figure, whole)
+
+
+def _whole(corpus: Corpus, read: dict[str, np.ndarray]) -> FigureData:
+    """Return the beliefs of all prefixes: exact, and as the last layer has them at the last and at the first stored step."""
+    exact = corpus.targets[FULL]
+    first, last = read
+    return density_figure(
+        f"fig-{corpus.run.name}-whole",
+        f"{corpus.run.name}: the beliefs of all {len(exact):,} prefixes, exact and as read from the network",
+        "Every prefix of every word is a point, its colour that of its exact belief; cells are the more opaque the more points "
+        "they hold. After the first, panels show where an affine regression puts the prefixes, fitted on all words at that step: "
+        f"the last stored one, and step {first.rpartition(' ')[2]}, the control. Points outside the picture are cut; the table "
+        "counts points in larger cells.",
+        "Images of the triangle of beliefs over three states: exact, read at the last step, and read at the first.",
+        exact,
+        {"exact belief": exact, last: read[last], first: read[first]},
+    )
 
 
 def emergence_section(found: Emergence) -> Section:
@@ -96,7 +121,7 @@ def emergence_section(found: Emergence) -> Section:
     )
     return Section(
         f"{run.name}-emergence", f"{run.name}: how the geometry comes about", text,
-        (found.pictures, _curve(found, tokens, relative), _positions(found)),
+        (*([found.whole] if found.whole else []), found.pictures, _curve(found, tokens, relative), _positions(found)),
     )  # fmt: skip
 
 

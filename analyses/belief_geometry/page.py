@@ -75,7 +75,7 @@ PAGE = Page(
     thresholds=thresholds,
     by_run=True,
     opening=Opening(
-        telling="fig-mess3-s24-simplex",
+        telling="fig-mess3-s24-whole",
         result=(
             Said(
                 "Both models predict as the exact observer does, and its belief can be read from their last layers.",

@@ -69,7 +69,7 @@ PAGE = Page(
         telling="fig-mess3-x15-a60-exact-course",
         result=(
             Said(
-                "In no setting does training on exact answers pass the constrained update and leave it.",
+                "In no setting is it found that training on exact answers passes the constrained update and leaves it.",
                 {
                     "fails": (
                         "mess3-x15-a60-exact-turn",

@@ -120,8 +120,8 @@ PAGE = Page(
         telling="fig-samples-levels",
         result=(
             Said(
-                "Data filtered at level 2 do not need more training sequences than unfiltered data at every share"
-                " of the way to the optimum, and for the first half of it they need fewer.",
+                "That data filtered at level 2 need more training sequences than unfiltered data at every share of the way to "
+                "the optimum is not supported; for the first half of it they need fewer.",
                 {
                     "fails": ("samples-order",),
                     "holds": ("samples-early",),

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mechbp.errors import InputError
-from mechbp.figures import bars, clouds, dots, drawn, heatmap, lines, scatter
+from mechbp.figures import bars, clouds, densities, dots, drawn, heatmap, lines, scatter
 from mechbp.figures.frames import Content
 from mechbp.figures.table import Row, Table, tidy
 
@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "scatter": scatter,
     "dots": dots,
     "clouds": clouds,
+    "densities": densities,
     "drawn": drawn,
 }
 

@@ -86,14 +86,12 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
         )
     named = [part["name"] for part in [*layout["shapes"], *series] if part.get("showlegend", True)]
     style.fit_legend(layout, named, narrow)
-    traces = [
-        _bar(part, index, categories, offset, width) for index, (part, offset) in enumerate(zip(series, offsets, strict=True))
-    ]
+    colors = style.colors_of(series)
+    traces = [_bar(part, color, categories, offset, width) for part, color, offset in zip(series, colors, offsets, strict=True)]
     return {"data": traces, "layout": layout}
 
 
-def _bar(part: dict[str, Any], index: int, categories: list[str], offset: float, width: float) -> dict[str, Any]:
-    color = style.color_of(part, index)
+def _bar(part: dict[str, Any], color: str, categories: list[str], offset: float, width: float) -> dict[str, Any]:
     notes = [f"<br>reference {style.number(v)}" for v in part["reference"]] if "reference" in part else [""] * len(categories)
     return {
         "type": "bar",

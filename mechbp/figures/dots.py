@@ -87,11 +87,11 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
         }
         for i in range(last)
     ]
-    return {"data": [_dots(s, i, len(series), categories) for i, s in enumerate(series)], "layout": layout}
+    colors = style.colors_of(series)
+    return {"data": [_dots(s, i, len(series), categories, colors[i]) for i, s in enumerate(series)], "layout": layout}
 
 
-def _dots(part: dict[str, Any], index: int, n_series: int, categories: list[str]) -> dict[str, Any]:
-    color = style.color_of(part, index)
+def _dots(part: dict[str, Any], index: int, n_series: int, categories: list[str], color: str) -> dict[str, Any]:
     offset = (index - (n_series - 1) / 2) * GROUP / max(n_series, 2)
     arms = style.arms(part, "x")
     return {

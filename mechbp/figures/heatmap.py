@@ -22,6 +22,10 @@ from mechbp.figures.table import Row, distinct
 SCALES = ("sequential", "diverging")
 
 CELL_PX = {False: 30, True: 26}
+TALL_PX, LEAST_PX = 330, 9
+"""Rows share this height where they are many, and get no lower than this."""
+NEAR = 0.25
+"""A share of the largest value: values that span less are painted from 0 on, so that like values look alike."""
 CHARACTER_PX = 6.6
 TITLE_PX = 26
 """Room above each panel for its title."""
@@ -82,7 +86,7 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     frames = [panels for _, panels in frames_of(data)]
     low, high = _range(data, [value for panels in frames for panel in panels for row in panel["values"] for value in row])
     layout = _layout(data, frames[0], narrow)
-    title = _title(data["value_title"], 0, 1, 48 if narrow else 90)
+    title = _title(_value_title(data, frames, low, high), 0, 1, 48 if narrow else 110)
     layout["annotations"].append(title | {"yshift": 36, "name": "scale"})
     layout["coloraxis"] = {
         "cmin": low,
@@ -111,7 +115,21 @@ def _range(data: dict[str, Any], values: list[float | None]) -> tuple[float, flo
     if data.get("scale") == "diverging":
         reach = max(abs(low), abs(high)) or 1.0
         return -reach, reach
+    if "range" not in data and low > 0 and high - low < NEAR * high:
+        low = 0.0
     return (low, high) if low < high else (low, low + 1.0)
+
+
+def _value_title(data: dict[str, Any], frames: list[list[dict[str, Any]]], low: float, high: float) -> str:
+    """Return what the values are, and where they lie if some of them lie beyond the colours."""
+    known = [v for panels in frames for panel in panels for row in panel["values"] for v in row if v is not None]
+    if not known or (min(known) >= low - 0.01 * (high - low) and max(known) <= high + 0.01 * (high - low)):
+        return data["value_title"]
+    return f"{data['value_title']}; colours end at {low:g} and {high:g}, values lie from {min(known):.3g} to {max(known):.3g}"
+
+
+def _cell_px(n_rows: int, narrow: bool) -> int:
+    return min(CELL_PX[narrow], max(LEAST_PX, TALL_PX // n_rows))
 
 
 def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) -> dict[str, Any]:
@@ -121,7 +139,7 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     shared_rows = all(panel.get("rows", data["rows"]) == data["rows"] for panel in panels)
     width_px = (style.NOMINAL_WIDTH[narrow] - _left_px(data["rows"]) - (30 if "row_title" in data else 0)) / across
     between_px = 16 if shared_rows else 16 + max(_left_px(panel.get("rows", data["rows"])) for panel in panels)
-    own_height_px = [len(_of(panel, "rows", data)) * CELL_PX[narrow] for panel in panels]
+    own_height_px = [len(rows) * _cell_px(len(rows), narrow) for rows in (_of(panel, "rows", data) for panel in panels)]
     height_px = [max(own_height_px[i * across : (i + 1) * across]) for i in range(down)]
     angled = [_angle(_of(panel, "columns", data), width_px - between_px) for panel in panels]
     titled = ["column_title" in data and index + across >= len(panels) for index in range(len(panels))]
@@ -141,7 +159,8 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
         suffix = str(index + 1) if index else ""
         x_axis = _labels(_of(panel, "columns", data), angled[index])
         layout["xaxis" + suffix] = x_axis | {"domain": x_domain, "anchor": "y" + suffix}
-        layout["yaxis" + suffix] = _labels(_of(panel, "rows", data), (0, 1)) | {
+        every = math.ceil(13 * len(_of(panel, "rows", data)) / own_height_px[index])
+        layout["yaxis" + suffix] = _labels(_of(panel, "rows", data), (0, every)) | {
             "range": [len(_of(panel, "rows", data)) - 0.5, -0.5],
             "domain": y_domain,
             "anchor": "x" + suffix,

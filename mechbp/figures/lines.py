@@ -79,15 +79,12 @@ def _traces(series: Content, y_log: bool, y_span: tuple[float, ...]) -> list[dic
     """Return bands first, then lines over them; series without an x value drawn stay in the legend."""
     bands: list[dict[str, Any]] = []
     drawn: list[dict[str, Any]] = []
-    for index, line in enumerate(series):
-        color = style.color_of(line, index)
+    for index, (line, color) in enumerate(zip(series, style.colors_of(series), strict=True)):
         group = f"s{index}"
         if "low" in line:
             bands.append(_band(line, color, group, y_span[0] if y_log else None))
         marked = line.get("markers", len(line["x"]) <= 24)
-        marker = {"symbol": style.SYMBOLS[index % len(style.SYMBOLS)], "size": 6, "color": color}
-        if line.get("control"):
-            marker["symbol"] += "-open"
+        marker = {"symbol": "circle-open" if line.get("control") else "circle", "size": 6, "color": color}
         drawn.append(
             {
                 "type": "scatter",

@@ -83,7 +83,7 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     layout["legend"]["itemsizing"] = "constant"
     traces = [_density(density, layout)] if density else []
     most = max((c for s in series for c in s.get("count", []) if c is not None), default=0) or 1
-    traces += [_points(s, i, most) for i, s in enumerate(series)]
+    traces += [_points(s, i, most, color) for i, (s, color) in enumerate(zip(series, style.colors_of(series), strict=True))]
     return {"data": traces, "layout": layout}
 
 
@@ -98,8 +98,7 @@ def _air(span: tuple[float, ...]) -> tuple[float, float]:
     return span[0] - air, span[1] + air
 
 
-def _points(series: dict[str, Any], index: int, most: float) -> dict[str, Any]:
-    color = style.color_of(series, index)
+def _points(series: dict[str, Any], index: int, most: float, color: str) -> dict[str, Any]:
     count = series.get("count")
     sizes = [round(5 + 11 * math.sqrt((c or 0) / most), 2) for c in count] if count else 7
     notes = [f"n = {count[i]:.6g}" if count and count[i] is not None else "" for i in range(len(series["x"]))]

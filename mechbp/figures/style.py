@@ -9,9 +9,12 @@ from typing import Any
 
 PALETTE = ("#3b7cc4", "#cb6418", "#24906a", "#9a68b8", "#c8506f", "#a07d16", "#2a8ca3", "#84715f")
 """Contrast at least 3 : 1 on both papers; neighbours differ in lightness or hue for colour-blind readers too."""
-GREY = "#7f868e"
+GREYS = ("#7f868e", "#a08350", "#5f8a96", "#997a9c")
+"""Controls: a grey, then muted tones of it, so that no two controls of a figure look the same."""
+GREY = GREYS[0]
 PAPER = {"light": "#fdfcfa", "dark": "#16181b"}
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle-down", "cross")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up")
+"""Markers take turns; more kinds than these nobody tells apart, so the colour does the rest."""
 REFERENCE_DASHES = ("dash", "dot", "dashdot", "longdash", "longdashdot")
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 SEQUENTIAL = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725")
@@ -160,11 +163,19 @@ def colorscale(colors: tuple[str, ...]) -> list[list[float | str]]:
     return [[round(i / (len(colors) - 1), 6), color] for i, color in enumerate(colors)]
 
 
-def color_of(series: dict[str, Any], index: int) -> str:
-    """Return the colour of a series: its palette index if it names one, grey for a control, else by position."""
-    if "color" in series:
-        return PALETTE[series["color"] % len(PALETTE)]
-    return GREY if series.get("control") else PALETTE[index % len(PALETTE)]
+def colors_of(series: list[dict[str, Any]]) -> list[str]:
+    """Return the colours of series: their palette index where they name one, greys for controls, else by position."""
+    found: list[str] = []
+    controls = 0
+    for index, part in enumerate(series):
+        if "color" in part:
+            found.append(PALETTE[part["color"] % len(PALETTE)])
+        elif part.get("control"):
+            found.append(GREYS[controls % len(GREYS)])
+            controls += 1
+        else:
+            found.append(PALETTE[index % len(PALETTE)])
+    return found
 
 
 def faded(color: str, alpha: float) -> str:

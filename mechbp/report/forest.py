@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from mechbp.report.claim import Claim
 from mechbp.report.estimates import Estimate, Row, row
 
-FAR = 4.0
-"""Times the middle four fifths of all ends that an axis may span before it is cut there."""
+FAR = 5.0
+"""Times the middle half of all estimates and zero that an axis may span before it is cut at their own width beyond them."""
 MARGIN = 3.0
 """Per cent of the axis left free at either end."""
 NAMES = {"": "no unit: shares, ratios, differences", "%": "per cent", "MSE": "mean squared error"}
@@ -89,16 +89,16 @@ def _group(unit: str, rows: list[Row]) -> Group:
 
 
 def _span(drawn: Sequence[Estimate]) -> tuple[float, float, bool]:
-    """Return the axis: all ends and zero, or the middle of the estimates where a few lie far outside."""
+    """Return the axis: all ends and zero; where a few lie far outside, the middle estimates and as much again on either side."""
     ends = sorted(end for e in drawn for end in (e.value, e.low, e.high) if end is not None)
     values = sorted(e.value for e in drawn)
     low, high = min(ends[0], 0.0), max(ends[-1], 0.0)
     if len(values) >= 5:
-        ninth = len(values) // 10 or 1
-        middle = (min(values[ninth], 0.0), max(values[-1 - ninth], 0.0))
+        fourth = len(values) // 4
+        middle = (min(values[fourth], 0.0), max(values[-1 - fourth], 0.0))
         width = middle[1] - middle[0]
         if width > 0 and high - low > FAR * width:
-            low, high = max(low, middle[0] - 0.5 * width), min(high, middle[1] + 0.5 * width)
+            low, high = max(low, middle[0] - width), min(high, middle[1] + width)
     if low == high:
         low, high = low - 0.5, high + 0.5
     return low, high, low > ends[0] or high < ends[-1]

@@ -16,7 +16,6 @@ from mechbp.report.opening import result_of, telling_figure
 from mechbp.report.sketch import sketch
 from mechbp.report.templates import asset, content_security_policy, environment
 
-
 WINGS = ("trees", "chains", "topics", "lists")
 """The order of the settings; others, and pages of none in particular, come last."""
 

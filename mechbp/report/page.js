@@ -60,7 +60,12 @@ const page = () => {
     // A new layout is drawn afresh: Plotly.react would leave axis titles where the old margins had them.
     if (!sameLayout) Plotly.purge(plot.div);
     const done = sameLayout ? Plotly.react(plot.div, traces, layout, CONFIG) : Plotly.newPlot(plot.div, traces, layout, CONFIG);
-    return done.then(() => { drawing -= 1; if (!drawing) root.dataset.drawn = "yes"; });
+    return done.then(() => {
+      // The group around a plot says what is drawn; its labels one by one would say it worse.
+      for (const svg of plot.div.querySelectorAll("svg.main-svg")) svg.setAttribute("aria-hidden", "true");
+      drawing -= 1;
+      if (!drawing) root.dataset.drawn = "yes";
+    });
   }
 
   function show(plot, frame) {

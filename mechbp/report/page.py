@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
 from typing import Any
 
 from markupsafe import Markup
@@ -19,6 +21,9 @@ from mechbp.report.lead import without_counts
 from mechbp.report.opening import result_of, telling_figure
 from mechbp.report.packing import changes, packed_axes
 from mechbp.report.templates import asset, content_security_policy, environment
+
+FIRST = re.compile(r"\b(block|layer)s? [12]\b", re.IGNORECASE)
+ZEROTH = re.compile(r"\b(block|layer)s? 0\b", re.IGNORECASE)
 
 
 def render(document: Document, bundle: Bundle | None = None) -> str:
@@ -54,10 +59,17 @@ def render(document: Document, bundle: Bundle | None = None) -> str:
             plots={figure.id: plot(figure) for figure in drawn},
             tables={figure.id: table(figure.kind, figure.data) for figure in drawn},
             frame_names={figure.id: [frame["name"] for frame in figure.data.get("frames", [])] for figure in drawn},
+            counted_from_one=counted_from_one(document),
             numbers={figure.id: number for number, figure in enumerate(order, 1)},
             format_cell=format_cell,
         )
     )
+
+
+def counted_from_one(document: Document) -> bool:
+    """Whether a page's texts count blocks or layers from 1, where hooks count from 0."""
+    texts = json.dumps([[asdict(claim) for claim in document.claims], [asdict(section) for section in document.sections]])
+    return bool(FIRST.search(texts)) and not ZEROTH.search(texts)
 
 
 def plot(figure: FigureData) -> dict[str, Any]:

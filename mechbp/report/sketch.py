@@ -1,7 +1,7 @@
 """A figure as a small picture without words, for the index: its own data, its own colours, nothing to read and no script.
 
-A picture is plain SVG made when the index is rendered. It shows the figure's shape: what is too much for its size is left out, panels
-after the fourth, categories after the tenth and series after the eighth, never a part of a curve.
+A picture is plain SVG made when the index is rendered. It shows the figure's shape: what is too much for its size is left out,
+panels after the fourth, categories after the tenth and series after the eighth, never a part of a curve.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _lines(data: dict[str, Any], series: list[dict[str, Any]]) -> list[str]:
     for reference in references:
         if (at := y(reference["y"])) is not None:
             parts.append(_line(EDGE, at, WIDTH - EDGE, at, "currentColor", 1, ' stroke-opacity=".5" stroke-dasharray="4 4"'))
-    for index, part in enumerate(shown):
+    for part, color in zip(shown, style.colors_of(shown), strict=True):
         path, pen = "", "M"
         for pair in zip(map(x, part["x"]), map(y, part["y"]), strict=True):
             if None in pair:
@@ -101,7 +101,6 @@ def _lines(data: dict[str, Any], series: list[dict[str, Any]]) -> list[str]:
             path += f"{pen}{pair[0]} {pair[1]}"
             pen = "L"
         dashes = ' stroke-dasharray="2 4"' if part.get("control") or part.get("dash", "solid") != "solid" else ""
-        color = style.color_of(part, index)
         parts.append(f'<path d="{path}" stroke="{color}" stroke-width="2" fill="none" stroke-linejoin="round"{dashes}/>')
     return parts
 
@@ -114,8 +113,7 @@ def _bars(data: dict[str, Any], series: list[dict[str, Any]]) -> list[str]:
     width = room * style.GROUP / len(shown)
     floor = y(max(y.low, min(0.0, y.high))) or 0.0
     parts = [_line(EDGE, floor, WIDTH - EDGE, floor, "currentColor", 1, ' stroke-opacity=".35"')]
-    for index, part in enumerate(shown):
-        color = style.color_of(part, index)
+    for index, (part, color) in enumerate(zip(shown, style.colors_of(shown), strict=True)):
         faint = ' fill-opacity=".35"' if part.get("control") else ""
         for place, value in enumerate(part["y"][:n]):
             if (top := y(value)) is not None:
@@ -141,8 +139,7 @@ def _dots(data: dict[str, Any], series: list[dict[str, Any]]) -> list[str]:
         parts.append(
             _line(EDGE, edge := round(EDGE + row * room, 1), WIDTH - EDGE, edge, "currentColor", 1, ' stroke-opacity=".12"')
         )
-    for index, part in enumerate(shown):
-        color = style.color_of(part, index)
+    for index, (part, color) in enumerate(zip(shown, style.colors_of(shown), strict=True)):
         for row in range(n):
             at = x(part["x"][row])
             if at is None:
@@ -175,8 +172,7 @@ def _scatter(data: dict[str, Any], series: list[dict[str, Any]]) -> list[str]:
         low, high = max(x.low, y.low), min(x.high, y.high)
         ends = (x(low), y(low), x(high), y(high))
         parts.append(_line(*ends, "currentColor", 1, ' stroke-opacity=".5" stroke-dasharray="4 4"'))
-    for index, part in enumerate(shown):
-        color = style.color_of(part, index)
+    for part, color in zip(shown, style.colors_of(shown), strict=True):
         for pair in zip(map(x, part["x"]), map(y, part["y"]), strict=True):
             if pair[0] is not None and pair[1] is not None:
                 parts.append(_dot(pair[0], pair[1], color, 2.6, bool(part.get("control"))))
@@ -233,6 +229,20 @@ def _clouds(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[str]:
     return parts
 
 
+def _densities(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[str]:
+    shown = panels[:2]
+    (left, right), (bottom, top) = data["x_range"], data["y_range"]
+    room = (WIDTH - 2 * EDGE - GAP * (len(shown) - 1)) / len(shown)
+    factor = min(room / (right - left), (HEIGHT - 2 * EDGE) / (top - bottom))
+    size = f'width="{round((right - left) * factor, 1)}" height="{round((top - bottom) * factor, 1)}"'
+    upper = round((HEIGHT - (top - bottom) * factor) / 2, 1)
+    parts = []
+    for index, panel in enumerate(shown):
+        start = round(EDGE + index * (room + GAP) + (room - (right - left) * factor) / 2, 1)
+        parts.append(f'<image x="{start}" y="{upper}" {size} href="data:image/png;base64,{panel["png"]}"/>')
+    return parts
+
+
 def _cell(left: float, top: float, right: float, bottom: float, color: str) -> str:
     place = f'x="{round(left, 1)}" y="{round(top, 1)}"'
     size = f'width="{max(0.3, round(right - left - 0.4, 1))}" height="{max(0.3, round(bottom - top - 0.4, 1))}"'
@@ -254,5 +264,6 @@ DRAWN: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], list[str]]] = 
     "scatter": _scatter,
     "heatmap": _heatmap,
     "clouds": _clouds,
+    "densities": _densities,
 }
 """How each kind of figure is drawn."""

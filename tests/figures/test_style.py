@@ -11,6 +11,6 @@ def test_series_colours_stand_out_on_both_papers():
         red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    for color, paper in itertools.product((*style.PALETTE, style.GREY), style.PAPER.values()):
+    for color, paper in itertools.product((*style.PALETTE, *style.GREYS), style.PAPER.values()):
         dark, light = sorted((luminance(color), luminance(paper)))
         assert (light + 0.05) / (dark + 0.05) >= 3, (color, paper)

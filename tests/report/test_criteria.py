@@ -8,7 +8,7 @@ from demo import provenance
 
 from mechbp.errors import InputError
 from mechbp.report.claim import Claim
-from mechbp.report.criteria import Criteria, lead_counts, regrade
+from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.document import Document, dumps, loads
 
 TEXT = """
@@ -180,25 +180,6 @@ def test_a_number_named_like_a_bound_is_refused():
         exact(gap=9.0)
 
 
-def test_kinds_are_counted_apart():
-    def claims(kind, *verdicts):
-        return [Claim(f"c{index}", "s", "r", "m", "c", verdict, kind=kind) for index, verdict in enumerate(verdicts)]
-
-    mixed = [
-        *claims("new", "holds", "fails", "short"),
-        *claims("expected to fail", "fails", "partly"),
-        *claims("reproduction", "holds", "holds", "partly"),
-        *claims("method", "holds"),
-    ]
-    assert lead_counts(mixed) == (
-        "Reproductions: 2 of 3 hold. Method checks: 1 of 1. New findings: 1 of 3 (1 without a verdict). "
-        "Expected to fail: 1 of 2 does."
-    )
-    assert lead_counts(claims("", "holds", "fails")) == "Claims: 1 of 2 holds."
-    assert lead_counts(claims("expected to fail", "fails", "fails")) == "Expected to fail: 2 of 2 do."
-    assert lead_counts(()) == ""
-
-
 GONE = """
 [gone]
 kind = "new"
@@ -214,7 +195,7 @@ verdicts = { "run-gone" = "holds" }
 
 def test_a_withdrawn_criterion_is_told_and_grades_no_claim():
     criteria = Criteria.parse(GONE)
-    assert criteria.withdrawn() == ("`run-gone`, holds until 2026-02-01. True by construction.",)
+    assert criteria.withdrawn() == ("`run-gone`, supported until 2026-02-01. True by construction.",)
     with pytest.raises(InputError, match=r"\[gone\] is withdrawn; claim run-gone needs another criterion"):
         criteria.claim("gone", id="run-gone", statement="S", reference="", measured="", control="", numbers={"r2": 1.0})
 
