@@ -9,7 +9,7 @@ WORKERS ?= 2
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: report test test-4 slow lint bench docs
+.PHONY: report test test-4 slow lint bench docs axe
 
 report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
@@ -35,6 +35,12 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -W ignore -m pdoc --docformat restructuredtext --no-show-source --output-directory reports/api mechbp $(addprefix mechbp.,errors hooks hook_check processes models methods theory figures report)
+
+# What the tests hold pages against for readers who use a keyboard or a screen reader; without it those tests are skipped.
+axe: node_modules/axe-core/axe.min.js
+
+node_modules/axe-core/axe.min.js:
+	npm install --no-save --no-package-lock --no-audit --no-fund --silent axe-core@4
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \

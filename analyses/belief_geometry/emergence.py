@@ -49,6 +49,8 @@ def emergence(study: Study, corpus: Corpus) -> Emergence:
     rng = study.rng(run.name, "emergence")
     at = chosen_prefixes(corpus, study.size(POINTS, 80), rng)
     exact = corpus.targets[FULL]
+    if exact.shape[1] == 3:
+        at = at[::2]  # all prefixes are drawn beside them
     watched = [[name for name in where if name != LN][-1], *([LN] if LN in where else [])]
     mse: dict[str, list[float]] = {name: [] for name in watched}
     losses = []

@@ -47,7 +47,8 @@ def density_figure(
                 "counts": binned(points, np.ones(len(points)), low, high, coarse).astype(int),
             }
         )
-    data: dict[str, object] = {"panels": drawn, "x_range": [low[0], high[0]], "y_range": [low[1], high[1]]}
+    edges = {f"{axis}_edges": np.linspace(low[i], high[i], coarse[i] + 1) for i, axis in enumerate("xy")}
+    data: dict[str, object] = {"panels": drawn, **edges}
     if plane.outline:
         data["outline"] = np.round(plane.outline, 3)
     return FigureData(figure, "densities", title, caption, alt, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from mechbp.errors import InputError
@@ -94,6 +95,21 @@ def references(data: dict[str, Any], where: str, axis: str, length: int | None) 
             numbers([reference[axis]], f"{here}.{axis}", 1)
         else:
             numbers(reference[axis], f"{here}.{axis}", length)
+
+
+def edges(value: Any, where: str) -> list[Any]:
+    """Return the edges of cells, at least two rising numbers."""
+    found = numbers(value, where, None)
+    if len(found) < 2 or None in found or any(low >= high for low, high in pairwise(found)):
+        raise InputError(f"{where}: expected at least two rising numbers.")
+    return found
+
+
+def counts(value: Any, where: str, n_rows: int, n_columns: int) -> None:
+    """Refuse what are no counts, numbers >= 0, in so many rows and columns."""
+    for row, line in enumerate(entries(value, where, length=n_rows)):
+        if any(count is None or count < 0 for count in numbers(line, f"{where}[{row}]", n_columns)):
+            raise InputError(f"{where}[{row}]: counts must be numbers >= 0.")
 
 
 def ranges(data: dict[str, Any], where: str, *names: str) -> None:

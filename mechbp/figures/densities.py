@@ -1,9 +1,9 @@
 """Densities of coloured points as small multiples: shapes of more points than can be drawn one by one, as one image per panel.
 
-{panels: [{title, png, counts: [b][a]}], x_range, y_range, outline?: [[x, y], ...]}
+{panels: [{title, png, counts: [b][a]}], x_edges: [a + 1], y_edges: [b + 1], outline?: [[x, y], ...]}
 
-`png` is an image in base64 that fills the panel, transparent where no point lies; `counts` are the points in equal cells of the
-panel, the first row at its bottom, and stand in hover and table. `outline` is a polygon drawn in every panel.
+`png` is an image in base64 that fills a panel, from its first edges to its last, transparent where no point lies; `counts` are
+the points in its cells, the first row at its bottom, and stand in hover and table. `outline` is a polygon drawn in every panel.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 def check(data: dict[str, Any], where: str) -> None:
     """Raise InputError naming the first thing wrong with the data."""
-    checking.keys(data, {"panels", "x_range", "y_range"}, {"outline"}, where)
-    checking.ranges(data, where, "x_range", "y_range")
+    checking.keys(data, {"panels", "x_edges", "y_edges"}, {"outline"}, where)
+    x_edges, y_edges = (checking.edges(data[key], f"{where}.{key}") for key in ("x_edges", "y_edges"))
     for index, corner in enumerate(checking.entries(data.get("outline", []), f"{where}.outline")):
         if None in checking.numbers(corner, f"{where}.outline[{index}]", 2):
             raise InputError(f"{where}.outline[{index}]: a number is missing.")
@@ -36,11 +36,7 @@ def check(data: dict[str, Any], where: str) -> None:
         checking.keys(panel, {"title", "png", "counts"}, (), here)
         checking.text(panel["title"], here + ".title")
         _check_image(panel["png"], here + ".png")
-        width = None
-        for row, line in enumerate(checking.entries(panel["counts"], here + ".counts", least=1)):
-            width = len(checking.numbers(line, f"{here}.counts[{row}]", width))
-            if not width or any(count is None or count < 0 for count in line):
-                raise InputError(f"{here}.counts[{row}]: expected at least one number, all of them >= 0.")
+        checking.counts(panel["counts"], here + ".counts", len(y_edges) - 1, len(x_edges) - 1)
     checking.labels([panel["title"] for panel in panels], f"{where}.panels")
 
 
@@ -57,8 +53,8 @@ def _check_image(value: Any, where: str) -> None:
 def rows(data: dict[str, Any], content: Content) -> list[Row]:
     """Return one row per cell that holds a point, panel by panel."""
     found: list[Row] = []
+    x, y = data["x_edges"], data["y_edges"]
     for panel in content:
-        x, y = _edges(data, panel)
         for i, line in enumerate(panel["counts"]):
             for j, count in enumerate(line):
                 if count:
@@ -72,8 +68,8 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     panels = data["panels"]
     across = min(MOST_ACROSS[narrow], len(panels))
     down = -(-len(panels) // across)
-    left, right = data["x_range"]
-    bottom, top = data["y_range"]
+    left, right = data["x_edges"][0], data["x_edges"][-1]
+    bottom, top = data["y_edges"][0], data["y_edges"][-1]
     width_px = (style.NOMINAL_WIDTH[narrow] - GAP_PX * (across - 1)) / max(across, 1 if narrow else 2)
     height_px = width_px * (top - bottom) / (right - left)
     total = (width_px * across + GAP_PX * (across - 1), (height_px + TITLE_PX) * down)
@@ -108,11 +104,10 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
 
 def _counts(data: dict[str, Any], panel: dict[str, Any], suffix: str) -> dict[str, Any]:
     """Return the counts as cells that are seen by the pointer alone."""
-    x, y = _edges(data, panel)
     return {
         "type": "heatmap",
-        "x": x,
-        "y": y,
+        "x": data["x_edges"],
+        "y": data["y_edges"],
         "z": panel["counts"],
         "name": style.label(panel["title"], 40),
         "xaxis": "x" + suffix,
@@ -121,11 +116,3 @@ def _counts(data: dict[str, Any], panel: dict[str, Any], suffix: str) -> dict[st
         "showscale": False,
         "hovertemplate": "x %{x:.3f}<br>y %{y:.3f}<br>count %{z}<extra>%{fullData.name}</extra>",
     }
-
-
-def _edges(data: dict[str, Any], panel: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Return the edges of the cells along x and y."""
-    found = []
-    for (low, high), n in ((data["x_range"], len(panel["counts"][0])), (data["y_range"], len(panel["counts"]))):
-        found.append([float(f"{low + (high - low) * k / n:.6g}") for k in range(n + 1)])
-    return found[0], found[1]

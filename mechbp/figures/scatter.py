@@ -37,14 +37,9 @@ def check(data: dict[str, Any], where: str) -> None:
 
 def _check_density(density: Any, where: str) -> None:
     checking.keys(density, {"x_edges", "y_edges", "counts"}, (), where)
-    x_edges = checking.numbers(density["x_edges"], where + ".x_edges", None)
-    y_edges = checking.numbers(density["y_edges"], where + ".y_edges", None)
-    for edges, name in ((x_edges, "x_edges"), (y_edges, "y_edges")):
-        if len(edges) < 2 or None in edges or any(low >= high for low, high in pairwise(edges)):
-            raise InputError(f"{where}.{name}: expected at least two rising numbers.")
-    for row, line in enumerate(checking.entries(density["counts"], f"{where}.counts", length=len(y_edges) - 1)):
-        if any(count is None or count < 0 for count in checking.numbers(line, f"{where}.counts[{row}]", len(x_edges) - 1)):
-            raise InputError(f"{where}.counts[{row}]: counts must be numbers >= 0.")
+    x_edges = checking.edges(density["x_edges"], where + ".x_edges")
+    y_edges = checking.edges(density["y_edges"], where + ".y_edges")
+    checking.counts(density["counts"], where + ".counts", len(y_edges) - 1, len(x_edges) - 1)
 
 
 def rows(data: dict[str, Any], content: Content) -> list[Row]:

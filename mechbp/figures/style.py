@@ -9,7 +9,7 @@ from typing import Any
 
 PALETTE = ("#3b7cc4", "#cb6418", "#24906a", "#9a68b8", "#c8506f", "#a07d16", "#2a8ca3", "#84715f")
 """Contrast at least 3 : 1 on both papers; neighbours differ in lightness or hue for colour-blind readers too."""
-GREYS = ("#7f868e", "#a08350", "#5f8a96", "#997a9c")
+GREYS = ("#7f868e", "#a08350", "#5f8a96", "#997a9c", "#7a8c5e")
 """Controls: a grey, then muted tones of it, so that no two controls of a figure look the same."""
 GREY = GREYS[0]
 PAPER = {"light": "#fdfcfa", "dark": "#16181b"}

@@ -17,9 +17,9 @@ COUNTED = {
 """What claims of each kind, and of none, are called together."""
 EARLIER = ("New findings", "Expected to fail")
 """What they were called in documents that were recorded with the counts in their lead."""
-COUNTS = re.compile(
-    rf"(?:(?:{'|'.join([*COUNTED.values(), *EARLIER])}): \d+ of \d+(?: holds?| does?)?(?: \(\d+ without a verdict\))?\.\s*)+"
-)
+NAMES = "|".join([*COUNTED.values(), *EARLIER])
+WORDS = "supported|not supported|holds?|does|do"
+COUNTS = re.compile(rf"(?:(?:{NAMES}): \d+ of \d+(?: (?:{WORDS}))?(?: \(\d+ without a verdict\))?\.\s*)+")
 
 
 def lead_counts(claims: Sequence[Claim]) -> str:

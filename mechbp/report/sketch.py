@@ -231,7 +231,7 @@ def _clouds(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[str]:
 
 def _densities(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[str]:
     shown = panels[:2]
-    (left, right), (bottom, top) = data["x_range"], data["y_range"]
+    (left, *_, right), (bottom, *_, top) = data["x_edges"], data["y_edges"]
     room = (WIDTH - 2 * EDGE - GAP * (len(shown) - 1)) / len(shown)
     factor = min(room / (right - left), (HEIGHT - 2 * EDGE) / (top - bottom))
     size = f'width="{round((right - left) * factor, 1)}" height="{round((top - bottom) * factor, 1)}"'

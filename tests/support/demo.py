@@ -277,6 +277,22 @@ def simplex(rng: np.random.Generator) -> FigureData:
     )
 
 
+SQUARE = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAYAAABytg0kAAAAG0lEQVR42mNQSyn8zwABDBCqQUgNxmFQh8swwGQAb2gFeHeFstsAAAAASUVORK5CYII="
+"""A PNG of two by two cells."""
+
+
+def dense() -> FigureData:
+    panels = [{"title": name, "png": SQUARE, "counts": [[3, 0], [1, 2]]} for name in ("All, exact", "All, read")]
+    return FigureData(
+        "fig-dense",
+        "densities",
+        "Beliefs of all prefixes",
+        "Every prefix is a point.",
+        "Images of two by two cells.",
+        {"panels": panels, "x_edges": [0, 0.5, 1], "y_edges": [0, 0.5, 1], "outline": [[0, 0], [1, 0], [0.5, 0.866]]},
+    )
+
+
 def demo() -> Document:
     rng = np.random.default_rng(0)
     return Document(
@@ -360,7 +376,7 @@ def demo() -> Document:
                 "mechanism",
                 "Mechanism",
                 ("Probes, patching and attention.",),
-                (probes(rng), patching(rng), attention(rng), effects(), simplex(rng), own_figure()),
+                (probes(rng), patching(rng), attention(rng), effects(), simplex(rng), dense(), own_figure()),
             ),
             Section(
                 "missing",
