@@ -19,6 +19,8 @@ NUMBER = r"[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
 UNITS = ("nats per token", "nats", "decades", "percentage points", "%")
 SYMBOLS = ("R²", "MSE", "cosine", "accuracy", "correlation", "slope", "JS", "KL")
 """Names of quantities that have no unit, or whose unit does not tell them apart, as they stand before a number."""
+IN_NATS = ("KL", "JS")
+"""Those of them that are in nats, said or not: logarithms are natural."""
 OTHER = re.compile(
     r"\b(above|over|beyond|less|minus|differences?|ahead|below|better|worse|nearer|p|adjusted|change|rise|falls?|gap)\b"
 )
@@ -46,7 +48,7 @@ class Estimate:
     @property
     def group(self) -> str:
         """What it can be drawn beside: numbers of one unit share an axis, and without a unit those of one symbol."""
-        return self.unit or self.symbol
+        return self.unit or ("nats" if self.symbol in IN_NATS else self.symbol)
 
 
 @dataclass(frozen=True)
