@@ -28,7 +28,8 @@ def render_index(documents: Iterable[Document]) -> str:
         raise InputError(f"index: slugs must be unique and not 'index', got {', '.join(slugs)}.")
     claims = tuple(claim for page in pages for claim in page.claims)
     script = asset("index.js")
-    telling = {page.slug: telling_figure(page) for page in pages}
+    drawn = {page.slug: [figure for figure in page.figures if figure.status == "done"] for page in pages}
+    telling = {page.slug: telling_figure(page) or next(iter(drawn[page.slug]), None) for page in pages}
     wings = sorted(
         {page.wing for page in pages}, key=lambda wing: (not wing, WINGS.index(wing) if wing in WINGS else len(WINGS), wing)
     )
@@ -40,7 +41,7 @@ def render_index(documents: Iterable[Document]) -> str:
             wings=[(wing, [page for page in pages if page.wing == wing]) for wing in wings],
             papers=sorted({paper for page in pages for paper in page.papers}),
             pictures={slug: sketch(figure) if figure else "" for slug, figure in telling.items()},
-            results={page.slug: result_of(page) or page.lead for page in pages},
+            results={page.slug: result_of(page) for page in pages},
             lines={page.slug: [Line(row(claim)) for claim in page.claims] for page in pages},
             policy=content_security_policy(script) if claims else content_security_policy(),
             script=script,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mechbp.report.document import Document, FigureData
-from mechbp.report.lead import lead_counts
+from mechbp.report.lead import lead_counts, without_counts
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def opened(document: Document, opening: Opening) -> Document:
 
 
 def telling_figure(document: Document) -> FigureData | None:
-    """Return the figure that a page opens with: the one it names, else the first that a claim points at, else the first."""
+    """Return the figure that a page opens with: the one it names, else the first that a claim points at; None without either."""
     drawn = {figure.id: figure for figure in document.figures if figure.status == "done"}
-    wanted = [document.telling, *(claim.figure for claim in document.claims), *drawn]
+    wanted = [document.telling, *(claim.figure for claim in document.claims)]
     return next((drawn[name] for name in wanted if name in drawn), None)
 
 
 def result_of(document: Document) -> str:
-    """Return the page's result in words, or how many claims are supported where nobody has put it into words."""
-    return document.result or lead_counts(document.claims)
+    """Return the page's result in words; where nobody has put it into words, the count of its claims and its lead."""
+    return document.result or f"{lead_counts(document.claims)} {without_counts(document.lead)}".strip()

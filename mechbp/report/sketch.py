@@ -243,6 +243,26 @@ def _densities(data: dict[str, Any], panels: list[dict[str, Any]]) -> list[str]:
     return parts
 
 
+def _drawn(data: dict[str, Any], _: list[dict[str, Any]]) -> list[str]:
+    """Draw the curves, or the one grid, of a script's own plotly figure; what is neither has no picture."""
+    for trace in data["traces"]:
+        z = trace.get("z")
+        if isinstance(z, list) and z and all(isinstance(row, list) and _numbers(row) for row in z):
+            return _heatmap({}, [{"values": z}])
+    series = []
+    for trace in data["traces"]:
+        y = trace.get("y")
+        if isinstance(y, list) and _numbers(y):
+            x = trace.get("x")
+            series.append({"x": x if isinstance(x, list) and _numbers(x) and len(x) == len(y) else list(range(len(y))), "y": y})
+    return _lines({}, series) if series else []
+
+
+def _numbers(values: list[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+
+
 def _cell(left: float, top: float, right: float, bottom: float, color: str) -> str:
     place = f'x="{round(left, 1)}" y="{round(top, 1)}"'
     size = f'width="{max(0.3, round(right - left - 0.4, 1))}" height="{max(0.3, round(bottom - top - 0.4, 1))}"'
@@ -265,5 +285,6 @@ DRAWN: dict[str, Callable[[dict[str, Any], list[dict[str, Any]]], list[str]]] = 
     "heatmap": _heatmap,
     "clouds": _clouds,
     "densities": _densities,
+    "drawn": _drawn,
 }
 """How each kind of figure is drawn."""

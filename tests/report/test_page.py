@@ -203,7 +203,7 @@ def test_every_table_cell_is_the_number_of_the_json():
 def test_the_page_is_small_and_shows_missing_parts():
     html = render(demo())
     assert len(html.encode()) <= 6e6
-    for text in ("chain 3 met NaN", "needs 40 minutes", "not run", "Figure 9."):
+    for text in ("chain 3 met NaN", "needs 40 minutes", "not run", "Figure 11."):
         assert text in html
 
 
