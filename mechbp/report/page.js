@@ -36,6 +36,10 @@ const page = () => {
   for (const div of document.querySelectorAll(".plot")) {
     const id = div.parentElement.id;
     const spec = unpacked(read("spec-" + id));
+    for (const layout of Object.values(spec.layouts)) for (const image of layout.images || []) {
+      const panel = /^panel\/(\d+)$/.exec(image.source);
+      if (panel) image.source = "data:image/png;base64," + read("data-" + id).panels[panel[1]].png;
+    }
     plots.set(id, { div, ...spec, names: read("names-" + id), frame: spec.frames.length - 1, slider: document.getElementById("frame-" + id) });
   }
 

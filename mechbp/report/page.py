@@ -82,6 +82,11 @@ def plot(figure: FigureData) -> dict[str, Any]:
     layouts = [content["layout"], json.loads(narrow.to_json() or "{}")["layout"]]
     for layout in layouts:
         del layout["template"]
+        for image in layout.get("images", []):  # they are in the figure's data already
+            image["source"] = next(
+                (f"panel/{i}" for i, panel in enumerate(figure.data.get("panels", [])) if image["source"].endswith(panel["png"])),
+                image["source"],
+            )
     frames = [frame["data"] for frame in content.get("frames", [])] or [content["data"]]
     first = frames[0][0]
     return {

@@ -188,6 +188,34 @@ def test_the_index_needs_nothing(browser, pages):
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_the_index_is_searched_and_filtered(browser, pages):
+    with Visit(browser, pages / "index.html") as visit:
+        page = visit.page
+        shown = "[...document.querySelectorAll('.list li:not([hidden]) .statement')].map(node => node.textContent.trim())"
+        statements = {claim.verdict: claim.statement for claim in demo().claims}
+        page.locator("#by-verdict").select_option("fails")
+        assert page.evaluate(shown) == [statements["fails"]]
+        assert page.locator(".strip a.off").count() == len(demo().claims) - 1
+        assert page.locator("#found").inner_text() == "1 claim on 1 page"
+        page.locator("#by-verdict").select_option("")
+        page.locator("#find").fill("growing SIZE")
+        assert page.evaluate(shown) == [statements["partly"]] and page.locator(".list li").nth(1).is_visible()
+        page.locator("#find").fill("no such words")
+        assert not page.locator(".card").is_visible() and page.locator("#found").inner_text() == "0 claims on 0 pages"
+        page.locator("#find").fill("")
+        assert len(page.evaluate(shown)) == len(demo().claims) and page.locator("#found").inner_text() == ""
+        assert visit.messages == [] and page.evaluate("violations") == []
+
+
+def test_a_link_to_a_claim_unfolds_it_with_and_without_javascript(browser, pages):
+    for script in (True, False):
+        with Visit(browser, pages / "demo.html", link="#claim-order", java_script_enabled=script) as visit:
+            visit.page.wait_for_selector("#claim-order", state="visible")
+            assert not visit.page.locator("#claim-accuracy").is_visible()
+            visit.page.locator("summary:has-text('as accurate as')").first.click()
+            assert visit.page.locator("#claim-accuracy").is_visible()
+
+
 def test_the_script_unpacks_what_was_packed(browser, pages):
     """Axes, traces and both layouts are those that were drawn in Python, though the page says only how they differ."""
     for width, narrow in ((1400, False), (400, True)):

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from demo import demo
 
+from mechbp import cli
 from mechbp.report.bundle import Bundle, plotly_bundle
 from mechbp.report.document import dumps
 from mechbp.report.folder import render_folder
@@ -29,6 +30,19 @@ def test_the_script_is_written_once_and_pages_are_small(folder):
     policy = html[: html.index("</head>")].split('content="')[1].split('"')[0]
     assert bundle.integrity in policy.replace("&#43;", "+") and "unsafe" not in policy.split("style-src")[0]
     assert Bundle(b"1").name != Bundle(b"2").name and Bundle(b"1").integrity != Bundle(b"2").integrity
+
+
+def test_the_command_line_bundles_only_when_asked(folder, monkeypatch, capsys):
+    def pages_of(*options):
+        monkeypatch.setattr("sys.argv", ["mechbp", "report", "--render", "--out", str(folder), *options])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code
+        return (folder / "demo.html").read_text(encoding="utf-8")
+
+    assert pages_of() == render(demo())
+    assert pages_of("--bundle") == render(demo(), plotly_bundle())
+    assert plotly_bundle().name not in capsys.readouterr().out  # what is named there are pages
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
