@@ -62,6 +62,7 @@ def interchange(
     Raises InputError for a process that has no such pairs, or a depth, position, task or subspace that there is none of;
     TooFewSequences where exact answers hardly move; HookError for what is no model or no hook of activations [n, position, d].
 
+    >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
     >>> mechbp.interchange(run.model, run.process, "blocks.1.hook_resid_post", depth=2, rng=mechbp.rng(0, "i"), n=64).edits
     ('nothing', 'whole vector', 'means', 'means, placebo', 'means, another source')
@@ -121,6 +122,7 @@ def erase(
     `interchange`. Controls in the result: a random change of the same norm (", placebo"), the eraser fitted to messages of other
     sequences (", other messages"), and what answers score that do something else instead.
 
+    >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
     >>> mechbp.erase(run.model, run.process, "blocks.1.hook_resid_post", depth=2, rng=mechbp.rng(0, "e"), n=64).edits
     ('nothing', 'leace', 'leace, placebo', 'leace, other messages')

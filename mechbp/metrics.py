@@ -59,6 +59,7 @@ def log_prob(position: Which, symbol: Which) -> Metric:
 
     Raises InputError, when called, for positions or symbols that the logits do not have, or that are not one per example.
 
+    >>> import mechbp, torch
     >>> mechbp.metrics.log_prob(position=0, symbol=1)(torch.zeros(2, 3, 4))
     tensor([-1.3863, -1.3863], dtype=torch.float64)
     """
@@ -69,6 +70,7 @@ def log_prob(position: Which, symbol: Which) -> Metric:
 def logit_difference(position: Which, symbol: Which, other: Which) -> Metric:
     """Return the metric logit(symbol) - logit(other) at a position, the log of the odds of the two. Raises as `log_prob` does.
 
+    >>> import mechbp, torch
     >>> mechbp.metrics.logit_difference(position=-1, symbol=1, other=0)(torch.arange(4.0).expand(2, 3, 4))
     tensor([1., 1.], dtype=torch.float64)
     """
@@ -83,6 +85,7 @@ def kl_to(exact: Float[np.ndarray, "n *position q"] | Float[Tensor, "n *position
     0 is exact; it falls as the model's answers come nearer. Raises InputError for exact answers that are no distributions, or
     without the position that [n, q] are about; when called, for logits of other shapes.
 
+    >>> import mechbp, numpy as np, torch
     >>> mechbp.metrics.kl_to(np.full((2, 4), 0.25), position=0)(torch.zeros(2, 3, 4)).abs() < 1e-12
     tensor([True, True])
     """

@@ -4,7 +4,6 @@ import doctest
 
 import numpy as np
 import pytest
-import torch
 
 import mechbp
 from mechbp import interchanging
@@ -151,5 +150,5 @@ def test_what_cannot_be_erased_is_refused(run):
 
 @pytest.mark.parametrize("module", [interchanging, mechbp.metrics], ids=["interchanging", "metrics"])
 def test_examples_run(module):
-    results = doctest.testmod(module, extraglobs={"mechbp": mechbp, "np": np, "torch": torch})
+    results = doctest.testmod(module)
     assert results.attempted >= 3 and results.failed == 0
