@@ -9,7 +9,7 @@ WORKERS ?= 2
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: report test test-4 slow lint bench docs axe
+.PHONY: report test test-4 slow lint bench docs tutorials axe
 
 report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
@@ -35,6 +35,14 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -W ignore -m pdoc --docformat restructuredtext --no-show-source --output-directory reports/api mechbp $(addprefix mechbp.,errors hooks hook_check processes models methods theory figures report)
+
+# Each tutorial as a notebook with its outputs, and the page that it writes.
+tutorials: $(STAMP)
+	mkdir -p reports/tutorials
+	for script in analyses/tutorials/*.py; do \
+		$(BIN)/jupytext --quiet --to notebook --output reports/tutorials/$$(basename $$script .py).ipynb $$script || exit 1; \
+	done
+	cd reports/tutorials && for notebook in *.ipynb; do ../../$(BIN)/jupyter execute --inplace $$notebook || exit 1; done
 
 # What the tests hold pages against for readers who use a keyboard or a screen reader; without it those tests are skipped.
 axe: node_modules/axe-core/axe.min.js

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mechbp.methods.llc.estimate import llc
     from mechbp.methods.patching.patch import patch
     from mechbp.methods.probing.probe import probe
+    from mechbp.models.compiled.bp import compile_bp
     from mechbp.models.families import register
     from mechbp.models.runs import Run, load
     from mechbp.models.tasks.task import Family, Task
@@ -56,6 +57,7 @@ _HOMES = {
     "check_process": "mechbp.processes.check",
     "circuits": "mechbp.methods.circuits.circuit",
     "compare_attention": "mechbp.theory.tree.attention",
+    "compile_bp": "mechbp.models.compiled.bp",
     "edit": "mechbp.hooks",
     "erase": "mechbp.interchanging",
     "hook_table": "mechbp.hooks",
@@ -92,6 +94,7 @@ __all__ = [
     "check_process",
     "circuits",
     "compare_attention",
+    "compile_bp",
     "edit",
     "erase",
     "hook_table",

@@ -158,6 +158,13 @@ def compile_bp(
     only approximately right (see `relu_width.accuracy_by_width`).
     Raises InputError for other arguments, LimitExceeded for a deeper tree than MAX_DEPTH or more than MAX_PARAMETERS weights.
     (Source: Garnier-Brun et al. 2025, App. F; departures in the module's docstring.)
+
+    >>> import mechbp
+    >>> tree = mechbp.FilteredTree(mechbp.TreeGrammar.random(vocab_size=3, seed=0), depth=3)
+    >>> compiled = mechbp.compile_bp(tree)
+    >>> tokens = tree.sample(20, mechbp.rng(0, "compiled")).tokens
+    >>> bool(abs(compiled.answers(tokens) - tree.leave_one_out(tokens)).max() < 1e-9)
+    True
     """
     if activation not in get_args(Activation):
         raise InputError(f"compile_bp: activation must be one of {', '.join(get_args(Activation))}, got {activation!r}.")

@@ -23,16 +23,3 @@ def test_it_trains_a_model_reads_the_posterior_and_writes_a_page(found):
     grid = found["grid"]
     assert grid.own_mean("r2", "kind").mean[-1] > grid.own_mean("r2", "kind", "random_init").mean[-1] + 0.1
     assert found["page"].is_file() and found["page"].name == "exact_answers.html"
-
-
-def test_it_is_no_page():
-    assert "tutorials" not in study.page_names()
-
-
-def test_it_is_a_notebook_in_the_percent_format():
-    lines = SCRIPT.read_text().splitlines()
-    cells = [index for index, line in enumerate(lines) if line.startswith("# %%")]
-    assert cells[0] == 0 and len(cells) > 10
-    for start, end in zip(cells, [*cells[1:], len(lines)], strict=True):
-        if lines[start] == "# %% [markdown]":
-            assert all(line.startswith("#") or not line for line in lines[start:end])
