@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from small_runs import Child, products, write_run
 from test_cli import call, check_refusal, listing
 from tiny_pages import write_page
@@ -100,6 +102,14 @@ def test_a_page_made_by_a_job_has_the_same_content_and_the_command_that_was_type
     shutil.copytree(alone, tmp_path / "checkpoints" / "tiny")
     own = json.loads(jobs._analyse(lambda: None, "tiny", None, True, 1, "mechbp report"))  # finds the runs it names
     assert list(own["provenance"]["runs"]) == ["tiny"]
+
+
+def test_a_page_says_on_which_device_its_runs_computed(tmp_path, alone, monkeypatch):
+    write_page(tmp_path, "tiny", runs=("tiny",))
+    monkeypatch.setattr(study, "analyses_root", lambda: tmp_path)
+    for device in ("cpu", "cuda:0"):  # the page reads no weights
+        run = replace(load(alone), device=torch.device(device))
+        assert study.analyse("tiny", study.Study((run,), True, lambda text: None)).provenance.device == device
 
 
 def test_a_job_for_an_analysis_that_studies_no_run_looks_for_none(tmp_path, monkeypatch):
