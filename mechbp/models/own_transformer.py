@@ -60,7 +60,7 @@ class HookedTransformerConfig:
     tokenizer_name: str | None = None
     seed: int | None = None
     n_devices: int = 1
-    n_key_value_heads: None = None
+    n_key_value_heads: int | None = None
     init_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +72,8 @@ class HookedTransformerConfig:
             self.d_vocab_out = self.d_vocab
         if self.attn_scale == -1.0:
             self.attn_scale = self.d_head**0.5
+        if self.n_key_value_heads is not None:
+            raise ValueError(f"n_key_value_heads must be None, every head having its own, got {self.n_key_value_heads}.")
         if not self.attn_only and self.act_fn not in ACTIVATIONS:
             raise ValueError(f"act_fn must be one of {', '.join(ACTIVATIONS)}, got {self.act_fn!r}.")
 

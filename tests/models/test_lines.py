@@ -91,6 +91,7 @@ def test_a_cache_has_the_short_names_of_transformer_lens():
         ({"positional_embedding_type": "rotary"}, ValueError, "must be 'standard', got 'rotary'"),
         ({"normalization_type": "DyT"}, ValueError, "None or one of LN, LNPre, RMS, RMSPre, got 'DyT'"),
         ({"act_fn": "solu"}, ValueError, "act_fn must be one of relu, gelu, relu2, got 'solu'"),
+        ({"n_key_value_heads": 1}, ValueError, "n_key_value_heads must be None"),
         ({"gated_mlp": True}, TypeError, "gated_mlp"),
     ],
 )

@@ -12,7 +12,7 @@ import mechbp
 from mechbp.errors import HookError, InputError, LimitExceeded
 from mechbp.methods.circuits.circuit import circuits
 from mechbp.methods.circuits.folding import folded
-from mechbp.models.architectures import hooked_transformer
+from mechbp.models.architectures import LINE, hooked_transformer
 
 KINDS = {
     "LN": {},
@@ -197,6 +197,10 @@ def test_models_of_which_only_the_raw_weights_say_something(settings, reason):
 def test_models_without_token_level_circuits():
     with pytest.raises(HookError, match="TopicAttention has no token-level circuits: it lacks blocks.0.attn.W_O"):
         circuits(mechbp.load("topics-attention").model, variant="raw")
+
+
+@pytest.mark.skipif(LINE >= 4, reason="needs the HookedTransformer of TransformerLens 3.9: heads that share keys and values")
+def test_heads_that_share_keys_and_values():
     sizes = {"n_layers": 1, "n_heads": 2, "d_model": 4, "d_head": 2, "n_ctx": 3, "d_vocab": 3, "attn_only": True}
     grouped = hooked_transformer(**sizes, n_key_value_heads=1).eval()
     with pytest.raises(InputError, match="grouped-query attention"):
