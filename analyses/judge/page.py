@@ -12,6 +12,7 @@ from analyses.judge.claims import claims_of
 from mechbp.figures.picture import Picture
 from mechbp.judging.table import Table, judge_all
 from mechbp.report.document import FigureData, Section
+from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
 
 FIRST = 10
@@ -79,4 +80,21 @@ PAGE = Page(
     runs=(),
     family=None,
     study=study_page,
+    opening=Opening(
+        telling="fig-judge-said",
+        result=(
+            Said(
+                "Patching, attribution and path patching find what is read of a message, and nothing else; attribution at a "
+                "fraction of the passes.",
+                {"holds": ("judge-causal", "judge-cheap")},
+            ),
+            Said(
+                "A probe finds the message where nothing reads it as well, and ablation finds what is needed, whosever message "
+                "it is.",
+                {"holds": ("judge-unread", "judge-probe", "judge-ablation")},
+            ),
+        ),
+        wing="trees",
+        papers=(),
+    ),
 )

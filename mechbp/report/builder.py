@@ -41,9 +41,14 @@ class Draws(Protocol):
 class Named(Protocol):
     """A run, as far as a page tells of it."""
 
-    name: str
-    digest: str
-    steps: tuple[int, ...]
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+    @property
+    def device(self) -> Any: ...
 
 
 class Report:
@@ -69,12 +74,13 @@ class Report:
         slug: str | None = None,
         runs: Mapping[str, Mapping[str, Any]] | tuple[Named, ...] | list[Named] = (),
         seeds: Mapping[str, int] | None = None,
-        device: str = "cpu",
+        device: str | None = None,
     ) -> None:
         """Start a page.
 
         lead: the answer in a few sentences. slug: the page's name, from the title where there is none. runs: what was studied:
         runs as `mechbp.load` returns them, or {name: {what a reader needs to find it again}}. seeds: those that were used.
+        device: where it was computed, by default where the runs were.
         Raises InputError for a title from which no slug can be made.
         """
         self._title = title
@@ -84,7 +90,8 @@ class Report:
         self._sections: list[_Part] = []
         self._runs = {name: dict(told) for name, told in runs.items()} if isinstance(runs, Mapping) else _told(runs)
         self._seeds = dict(seeds or {})
-        self._device = device
+        places = {str(run.device) for run in runs if isinstance(run, Named)}
+        self._device = device or ", ".join(sorted(places)) or "cpu"
         self._utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._started = time.monotonic()
         self._seconds: float | None = None

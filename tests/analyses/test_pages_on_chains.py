@@ -1,5 +1,6 @@
 """The pages about beliefs, end to end on tiny runs: valid documents, a control beside every claim, thresholds that print."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -137,7 +138,9 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
     monkeypatch.setattr("mechbp.promises.page_names", lambda: list(analyses))
     monkeypatch.setattr("mechbp.promises.load_page", analyses.get)
     monkeypatch.setattr("mechbp.models.run_folder.run_names", lambda: ["one"])
-    monkeypatch.setattr("mechbp.models.runs.load", lambda name: SimpleNamespace(name=name, folder=None))
+    monkeypatch.setattr("mechbp.models.run_folder.find_run", Path)
+    monkeypatch.setattr("mechbp.models.config.read_recipe", lambda *_: SimpleNamespace(names_code=False))
+    monkeypatch.setattr("mechbp.models.runs.load", lambda name, **_: SimpleNamespace(name=name, folder=None))
     monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
     with pytest.raises(typer.Exit) as end:
         cli.verify()

@@ -102,7 +102,7 @@ def test_verify_leaves_it_out_unless_it_is_named_or_trusted(trained, monkeypatch
     from mechbp import promises
 
     monkeypatch.setenv("MECHBP_RUNS", str(trained.parent))
-    monkeypatch.setattr(promises, "thresholds_measured", lambda: [])
+    monkeypatch.setattr(promises, "thresholds_measured", lambda *_: [])
     (line,) = promises.runs_verified(None)
     assert (line.verdict, line.failed) == ("-", False) and "--trust" in line.what
     with pytest.raises(InputError, match="would be executed"):

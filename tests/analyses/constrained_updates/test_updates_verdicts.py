@@ -199,7 +199,7 @@ def test_the_optimum_has_the_attention_of_the_theory_and_can_do_with_it(heads, r
 def test_the_first_form_of_a_run_decides_and_the_later_one_stands_beside_it():
     first, later = (Claim("a", "s", "r", text, "c", verdict) for text, verdict in (("R² 0.94", "partly"), ("R² 0.96", "holds")))
     (claim,) = once([first, later])
-    assert claim.verdict == "partly" and claim.measured == "R² 0.94\ntrained again: holds; R² 0.96"
+    assert claim.verdict == "partly" and claim.measured == "R² 0.94\ntrained again: supported; R² 0.96"
     other = replace(later, id="b")
     assert once([first, other]) == [first, other]
 
