@@ -13,6 +13,8 @@
 # It takes ten seconds of one processor core.
 
 # %%
+import numpy as np
+
 import mechbp
 
 run = mechbp.load("tree-mlm-k0")  # a HookedTransformer, and the process that it was trained on
@@ -40,7 +42,7 @@ print(agreement.summary())
 tokens = tree.sample(2000, mechbp.rng(0, "sequences")).tokens
 beliefs = tree.beliefs(tokens)
 parent = {"parent": beliefs.upward[tree.depth - 1]}  # [sequence, node, symbol]
-own = {"parent": [leaf // 2 for leaf in range(tree.n_leaves)]}  # the parent of every leaf
+own = {"parent": np.arange(tree.n_leaves) // 2}  # the parent of every leaf
 hooks = ["hook_embed", "blocks.*.hook_resid_post"]
 twin = run.untrained(1)  # the same architecture with random weights
 grid = mechbp.probe(model, tokens, parent, hooks=hooks, own=own, only_own=True, control_model=twin, rng=mechbp.rng(0, "probe"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -72,7 +72,7 @@ class Report:
         lead: str = "",
         *,
         slug: str | None = None,
-        runs: Mapping[str, Mapping[str, Any]] | tuple[Named, ...] | list[Named] = (),
+        runs: Mapping[str, Mapping[str, Any]] | Sequence[Named] = (),
         seeds: Mapping[str, int] | None = None,
         device: str | None = None,
     ) -> None:
@@ -249,7 +249,7 @@ def _slug(title: str) -> str:
     return words
 
 
-def _told(runs: tuple[Named, ...] | list[Named]) -> dict[str, dict[str, Any]]:
+def _told(runs: Sequence[Named]) -> dict[str, dict[str, Any]]:
     if not all(isinstance(run, Named) for run in runs):
         raise InputError("Report: runs must be runs as mechbp.load returns them, or {name: {key: value}}.")
     return {run.name: {"checkpoint_sha256": run.digest, "step": run.steps[-1]} for run in runs}
