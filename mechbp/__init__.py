@@ -3,6 +3,7 @@
 The public names below are imported on first use, so that `import mechbp` stays fast and loads no torch.
 """
 
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from mechbp.theory.tree.attention import compare_attention
 
 __version__ = "0.1.0"
+IMPORTED = time.monotonic()
+"""When a script began, as its page tells: nothing of mechbp was computed before."""
 
 _HOMES = {
     "ContractError": "mechbp.errors",

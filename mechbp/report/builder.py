@@ -6,10 +6,11 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from mechbp import IMPORTED
 from mechbp.errors import InputError
 from mechbp.figures import drawn
 from mechbp.figures.picture import Picture
@@ -92,8 +93,7 @@ class Report:
         self._seeds = dict(seeds or {})
         places = {str(run.device) for run in runs if isinstance(run, Named)}
         self._device = device or ", ".join(sorted(places)) or "cpu"
-        self._utc = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._started = time.monotonic()
+        self._utc = (datetime.now(UTC) - timedelta(seconds=time.monotonic() - IMPORTED)).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._seconds: float | None = None
 
     def claim(
@@ -161,7 +161,7 @@ class Report:
     ) -> Report:
         """Add a paragraph, a result of a method, or a figure; return the page.
 
-        A result is drawn as its `plot` draws it, given `drawn_as`, and its summary stands beside the figure. A plotly figure
+        A result is drawn as its `plot` draws it, given `drawn_as`, and its summary stands below the figure. A plotly figure
         needs an `alt`: the sentence that is read out instead of it. id: what claims and links call the figure.
         Raises InputError for anything else, naming what can be added.
         """
@@ -173,7 +173,8 @@ class Report:
             picture = item
         elif isinstance(item, Draws):
             picture = item.picture(**drawn_as)
-            part.text.append("`" + item.summary().replace("`", "'") + "`")
+            said = "; ".join(line.strip() for line in item.summary().splitlines() if line.strip())
+            caption = f"{picture.caption} {said}." if caption is None else caption
         else:
             picture = _of_plotly(item, title, caption, alt)
         number = 1 + sum(len(part.figures) for part in self._sections)
@@ -190,9 +191,9 @@ class Report:
         return self
 
     def document(self) -> Document:
-        """Return the page as data; the time that it took is counted up to the first call."""
+        """Return the page as data; the time that it took is counted from the import of mechbp up to the first call."""
         if self._seconds is None:
-            self._seconds = time.monotonic() - self._started
+            self._seconds = time.monotonic() - IMPORTED
         commit, dirty = git_state(Path.cwd())
         provenance = Provenance(
             command=_command(),
@@ -218,7 +219,7 @@ class Report:
         if page.suffix != ".html":
             raise InputError(f"Report.write: the page's file must end in .html, got {str(path)!r:.200}.")
         document = self.document()
-        text = render(document)
+        text = render(document, alone=not page.with_name("index.html").exists())
         page.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(page.with_suffix(".json"), dumps(document).encode())
         atomic_write(page, text.encode())

@@ -26,10 +26,11 @@ FIRST = re.compile(r"\b(block|layer)s? [12]\b", re.IGNORECASE)
 ZEROTH = re.compile(r"\b(block|layer)s? 0\b", re.IGNORECASE)
 
 
-def render(document: Document, bundle: Bundle | None = None) -> str:
+def render(document: Document, bundle: Bundle | None = None, *, alone: bool = False) -> str:
     """Render the page. The same document gives the same bytes, whenever and wherever it is rendered.
 
-    bundle: take plotly.js from this file beside the page; without one the page holds it, and is one file.
+    bundle: take plotly.js from this file beside the page; without one the page holds it, and is one file. alone: without a link
+    to the index, where none stands beside it.
     """
     plotly = asset("bundle.js") if bundle else Markup(get_plotlyjs().strip())
     script = asset("page.js")
@@ -46,6 +47,7 @@ def render(document: Document, bundle: Bundle | None = None) -> str:
             if drawn
             else content_security_policy(),
             bundle=bundle,
+            alone=alone,
             plotly=plotly,
             script=script,
             summary=summarize(document.claims),

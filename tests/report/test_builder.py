@@ -66,7 +66,8 @@ def test_a_page_holds_what_was_added_in_its_order(tmp_path):
     assert beats.rule == "`low > control`\npartly if `mean > control`" and beats.figure == "fig-probe"
     assert re.fullmatch(r"24\.500 \[\d+\.\d{3}, \d+\.\d{3}\]", beats.measured)
     assert [figure.id for figure in document.figures] == ["fig-probe", "fig-2"]
-    assert document.sections[0].text == ("A paragraph.", "`n = 3\ntwo lines of 'summary'`")
+    assert document.sections[0].text == ("A paragraph.",)
+    assert document.figures[0].caption == "One value per step. n = 3; two lines of `summary`."
     assert document.figures[0].data["series"][0]["y"] == [1.0, 2.0, None]
     own = document.figures[1]
     assert own.title == "Own grid" and "title" not in own.data["layout"] and "template" not in own.data["layout"]
@@ -78,8 +79,14 @@ def test_bytes_follow_from_the_json_and_a_second_write_changes_none(tmp_path):
     report = page()
     path = report.write(tmp_path / "a.html")
     first = path.read_bytes()
-    assert render(load(path.with_suffix(".json"))).encode() == first
+    assert render(load(path.with_suffix(".json")), alone=True).encode() == first
     assert report.write(path).read_bytes() == first
+
+
+def test_it_links_to_an_index_only_where_there_is_one(tmp_path):
+    assert b'href="index.html"' not in page().write(tmp_path / "a.html").read_bytes()
+    (tmp_path / "index.html").write_text("")
+    assert b'href="index.html"' in page().write(tmp_path / "b.html").read_bytes()
 
 
 def test_a_run_is_told_by_its_digest_and_step():
