@@ -15,11 +15,11 @@ report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What depends on the model class, on the line of TransformerLens that has none; the tests themselves are those of `make test`.
 test-4: $(STAMP4)
-	$(BIN4)/pytest -n $(WORKERS) --dist loadfile tests/test_hooks.py tests/test_hook_check.py tests/test_bridges.py \
+	$(BIN4)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/test_hooks.py tests/test_hook_check.py tests/test_bridges.py \
 		$(filter-out $(addprefix tests/models/test_,damage.py crash_safety.py fixed_sets.py starting.py),$(wildcard tests/models/test_*.py)) tests/models/compiled tests/models/tasks \
 		tests/methods/patching tests/methods/interchange tests/methods/circuits
 

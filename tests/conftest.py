@@ -104,3 +104,8 @@ def tiny_encoder():
 
     config = ModelConfig(n_layers=2, n_heads=2, d_model=16, d_mlp=32)
     return build_model(config, d_vocab=6, d_vocab_out=4, n_ctx=4, seed=0)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with files whose tests take long, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)

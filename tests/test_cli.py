@@ -15,6 +15,8 @@ from mechbp import cli, study
 from mechbp.models.training import train
 from mechbp.randomness import rng
 
+pytestmark = pytest.mark.early
+
 NASTY = [
     "",
     "..",

@@ -24,6 +24,8 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.storage import InUse, exclusive
 
+pytestmark = pytest.mark.early
+
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 MECHBP = str(Path(sys.executable).with_name("mechbp"))
 

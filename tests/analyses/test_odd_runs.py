@@ -11,6 +11,8 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.report.page import render
 
+pytestmark = pytest.mark.early
+
 KINDS = {
     "attention-only": {"process__vocab_size": 4, "process__depth": 3, "model__d_mlp": 0},
     "tiny": {"process__vocab_size": 2, "process__depth": 1, "model__d_model": 32},

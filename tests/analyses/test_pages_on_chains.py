@@ -14,6 +14,8 @@ from mechbp.report.criteria import regrade
 from mechbp.report.page import render
 from mechbp.study import criteria_of
 
+pytestmark = pytest.mark.early
+
 CLAIMS = {
     "belief_geometry": {
         *("optimal", "linear", "trained", "linear-held-out", "layers", "rivals", "distances", "belief-used", "computed-anew"),

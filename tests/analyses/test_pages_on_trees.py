@@ -10,6 +10,8 @@ from mechbp.models.training import train
 from mechbp.report.criteria import regrade
 from mechbp.study import criteria_of, page_file
 
+pytestmark = pytest.mark.early
+
 KINDS = {
     "masked": {},
     "filtered": {"process__filter_level": 1, "model__n_layers": 2},

@@ -14,6 +14,8 @@ from mechbp.measuring.measure import measure
 from mechbp.models.training import train
 from mechbp.storage import InUse, exclusive
 
+pytestmark = pytest.mark.early
+
 QUICK = {**FIXED, "steps": "last", "draws": 4}
 
 

@@ -8,6 +8,8 @@ from mechbp.errors import CheckpointError
 from mechbp.models.checkpoint import load_checkpoint, save_checkpoint
 from mechbp.randomness import rng
 
+pytestmark = pytest.mark.early
+
 TRIALS = 2000
 
 

@@ -12,6 +12,8 @@ from mechbp.models.config import read_recipe
 from mechbp.models.objectives import training_batch
 from mechbp.models.training import train, untrained_model
 
+pytestmark = pytest.mark.early
+
 TRAIN_AND_LOAD = """
 import random, sys
 from pathlib import Path

@@ -14,7 +14,10 @@ from mechbp.report.page import render
 from mechbp.report.snapshot import TIMEOUT_MS, chromium, system_chromium, wait_until_drawn
 
 pytest.importorskip("playwright", reason="playwright is not installed: pages are not drawn in a browser")
-pytestmark = pytest.mark.skipif(system_chromium() is None, reason="no Chromium on PATH: pages are not drawn in a browser")
+pytestmark = [
+    pytest.mark.early,
+    pytest.mark.skipif(system_chromium() is None, reason="no Chromium on PATH: pages are not drawn in a browser"),
+]
 N_FIGURES = sum(figure.status == "done" for figure in demo().figures)
 
 

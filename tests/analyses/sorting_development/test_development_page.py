@@ -12,6 +12,8 @@ from mechbp.methods.llc import calibration
 from mechbp.report.criteria import regrade
 from mechbp.study import criteria_of
 
+pytestmark = pytest.mark.early
+
 PAGE = "sorting_development"
 
 
