@@ -122,6 +122,10 @@ def report(
         say_pages(render_folder(folder, bundled=bundle))
         return
     names = study.chosen_pages(pages or [], run or [], trust)
+    if not pages and not run:
+        names = _makeable(names)
+    if run and not quick:
+        print(f"{len(names)} pages, in full; --quick is a first look, and PAGE names single ones", file=sys.stderr)
     written: list[Path] = []
     parts = parts_of(names, run or [], fan) if fan.spreads(2) else []
     if fan.spreads(len(parts)):
@@ -158,16 +162,16 @@ def train(
 ) -> None:
     """Train runs to their last step, or take them up where they stopped. --set changes recipes that have stored nothing yet."""
     fan = _fan(jobs, backend, scheduler, threads, trust, device)
-    from mechbp.models.recipe_edits import Setting, set_in_place
+    from mechbp.models.recipe_edits import Setting, restored_on_failure, set_in_place
     from mechbp.models.run_folder import find_run
 
     folders = [find_run(run) for run in runs]
     _refuse_twins("train", folders, runs)
-    if settings:
-        changes = [Setting.of(text) for text in settings]
-        for folder in folders:
+    changes = [Setting.of(text) for text in settings or []]
+    with restored_on_failure(folders if changes else []):
+        for folder in folders if changes else []:
             set_in_place(folder, changes)
-    _train(folders, fan)
+        _train(folders, fan)
 
 
 @app.command()
@@ -312,6 +316,7 @@ def export(
     from mechbp.models.runs import load
 
     say_pages(export_run(load(run, trust=trust), folder))
+    print(f"In Python, with {folder} on its path: from load_model import load; model = load()", file=sys.stderr)
 
 
 def main() -> None:
@@ -341,6 +346,22 @@ def _train(folders: list[Path], fan: Fan) -> None:
         train_all(folders, fan)
         return
     one_by_one("train", folders, lambda folder, bars: train_here(folder, configs[folder], bars, fan.trust, fan.device))
+
+
+def _makeable(names: list[str]) -> list[str]:
+    """Leave out, and say so in a line or two, the pages whose runs or packages are not here."""
+    from mechbp.study import left_out
+
+    absent = left_out(names)
+    if absent:
+        name, reason = next(iter(absent.items()))
+        print(f"mechbp: {len(absent)} of {len(names)} pages are left out; {name}, for one: {reason}", file=sys.stderr)
+        if any("runs" in told for told in absent.values()):
+            where = f"set ${RUNS_VARIABLE} to that folder of a clone, or study a run of yours with --run"
+            print(f"mechbp: shipped runs are in checkpoints/ of the repository: {where}", file=sys.stderr)
+    if len(absent) == len(names):
+        raise InputError("report: no page can be made here.")
+    return [name for name in names if name not in absent]
 
 
 def _look_in(folder: Path | None) -> None:

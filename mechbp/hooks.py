@@ -102,6 +102,8 @@ class HookTable:
 def require_hooked(model: HookedModel) -> None:
     """Raise HookError unless the model offers the hook protocol, InputError if any part of it is in train mode."""
     missing = [name for name in PROTOCOL if not hasattr(model, name)]
+    if missing and hasattr(model, "model"):
+        raise HookError(f"A {type(model).__name__} was given where its model belongs. Pass its model: run.model.")
     if missing:
         raise HookError(
             f"{type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"

@@ -55,7 +55,7 @@ def interchange(
     from 0. `subspace` is fitted to `n_fit` sequences: "means" (along which the activation moves with the message), "probe" (from
     which it is read) or "rotation" (learnt from as many pairs as are tested), of `dims` dimensions, by default one less than a
     message has values; or a Subspace of your own. `n` pairs are tested, held out from all fitting, kept if exact inference says
-    that the answer moves. `reading`: how logits are read, softmax unless given.
+    that the answer moves. `reading`: logits [n, q] -> log-probabilities, where it is neither softmax nor what `cfg.outputs` says.
     The result holds the whole vector and the subspace, and as controls a random subspace whose change has the same norm
     (", placebo"), the component of a mismatched source (", another source"), and what an answer scores that only loses the
     message; `print(found.summary())`, `found.plot()`.
@@ -69,12 +69,12 @@ def interchange(
     """
     from mechbp.message_questions import asked_of
     from mechbp.methods.interchange import interchange as tests
-    from mechbp.methods.interchange.answer_heads import softmax_reading
+    from mechbp.methods.interchange.answer_heads import checked_reading, reading_of
     from mechbp.methods.interchange.continuation import Continuation, pair_activations
     from mechbp.methods.interchange.message_test import ANOTHER_SOURCE
     from mechbp.methods.interchange.subspaces import Subspace
 
-    read = softmax_reading if reading is None else reading
+    read = reading_of(model) if reading is None else checked_reading(reading, "interchange")
     given = isinstance(subspace, Subspace)
     if not given and subspace not in FINDERS:
         raise InputError(
@@ -129,12 +129,12 @@ def erase(
     """
     from mechbp.message_questions import asked_of
     from mechbp.methods.interchange import interchange as tests
-    from mechbp.methods.interchange.answer_heads import softmax_reading
+    from mechbp.methods.interchange.answer_heads import checked_reading, reading_of
     from mechbp.methods.interchange.continuation import Continuation, pair_activations
     from mechbp.methods.interchange.leace import Eraser
     from mechbp.methods.interchange.message_test import OTHER_MESSAGES
 
-    read = softmax_reading if reading is None else reading
+    read = reading_of(model) if reading is None else checked_reading(reading, "erase")
     given = isinstance(eraser, Eraser)
     if not given and eraser not in ("leace", "means"):
         raise InputError(f"erase: eraser must be 'leace', 'means' or an Eraser, got {eraser!r:.40}.")

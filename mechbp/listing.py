@@ -58,7 +58,8 @@ class Listing:
         for run in self.runs:
             yield f"run       {run.name:<24} {run}"
         if not self.runs:
-            yield f"no run in {self.root}: make checkpoints/NAME/run.toml, or set ${RUNS_VARIABLE} to a folder of run folders"
+            yield f"no run in {self.root}: begin one with `mechbp new NAME`; shipped ones are in checkpoints/ of the repository,"
+            yield f"clone it and set ${RUNS_VARIABLE}, or --runs, to that folder"
         for page in self.pages:
             yield f"page      {page}"
         for entry in self.replaced:

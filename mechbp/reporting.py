@@ -24,6 +24,11 @@ def write_pages(
     trust: bool = False,
 ) -> list[Path]:
     """Study runs, write the pages and their numbers into the folder `out`, return where the pages are; see `mechbp.report`."""
+    if run is None or (hasattr(run, "hook_dict") and not hasattr(run, "model")):
+        raise InputError(
+            f"report: a mechbp.Run is studied, or the name or folder of one; got a {type(run).__name__}.\n"
+            "Make a model a run: mechbp.Run.from_model(model, process, task='masked', name='mine')."
+        )
     given: Any = [run] if isinstance(run, str | os.PathLike) or hasattr(run, "config") else run
     opened = study.opened_runs(list(given), trust)
     if not opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 import sys
@@ -119,7 +120,9 @@ def page_file(name: str) -> Path:
     """Return the script of a page. Raises InputError where there is none of this name."""
     path = analyses_root() / checked_name(name, "page") / "page.py"
     if not path.is_file():
-        raise InputError(f"no page {name!r}; there are: {', '.join(page_names()) or 'none'}.")
+        near = difflib.get_close_matches(name, page_names(), 3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(page_names()) or 'none'}."
+        raise InputError(f"no page {name!r}; {hint}")
     return path
 
 
@@ -129,8 +132,9 @@ def criteria_of(name: str) -> Criteria:
 
 
 def record_of(name: str) -> Path:
-    """Return where the numbers of a page are recorded: reports/<slug>.json of the source tree."""
-    return analyses_root().parent / "reports" / f"{name}.json"
+    """Return where the numbers of a page are recorded: reports/<slug>.json here, else of the source tree."""
+    here = Path.cwd() / "reports" / f"{name}.json"
+    return here if here.is_file() else analyses_root().parent / "reports" / f"{name}.json"
 
 
 def recorded_seconds(name: str) -> float:
@@ -194,6 +198,27 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = 
             else f"report: no page here studies these runs; {name}, for one, {reason}. Leave --run out."
         )
     return [name for name in chosen if name not in refused]
+
+
+def left_out(names: Sequence[str]) -> dict[str, str]:
+    """Return the pages that cannot be made here, each with the reason: runs, or packages and recorded numbers, are missing."""
+    from mechbp.models.run_folder import find_run, runs_root
+
+    def absent(run: str) -> bool:
+        try:
+            find_run(run)
+        except InputError:
+            return True
+        return False
+
+    found = {}
+    for name in names:
+        page = load_page(name)
+        if missing := [run for run in page.runs if absent(run)]:
+            found[name] = f"its runs ({missing[0]}{', …' if len(missing) > 1 else ''}) are not in {runs_root()}"
+        elif missing_packages(page.needs) and not record_of(name).is_file():
+            found[name] = f"it needs pip install 'mechbp[{page.extra}]'"
+    return found
 
 
 def opened_runs(runs: Sequence[str | Run], trust: bool = False, device: str = "cpu") -> list[Run]:

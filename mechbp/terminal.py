@@ -41,9 +41,11 @@ def one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress
 def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = False, device: str = "cpu") -> None:
     """Train one run in this process, under a bar."""
     from mechbp.models.metrics import divergence_names
+    from mechbp.models.run_folder import stored_steps
     from mechbp.models.tasks.task import own_oracle
     from mechbp.models.training import train as train_run
 
+    begun = stored_steps(folder)
     exact, _ = divergence_names(own_oracle(config.task, config.process.build()))
     bar = bars.add_task(folder.name, total=config.training.steps)
     shown = {"loss": "", "kl": ""}
@@ -62,6 +64,10 @@ def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = Fa
             bars.console.print(f"step {line['step']:,.0f}  accuracy {line['accuracy']:.4f}  {shown['kl']}")
 
     train_run(folder, on_step, on_metrics, trust=trust, device=device)
+    steps = stored_steps(folder)
+    state = f"trained to step {steps[-1]:,}" if steps[-1:] != begun[-1:] else f"was trained already, to step {steps[-1]:,}"
+    told = f"{folder.name} {state}{', ' if shown['kl'] else ''}{shown['kl']}. Next: mechbp report --quick --run {folder}"
+    print(told, file=sys.stderr)
 
 
 def set_threads(count: int) -> None:

@@ -292,3 +292,20 @@ def test_default_folders(runs, quick, expected):
 def test_default_folders_stay_inside_reports(run):
     folder = cli._default_folder([run], False)
     assert Path(os.path.normpath(folder)).parent == Path("reports") and len(folder.name) <= 100
+
+
+def test_a_setting_of_a_training_that_fails_does_not_stay(workplace, capsys, monkeypatch):
+    assert call(capsys, monkeypatch, "new", "fresh", "--like", "chain")[0] == 0
+    before = Path("fresh/run.toml").read_text()
+    code, _, err = call(capsys, monkeypatch, "train", "fresh", "--device", "nowhere", "--set", "training.steps=77")
+    assert code == 2 and "nowhere" in err and Path("fresh/run.toml").read_text() == before
+
+
+def test_pages_whose_runs_are_not_here_are_left_out_in_one_word(workplace, capsys, monkeypatch):
+    write_page(workplace.parent / "analyses", "alone", family=None)
+    write_page(workplace.parent / "analyses", "far", runs=("shipped-elsewhere",))
+    code, _, err = call(capsys, monkeypatch, "report", "--out", "pages")
+    assert code == 0 and {path.stem for path in Path("pages").glob("*.json")} == {"alone"}
+    assert "1 of 2 pages are left out; far, for one: its runs (shipped-elsewhere) are not in" in err and "$MECHBP_RUNS" in err
+    code, _, err = call(capsys, monkeypatch, "report", "alnoe", "--out", "pages")
+    assert code == 2 and "did you mean alone?" in err

@@ -152,3 +152,15 @@ def test_what_cannot_be_erased_is_refused(run):
 def test_examples_run(module):
     results = doctest.testmod(module)
     assert results.attempted >= 3 and results.failed == 0
+
+
+def test_a_compiled_model_is_read_as_it_answers_and_a_reading_must_be_log_probabilities():
+    tree = mechbp.FilteredTree(mechbp.TreeGrammar.random(vocab_size=3, seed=1), depth=3)
+    compiled = mechbp.compile_bp(tree)
+    assert mechbp.score(compiled.model, tree, task="masked", n=50, rng=mechbp.rng(0, "s")).kl_bp_to_model_nats.high < 1e-9
+    asked = {"depth": 2, "n": 40, "n_fit": 500, "rng": mechbp.rng(0, "i")}
+    found = mechbp.interchange(compiled.model, tree, "blocks.0.hook_resid_post", **asked)
+    assert found.explained("whole vector", mechbp.rng(0, "b")).low > 0.999
+    for reading, message in ((compiled.probabilities, "must return log-probabilities"), ("linear", "must be a function")):
+        with pytest.raises(InputError, match=message):
+            mechbp.interchange(compiled.model, tree, "blocks.0.hook_resid_post", reading=reading, **asked)

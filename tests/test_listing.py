@@ -54,7 +54,8 @@ def test_lines_and_json_tell_the_same(runs, monkeypatch):
 
 def test_where_nothing_is_found_it_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.setenv("MECHBP_RUNS", str(tmp_path))
-    assert next(listing().lines()).startswith(f"no run in {tmp_path}: make checkpoints/NAME/run.toml")
+    where, cure = list(listing().lines())[:2]
+    assert where.startswith(f"no run in {tmp_path}: begin one with `mechbp new NAME`") and "$MECHBP_RUNS" in cure
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path, capsys, monkeypatch):

@@ -101,3 +101,10 @@ def largest(values: np.ndarray, labels: Sequence[str]) -> tuple[str, float]:
         return "none", float("nan")
     where = int(np.nanargmax(flat))
     return labels[where], float(np.ravel(values)[where])
+
+
+def gap_caution(gap: HasInterval) -> list[str]:
+    """Return a caution where the gap of two runs is not clear of 0, so that shares of it mean little; no line elsewhere."""
+    if float(gap.low) > 0 or float(gap.high) < 0:
+        return []
+    return ["caution: the gap's interval holds 0, so effects as shares of it mean little; choose pairs that differ in the answer"]

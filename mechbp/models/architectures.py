@@ -69,10 +69,17 @@ def build_model(config: ModelConfig, *, d_vocab: int, d_vocab_out: int, n_ctx: i
     return _drawn(model, seed)
 
 
+NOT_SETTINGS = ("init_weights", "device", "outputs")
+"""Of a configuration's dictionary: what is set here, and how outputs are read, which TransformerLens does not know."""
+
+
 def untrained_twin(model: HookedTransformer, seed: int) -> HookedTransformer:
     """Return a model of the same architecture in eval mode, its weights drawn from `seed` as by `build_model`: a control."""
-    settings = {key: value for key, value in model.cfg.to_dict().items() if key not in ("init_weights", "device")}
-    return moved(_drawn(hooked_transformer(**settings), seed), device_of(model))
+    settings = {key: value for key, value in model.cfg.to_dict().items() if key not in NOT_SETTINGS}
+    twin = hooked_transformer(**settings)
+    if hasattr(model.cfg, "outputs"):
+        twin.cfg.outputs = model.cfg.outputs
+    return moved(_drawn(twin, seed), device_of(model))
 
 
 def hooked_transformer(**settings: Any) -> HookedTransformer:

@@ -31,6 +31,8 @@ def export(run: Run, folder: Path) -> list[Path]:
     "process" what the data were and which tokens are no symbols of it. Raises InputError where the model is no plain
     HookedTransformer, or the folder holds a file of these names.
     """
+    if (folder / "run.toml").exists():
+        raise InputError(f"export: {folder} is a run folder, whose files are its own. Give another folder.")
     model = run.model
     if type(model) is not HookedTransformer:
         raise InputError(

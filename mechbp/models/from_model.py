@@ -129,13 +129,15 @@ class HeldRun(Run):
         return load(target)
 
 
-def run_from_model(model: Any, process: Any, task: str | Task, name: str) -> HeldRun:
+def run_from_model(model: Any, process: Any, task: str | Task | None, name: str) -> HeldRun:
     """Return a model as a run; see `Run.from_model`."""
     where = "Run.from_model"
     if not isinstance(name, str):
         raise InputError(f"{where}: name must be a text, got {name!r:.60}.")
     checked_name(name, where)
     settings = held_config(model)
+    if getattr(process, "length", 0) is None and hasattr(process, "of_length"):  # a chain goes on for ever; a model does not
+        process = process.of_length(int(model.cfg.n_ctx))
     try:
         recipe, task_name = held_process(process, task)
     except LimitExceeded as error:

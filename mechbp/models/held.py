@@ -76,13 +76,15 @@ class HeldModel:
     kind: Literal["own"] = "own"
 
 
-def held_process(process: Any, task: str | Task) -> tuple[Any, str]:
+def held_process(process: Any, task: str | Task | None) -> tuple[Any, str]:
     """Return what stands in place of a [process] table, and the name of the task under it.
 
     Raises InputError for a name that means nothing for this process.
     """
     family = next((found for found in families() if isinstance(process, found.processes)), None)
-    if isinstance(task, str):
+    if task is None and family is not None:
+        task = next(iter(family.tasks))
+    if task is None or isinstance(task, str):
         if family is None:
             raise InputError(
                 f"Run.from_model: {type(process).__name__} belongs to no registered family, so that task={task!r:.60} has no "

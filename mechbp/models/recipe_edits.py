@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from mechbp.errors import InputError, LimitExceeded
+from mechbp.errors import InputError, LimitExceeded, MechbpError
+from mechbp.models.run_folder import stored_steps
+from mechbp.storage import atomic_write
 
 SETTING = re.compile(r"([a-z_]+)\.([a-z0-9_]+)=(.*)", re.DOTALL)
 RANGE = re.compile(r"(-?\d{1,6})\.\.(-?\d{1,6})")
@@ -131,3 +134,16 @@ def write_recipe(folder: Path, text: str) -> None:
 
     checked_recipe(text, f"{folder / 'run.toml'}", folder)
     atomic_write(folder / "run.toml", text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def restored_on_failure(folders: Sequence[Path]) -> Iterator[None]:
+    """Put the recipes back as they were if what is tried with them fails before anything is stored."""
+    before = {folder: (folder / "run.toml").read_bytes() for folder in folders}
+    try:
+        yield
+    except MechbpError:
+        for folder, text in before.items():
+            if not stored_steps(folder) and (folder / "run.toml").read_bytes() != text:
+                atomic_write(folder / "run.toml", text)
+        raise

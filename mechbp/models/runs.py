@@ -40,14 +40,15 @@ class Run:
     """Where its models compute."""
 
     @classmethod
-    def from_model(cls, model: Any, process: Any, task: str | Task = "masked", name: str = "mine") -> Run:
+    def from_model(cls, model: Any, process: Any, task: str | Task | None = None, name: str = "mine") -> Run:
         """Make any hooked model a run that the pages of its process's family can study; the model is copied, in eval mode.
 
-        task: what the model is asked, by its name in the family of `process`, or a `mechbp.Task` of your own. It has one step, 0,
-        and no training curve; `untrained` is the same architecture with random weights, `digest` that of its parameters.
-        `.save(folder)` writes it as a run folder. Raises HookError for what is no hooked model; InputError for a name that is no
-        file name, a task that does not apply, a process that breaks a law of `mechbp.check_process`, or a model whose
-        vocabulary, input length or direction of attention does not fit the task.
+        task: what the model is asked, by its name in the family of `process` (its first by default: "masked", "next-token",
+        "sort"), or a `mechbp.Task` of your own. A chain without a length is taken at that of the model's input. The run
+        has one step, 0, and no training curve; `untrained` is the same architecture with random weights, `digest` that of its
+        parameters. `.save(folder)` writes it as a run folder. Raises HookError for what is no hooked model; InputError for a
+        name that is no file name, a task that does not apply, a process that breaks a law of `mechbp.check_process`, or a model
+        whose vocabulary, input length or direction of attention does not fit the task.
         """
         from mechbp.models.from_model import run_from_model
 

@@ -33,7 +33,10 @@ def check_folder(folder: Path) -> None:
 
 def write_documents(documents: list[Document], folder: Path, bundled: bool = False) -> list[Path]:
     """Write each document's JSON and page, and the index over all documents of the folder; return all pages."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: cannot make {str(folder)!r:.200} ({error.strerror}). Choose another folder.") from error
     for document in documents:
         atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
     return render_folder(folder, [document.slug for document in documents], bundled)

@@ -205,7 +205,6 @@ WRONG = {
     "the other direction": (lambda: Run.from_model(hooked(attention="causal"), TREE), InputError, "Run.from_model: recipe: task 'masked' needs bidirectional attention, got 'causal'"),
     "an unknown task": (lambda: Run.from_model(hooked(), TREE, "sort"), InputError, "FilteredTree can be asked 'masked', 'root', 'root-all', 'next-token', got task='sort'"),
     "a task as a number": (lambda: Run.from_model(hooked(), TREE, 3), InputError, "must be the name of one or a mechbp.Task, got 3"),
-    "a chain without a length": (lambda: Run.from_model(hooked(5, 3, 3, attention="causal"), mechbp.mess3(0.2, 0.6), "next-token"), InputError, "has no length"),
     "a process that nobody knows": (lambda: Run.from_model(hooked(), object(), "masked"), InputError, "object belongs to no registered family"),
     "an object as a process": (lambda: Run.from_model(hooked(attention="causal"), object(), NextFlip()), InputError, "object breaks a law of mechbp.check_process: protocol: object lacks vocab_size, sample"),
 }  # fmt: skip
@@ -263,3 +262,8 @@ def test_its_pages_are_written_and_others_are_refused(mine, tmp_path, monkeypatc
     with pytest.raises(InputError, match="no run is given"):
         mechbp.report([], out=tmp_path)
     assert mechbp.report.document.Document and capture(mine.model, TREE.sample(2, mechbp.rng(0, "x")).tokens, ["hook_embed"])
+
+
+def test_the_task_and_a_chains_length_are_those_of_the_family_and_the_model():
+    run = Run.from_model(hooked(5, 3, 3, attention="causal"), mechbp.mess3(0.2, 0.6))
+    assert run.config.objective.task == "next-token" and run.process.length == 5

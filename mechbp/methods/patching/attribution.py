@@ -32,7 +32,7 @@ from mechbp.methods.patching.metric import Direction, Metric
 from mechbp.methods.patching.patch import PatchCell
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import examples, largest, told
+from mechbp.methods.telling import examples, gap_caution, largest, told
 from mechbp.randomness import rng as named_rng
 
 Along = Literal["hook", "cell"]
@@ -87,7 +87,7 @@ class Attributions(Shown):
         ]
         if self.completeness_error is not None:
             lines.append(f"largest error of a path's integral {np.abs(self.completeness_error).max():.2g}")
-        return "\n".join([*lines, examples(self.gap, "pairs")])
+        return "\n".join([*lines, examples(self.gap, "pairs"), *gap_caution(self.gap)])
 
     def to_dict(self) -> dict[str, object]:
         """Return everything but single examples for JSON."""

@@ -31,7 +31,7 @@ from mechbp.methods.patching.restarts import Runs
 from mechbp.methods.patching.sites import Position, Site, position_groups, site_of
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import examples, largest, told
+from mechbp.methods.telling import examples, gap_caution, largest, told
 from mechbp.randomness import rng as named_rng
 
 
@@ -97,8 +97,12 @@ class PatchEffects(Shown):
         """
         return self.effects / self.gap.mean if self.gap.mean != 0 else np.full_like(self.values, np.nan)
 
-    def picture(self, normalized: bool = True) -> Picture:
-        """Draw the mean effect of every cell, in units of the mean gap or, if not `normalized`, of the metric."""
+    def picture(self, normalized: bool | None = None) -> Picture:
+        """Draw the mean effect of every cell: `normalized` in units of the mean gap, else of the metric.
+
+        By default in units of the gap where its interval leaves 0 out; a share of nothing shows nothing.
+        """
+        normalized = not gap_caution(self.gap) if normalized is None else normalized
         return cells_picture(
             self.cells,
             self.normalized_effect if normalized else self.effect,
@@ -120,6 +124,7 @@ class PatchEffects(Shown):
                 f"metric: base run {self.base.mean():.3g}, donor run {self.donor.mean():.3g}, gap {told(self.gap)}",
                 f"largest effect {value:.3g}: {name}",
                 examples(self.gap, "pairs"),
+                *gap_caution(self.gap),
             ]
         )
 

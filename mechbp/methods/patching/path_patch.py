@@ -41,7 +41,7 @@ from mechbp.methods.patching.edges import (
 from mechbp.methods.patching.metric import Direction, Metric, score
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import dots, ends, examples, largest, told
+from mechbp.methods.telling import dots, ends, examples, gap_caution, largest, told
 from mechbp.randomness import rng as named_rng
 
 Edits = dict[str, Callable[[Tensor], Tensor]]
@@ -119,6 +119,7 @@ class PathEffects(Shown):
                 f"metric: base run {self.base.mean():.3g}, donor run {self.donor.mean():.3g}, gap {told(self.gap)}",
                 f"largest effect {value:.3g}: {name}",
                 examples(self.gap, "pairs"),
+                *gap_caution(self.gap),
             ]
         )
 

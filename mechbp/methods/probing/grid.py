@@ -148,17 +148,25 @@ class ProbeGrid(Shown):
         return "\n".join(lines)
 
     def _best(self, target: str) -> str:
-        """The best cell of one target, and what the controls score there; of own nodes' means where there are any."""
+        """Of one target the mean over cells, and the cell that beats its best control by most; of own nodes where there are any.
+
+        The best cell itself is often one where a control is as good: a leaf at its own position, a prior.
+        """
         _, metric = self._chosen(target, None)
         owned = bool((self.own[target] >= 0).any())
         scores = self.own_mean(metric, target) if owned else self.interval(metric, target)
         if np.isnan(scores.mean).all():
             return f"{target}: {metric} is undefined everywhere"
-        where = np.unravel_index(int(np.nanargmax(scores.mean)), scores.mean.shape)
-        controls = {name: (self.own_mean if owned else self.interval)(metric, target, name).mean[where] for name in self.controls}
+        rivals = {name: (self.own_mean if owned else self.interval)(metric, target, name).mean for name in self.controls}
+        best = np.fmax.reduce([np.nan_to_num(rival, nan=-np.inf) for rival in rivals.values()]) if rivals else 0.0
+        lead = np.where(np.isfinite(best), scores.mean - best, scores.mean)
+        where = np.unravel_index(int(np.nanargmax(lead)), scores.mean.shape)
+        controls = {name: rival[where] for name, rival in rivals.items()}
         place = self.hooks[where[0]] + (", own nodes" if owned else f", position {where[1]}, node {where[2]}")
         beside = ", ".join(f"{name} {value:.3g}" for name, value in controls.items())
-        return f"{target}: best {metric} {told(scores[where])} at {place}" + (f"; controls: {beside}" if beside else "")
+        mean = f"{target}: mean {metric} {np.nanmean(scores.mean):.3g}; "
+        lead_of = "farthest ahead of its controls" if beside else "best"
+        return f"{mean}{lead_of} {told(scores[where])} at {place}" + (f"; controls: {beside}" if beside else "")
 
     def _chosen(self, target: str | None, metric: str | None) -> tuple[str, str]:
         name = next(iter(self.n_nodes)) if target is None else target

@@ -36,7 +36,8 @@ Improbable sequences, such as uniform ones, lose about 1e-16 times the largest r
 below 1e-8 at depths up to 5, on uniform sequences of random grammars below 1e-7. Under rules most of which have probabilities
 of 1e-3 or 1e-4, 3 or 18 % of uniform sequences of depth 5 are off by more than 1e-5, and some by 1.
 
-Logits are UNNORMALISED PROBABILITIES: divide them by their sum (`answers`). Their softmax is not the posterior.
+Logits are UNNORMALISED PROBABILITIES: divide them by their sum (`answers`). Their softmax is not the posterior; `cfg.outputs`
+says so, and `mechbp.score`, `interchange` and `erase` read them as they are meant.
 """
 
 from __future__ import annotations
@@ -205,6 +206,7 @@ def construct(tree: FilteredTree, answer: Answer, knots: int | None, plant: Plan
         d_vocab_out=tree.vocab_size,
         dtype=torch.float64,
     )
+    model.cfg.outputs = "probabilities"  # up to scale: what reads answers takes shares of their sum, and no softmax
     write_weights(model, tree, slots, answer, mlps)
     return CompiledBP(model.eval(), tree, slots, answer, knots)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import mechbp
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import capture, edit
 from mechbp.methods.patching import sites as patch_sites
@@ -273,3 +274,15 @@ def test_arguments_that_do_not_fit_are_refused(arguments, error, message):
     full = dict(clean=tokens_for(3, 6, 1), corrupted=tokens_for(3, 6, 2), metric=metric, hooks="*hook_z") | arguments
     with pytest.raises(error, match=re.compile(message)):
         patch(model_for(), **full)
+
+
+def test_a_gap_that_is_not_clear_of_zero_is_cautioned_against_and_not_divided_by():
+    run = mechbp.load("tree-mlm-k0")
+    tokens = run.process.sample(64, mechbp.rng(0, "caution")).tokens
+    metric = mechbp.metrics.log_prob(3, 1)
+    same = mechbp.patch(run.model, tokens, tokens, metric, hooks="blocks.0.hook_resid_pre")
+    assert "caution: the gap's interval holds 0" in same.summary()
+    assert same.picture().data["value_title"] == "effect on the metric"
+    best, worst = np.split(tokens[np.argsort(run.task.exact(run.process, tokens)[:, 3, 1])][::-1], 2)
+    apart = mechbp.patch(run.model, best, worst, metric, hooks="blocks.0.hook_resid_pre")
+    assert "caution" not in apart.summary() and "effect / gap" in apart.picture().data["value_title"]
