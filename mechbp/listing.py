@@ -87,7 +87,7 @@ def _listed(folder: Path) -> Listed:
         config = read_recipe(folder / "run.toml", "leave")
         steps = stored_steps(folder)
         ended = bool(steps) and has_ended(config.training, steps[-1], _metrics(folder, config))
-    except MechbpError as error:
+    except (MechbpError, OSError) as error:
         return Listed(folder.name, str(folder), unreadable=" ".join(str(error).split()))
     objective = config.objective
     targets = GIVEN if config.start.given else objective.targets

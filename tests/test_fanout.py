@@ -297,7 +297,7 @@ def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(st
 
     locks = [tmp_path / name / ".lock" for name in "ab"]
     for lock in locks:
-        lock.unlink()
+        lock.unlink(missing_ok=True)
     process = start("./a", "./b", "--jobs", "2")
     wait_for(lambda: all(lock.exists() and lock.read_text() for lock in locks), process)
     workers = children(process)

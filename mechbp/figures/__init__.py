@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
 def check_data(kind: str, data: Any, where: str) -> None:
     """Raise InputError naming the first thing wrong with a figure's data."""
     if kind not in KINDS:
-        raise InputError(f"{where}: unknown kind {kind!r}; choose from {', '.join(KINDS)}.")
+        raise InputError(f"{where}: unknown kind {kind!r:.80}; choose from {', '.join(KINDS)}.")
     if not isinstance(data, dict):
         raise InputError(f"{where}: data must be a dict, got {type(data).__name__}.")
     KINDS[kind].check(data, where)

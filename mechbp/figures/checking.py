@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -20,23 +21,24 @@ def keys(mapping: Any, required: Iterable[str], optional: Iterable[str], where: 
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             raise InputError(
-                f"{where}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}.")
+                f"{where}: unknown key {key!r:.80}"
+                + (f"; did you mean {near[0]!r:.80}?" if near else f"; known: {', '.join(known)}.")
             )
     for key in required:
         if key not in mapping:
-            raise InputError(f"{where}: key {key!r} is missing.")
+            raise InputError(f"{where}: key {key!r:.80} is missing.")
 
 
 def text(value: Any, where: str) -> None:
     """Refuse what is not text."""
     if not isinstance(value, str):
-        raise InputError(f"{where}: expected text, got {value!r}.")
+        raise InputError(f"{where}: expected text, got {value!r:.80}.")
 
 
 def choice(mapping: dict[str, Any], key: str, choices: tuple[str, ...], where: str) -> None:
     """Refuse an optional key whose value is none of `choices`."""
     if key in mapping and mapping[key] not in choices:
-        raise InputError(f"{where}.{key}: {mapping[key]!r} is unknown; choose from {', '.join(choices)}.")
+        raise InputError(f"{where}.{key}: {mapping[key]!r:.80} is unknown; choose from {', '.join(choices)}.")
 
 
 def entries(value: Any, where: str, least: int = 0, length: int | None = None) -> list[Any]:
@@ -52,7 +54,7 @@ def numbers(value: Any, where: str, length: int | None) -> list[Any]:
     """Return the list of numbers and nulls."""
     for index, item in enumerate(entries(value, where, length=length)):
         if item is not None and (isinstance(item, bool) or not isinstance(item, (int, float))):
-            raise InputError(f"{where}[{index}]: expected a number or null, got {item!r}.")
+            raise InputError(f"{where}[{index}]: expected a number or null, got {item!r:.80}.")
     return value
 
 
@@ -60,9 +62,9 @@ def labels(value: Any, where: str) -> list[str]:
     """Return the list of texts, no two of them equal."""
     for label in entries(value, where, least=1):
         text(label, where)
-    twice = sorted({label for label in value if value.count(label) > 1})
+    twice = sorted(label for label, count in Counter(value).items() if count > 1)
     if twice:
-        raise InputError(f"{where}: {twice[0]!r} occurs twice; labels tell the rows of the table apart.")
+        raise InputError(f"{where}: {twice[0]!r:.80} occurs twice; labels tell the rows of the table apart.")
     return value
 
 
@@ -82,7 +84,7 @@ def series(part: dict[str, Any], where: str, *axes: str, length: int | None = No
         if key in part:
             numbers(part[key], f"{where}.{key}", length)
     if not isinstance(part.get("color", 0), int) or part.get("color", 0) < 0:
-        raise InputError(f"{where}.color: expected a palette index >= 0, got {part['color']!r}.")
+        raise InputError(f"{where}.color: expected a palette index >= 0, got {part['color']!r:.80}.")
 
 
 def references(data: dict[str, Any], where: str, axis: str, length: int | None) -> None:

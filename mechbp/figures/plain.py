@@ -9,6 +9,8 @@ from typing import Any
 
 from mechbp.errors import InputError
 
+LARGEST = 1e150
+"""What a number may be at most: axes take differences and squares, which must not overflow."""
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Characters that no HTML page can hold: control characters but tab and line feed, and lone surrogates."""
 
@@ -16,7 +18,8 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 def plain(value: Any, where: str) -> Any:
     """Return `value` as JSON values: arrays become lists, floats keep 6 significant digits, NaN becomes None.
 
-    Raises InputError for infinities (a page could not tell them from missing values) and for anything JSON cannot hold.
+    Raises InputError for infinities (a page could not tell them from missing values), for numbers beyond LARGEST, and for
+    anything JSON cannot hold.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -25,11 +28,16 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, float):
         if math.isinf(value):
             raise InputError(f"{where}: infinite value; report it as text, or bound it and say so.")
+        if abs(value) > LARGEST:
+            raise InputError(f"{where}: {value:.6g} is beyond {LARGEST:g}, the most that a picture takes; report it as text.")
         return None if math.isnan(value) else float(f"{value:.6g}") + 0.0  # + 0.0 turns -0.0 into 0.0
     if isinstance(value, int):
+        if abs(value) > LARGEST:
+            bits = value.bit_length()
+            raise InputError(f"{where}: an integer of {bits} bits is beyond {LARGEST:g}, the most that a picture takes.")
         return value
     if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
+        return {_key(key, where): plain(item, f"{where}.{key!s:.60}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if hasattr(value, "tolist"):  # arrays and their scalars
@@ -44,5 +52,5 @@ def clean(value: str) -> str:
 
 def _key(key: Any, where: str) -> str:
     if not isinstance(key, str):
-        raise InputError(f"{where}: keys must be text, got {key!r}.")
+        raise InputError(f"{where}: keys must be text, got {key!r:.60}.")
     return clean(key)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mechbp.errors import CheckpointError
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, open_regular
 
 FORMAT = "mechbp-step-1"
 MAX_FILE_BYTES = 512 * 2**20
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Nothing in the file is executed. Raises CheckpointError with the reason: missing, too large, truncated, damaged, foreign.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise CheckpointError(f"{path}: {size:,} bytes; a stored step has at most {MAX_FILE_BYTES:,}.")

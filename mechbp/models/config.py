@@ -18,7 +18,7 @@ from mechbp.models.own_process import Code, CodeRecipe, names_code, read_code_re
 from mechbp.models.recipe_tables import dataclass_from, in_range, member, shown
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.models.tasks.task import Task
-from mechbp.storage import NAME
+from mechbp.storage import NAME, open_regular
 
 MAX_RECIPE_BYTES = 100_000
 MAX_PARAMETERS = 40_000_000
@@ -294,11 +294,12 @@ def read_recipe(path: Path, code: Code = "refuse") -> RunConfig:
     where everything is checked that needs no process.
     """
     try:
-        raw = path.read_bytes()
+        with open_regular(path) as file:
+            raw = file.read(MAX_RECIPE_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}. A run is a folder with a run.toml in it.") from error
     if len(raw) > MAX_RECIPE_BYTES:
-        raise InputError(f"{path}: {len(raw):,} bytes, a recipe has at most {MAX_RECIPE_BYTES:,}.")
+        raise InputError(f"{path}: it is too large, a recipe has at most {MAX_RECIPE_BYTES:,} bytes.")
     return checked_recipe(raw, str(path), path.parent, code)
 
 
@@ -319,6 +320,8 @@ def checked_recipe(text: str | bytes, where: str, folder: Path | None = None, co
             config.process.build()
     except (InputError, LimitExceeded) as error:
         raise type(error)(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: nested too deeply for a recipe.") from error
     return config
 
 

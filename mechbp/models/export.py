@@ -7,10 +7,10 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from mechbp.errors import InputError, MechbpError
+from mechbp.errors import InputError
 from mechbp.models.architectures import HookedTransformer
 from mechbp.models.runs import Run
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, make_folder
 
 SETTINGS = (
     *("n_layers", "n_heads", "d_model", "d_head", "d_mlp", "attn_only", "act_fn", "normalization_type", "attention_dir"),
@@ -52,10 +52,7 @@ def export(run: Run, folder: Path) -> list[Path]:
     }
     if held := [name for name in contents if (folder / name).exists()]:
         raise InputError(f"export: {folder} holds {held[0]} already. Name a new folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MechbpError(f"cannot make {folder}: {error.strerror}. Choose a writable folder.") from error
+    make_folder(folder)
     for name, data in contents.items():
         atomic_write(folder / name, data)
     return [folder / name for name in contents]

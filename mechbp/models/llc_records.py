@@ -20,12 +20,13 @@ from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_tables import dataclass_from
 from mechbp.models.run_folder import step_file
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, read_regular
 
 if TYPE_CHECKING:
     from mechbp.models.runs import Run
 
 FILE = "llc.jsonl"
+MAX_BYTES = 64 * 2**20
 BLANK = "0" * 64
 SEALED = re.compile(r'(\{.+, "sha256": ")([0-9a-f]{64})("\}\n)')
 Key = tuple[str, str, int]
@@ -172,7 +173,7 @@ def read_records(path: Path, *, torn: bool = False) -> dict[Key, Record]:
     records: dict[Key, Record] = {}
     number = 1
     try:
-        lines = path.read_bytes().decode("utf-8", "surrogateescape").splitlines(keepends=True) if path.exists() else []
+        lines = _content(path).decode("utf-8", "surrogateescape").splitlines(keepends=True) if path.exists() else []
         for line in lines:
             if torn and number == len(lines) and not line.endswith("\n"):
                 break
@@ -182,8 +183,9 @@ def read_records(path: Path, *, torn: bool = False) -> dict[Key, Record]:
             number += 1
     except (OSError, ValueError, RecursionError) as error:
         where = "" if isinstance(error, OSError) else f"line {number}: "
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise CheckpointError(
-            f"{path} is damaged: {where}{' '.join(str(error).split())[:160]}\n"
+            f"{path} is damaged: {where}{' '.join(reason.split())[:160]}\n"
             f"Restore it from a copy, or remove the line and measure it anew."
         ) from error
     return records
@@ -191,7 +193,11 @@ def read_records(path: Path, *, torn: bool = False) -> dict[Key, Record]:
 
 def ends_torn(path: Path) -> bool:
     """Return whether the last line of a file does not end."""
-    return path.exists() and not (path.read_bytes() or b"\n").endswith(b"\n")
+    return path.exists() and not (_content(path) or b"\n").endswith(b"\n")
+
+
+def _content(path: Path) -> bytes:
+    return read_regular(path, MAX_BYTES)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mechbp.errors import CheckpointError
 from mechbp.models.config import TrainingConfig
+from mechbp.storage import read_regular
 
 METRICS = "metrics.jsonl"
+MAX_BYTES = 64 * 2**20
 
 
 def divergence_names(oracle: str) -> tuple[str, str]:
@@ -31,7 +33,7 @@ def read_metrics(path: Path, oracles: Iterable[str] | None = None) -> list[dict[
         wanted += [name for oracle in oracles for name in divergence_names(oracle)]
     rows: list[dict[str, float]] = []
     try:
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in read_regular(path, MAX_BYTES).decode("utf-8").splitlines():
             row = json.loads(text)
             if not isinstance(row, dict) or type(row.get("step")) is not int:
                 raise ValueError("no JSON object with a step")
@@ -42,10 +44,14 @@ def read_metrics(path: Path, oracles: Iterable[str] | None = None) -> list[dict[
     except (OSError, ValueError, RecursionError) as error:
         where = "" if isinstance(error, OSError | UnicodeDecodeError) else f"line {len(rows) + 1}: "
         raise CheckpointError(
-            f"{path} is damaged: {where}{str(error)[:120]}.\n"
-            f"Restore it from a copy, or remove it to let training write a new one."
+            f"{path} is damaged: {where}{_reason(error)}.\nRestore it from a copy, or remove it to let training write a new one."
         ) from error
     return rows
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split())[:120]
 
 
 def has_ended(training: TrainingConfig, step: int, metrics: Sequence[Mapping[str, float]]) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mechbp.errors import InputError, LimitExceeded
-from mechbp.storage import inside
+from mechbp.storage import inside, open_regular
 
 MAX_NUMBERS = 20_000
 """As text they then fit the header of a stored step, which holds the whole recipe."""
@@ -54,27 +55,36 @@ def read_numbers(folder: Path | None, name: str, where: str) -> Any:
     if path.suffix not in SUFFIXES:
         raise InputError(f"{where}: {name!r:.60} is no file of numbers; it must end in {' or '.join(SUFFIXES)}.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{where}: cannot read {path}: {error.strerror}. Put the file beside run.toml.") from error
     if len(raw) > MAX_BYTES:
         raise LimitExceeded(f"{where}: {path} has more than {MAX_BYTES:,} bytes, which no recipe needs.")
     try:
-        if path.suffix == ".json":
-            found = json.loads(raw)
-        else:
-            array = np.load(io.BytesIO(raw), allow_pickle=False)
-            if array.dtype.kind not in "fiu":
-                raise ValueError(f"an array of {array.dtype}")
-            found = array.astype(np.float64).tolist()
-    except (ValueError, EOFError, RecursionError) as error:
+        found = json.loads(raw) if path.suffix == ".json" else _array(raw).tolist()
+    except (ValueError, EOFError, OverflowError, RecursionError, SyntaxError, TypeError) as error:
         raise InputError(f"{where}: {path} holds no numbers: {(str(error).splitlines() or ['empty'])[0]:.80}.") from error
     if not isinstance(found, list):
         raise InputError(f"{where}: {path} must hold a list of numbers, got {found!r:.40}.")
     if _count(found) > MAX_NUMBERS:
         raise LimitExceeded(f"{where}: {path} holds more than {MAX_NUMBERS:,} numbers.")
     return found
+
+
+def _array(raw: bytes) -> np.ndarray:
+    """The array of an .npy file, after checking that its header promises no more than the file holds."""
+    file = io.BytesIO(raw)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in headers:
+        raise ValueError(f"an .npy file of version {version}")
+    shape, _, dtype = headers[version](file)
+    if dtype.kind not in "fiu":
+        raise ValueError(f"an array of {dtype}")
+    if math.prod(shape) * dtype.itemsize > len(raw):
+        raise ValueError(f"an array of shape {shape}, which {len(raw):,} bytes do not hold")
+    return np.load(io.BytesIO(raw), allow_pickle=False).astype(np.float64)
 
 
 def _count(entries: Any) -> int:

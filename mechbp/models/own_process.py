@@ -26,7 +26,7 @@ from mechbp.models.recipe_tables import shown
 from mechbp.models.tasks.task import Family, Task, own_oracle
 from mechbp.processes.check import check_process
 from mechbp.randomness import rng
-from mechbp.storage import NAME, inside
+from mechbp.storage import NAME, inside, open_regular
 
 Code = Literal["refuse", "execute", "leave"]
 """What becomes of code that a recipe names: an error that says so; it is executed; or it is hashed and left alone."""
@@ -269,7 +269,7 @@ def _failed(file: str, where: str, error: Exception) -> InputError:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             source = file.read(MAX_CODE_BYTES + 1)
     except OSError as error:
         raise InputError(f"process.kind: cannot read {path}: {error.strerror}. Put the file beside run.toml.") from error

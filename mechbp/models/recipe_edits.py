@@ -117,10 +117,14 @@ def set_in_place(folder: Path, settings: Sequence[Setting]) -> None:
 
 def changed(recipe: Path, changes: Sequence[tuple[str, str, Any]]) -> str:
     """Return the text of a recipe file with changes. Raises InputError where it cannot be read."""
+    from mechbp.models.config import MAX_RECIPE_BYTES
+    from mechbp.storage import read_regular
+
     try:
-        text = recipe.read_text(encoding="utf-8")
+        text = read_regular(recipe, MAX_RECIPE_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {recipe}: {error}. A run is a folder with a run.toml in it.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read {recipe}: {reason}. A run is a folder with a run.toml in it.") from error
     return edited(text, changes, str(recipe))
 
 

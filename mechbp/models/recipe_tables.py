@@ -107,7 +107,7 @@ def member(kinds: Sequence[type], table: Any, where: str) -> type:
     wanted = table.get("kind") if isinstance(table, dict) else None
     if wanted is None:
         return kinds[0]
-    if wanted not in named:
+    if not isinstance(wanted, str) or wanted not in named:
         raise InputError(f"{where}.kind must be one of {', '.join(map(repr, named))}, got {shown(wanted)}.")
     return named[wanted]
 

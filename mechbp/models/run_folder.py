@@ -10,7 +10,7 @@ from pathlib import Path
 from mechbp.errors import InputError
 from mechbp.storage import NAME, RUNS_VARIABLE, inside
 
-STEP_FILE = re.compile(r"step-(\d{7,9})\.safetensors")
+STEP_FILE = re.compile(r"step-([0-9]{7,9})\.safetensors")
 
 
 def runs_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -69,9 +69,10 @@ def _absent(name: str, root: Path, known: list[str]) -> str:
 
 
 def stored_steps(folder: Path) -> tuple[int, ...]:
-    """Return all stored steps of a run, ascending."""
-    found = [int(match[1]) for path in folder.iterdir() if (match := STEP_FILE.fullmatch(path.name))]
-    return tuple(sorted(found))
+    """Return all stored steps of a run, ascending; a folder that is not there has none."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = [int(match[1]) for name in names if (match := STEP_FILE.fullmatch(name))]
+    return tuple(sorted(step for step in found if step_file(folder, step).name in names))
 
 
 def step_file(folder: Path, step: int) -> Path:

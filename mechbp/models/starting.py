@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mechbp.errors import InputError, MechbpError
+from mechbp.errors import InputError
 from mechbp.models.config import named_files
+from mechbp.models.numbers import MAX_BYTES
 from mechbp.models.recipe_edits import Setting, changed, combinations, write_recipe
 from mechbp.models.run_folder import find_run
-from mechbp.storage import NAME, atomic_write, inside
+from mechbp.storage import NAME, atomic_write, in_turn, inside, make_folder, read_regular
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -53,49 +55,64 @@ def sweep(folder: Path, settings: Sequence[Setting]) -> list[Path]:
     if len(texts) < len(found) or not all(NAME.fullmatch(target.name) for target in texts):
         raise InputError("sweep: these values make no names of folders that tell runs apart. Write runs with mechbp new.")
     for target, text in texts.items():
-        held = target / "run.toml"
-        if held.exists() and held.read_bytes() != text.encode("utf-8"):
-            raise InputError(f"sweep: {held} holds another recipe. Move that run, or sweep from a run of another name.")
+        _refuse_another(target / "run.toml", text)
     for target, text in texts.items():
         if not (target / "run.toml").exists():
-            _write(target, text, folder)
+            _write(target, text, folder, shared=True)
     return list(texts)
 
 
-def _write(folder: Path, text: str, source: Path) -> Path:
-    """Write a recipe, and beside it the files that it names, which are taken from the folder `source`."""
+def _write(folder: Path, text: str, source: Path, *, shared: bool = False) -> Path:
+    """Write a recipe, and beside it the files that it names, which are taken from the folder `source`; all or nothing.
+
+    shared: another process may have written the same recipe meanwhile.
+    """
     recipe = folder / "run.toml"
-    if recipe.exists() or recipe.is_symlink():
-        raise InputError(f"{recipe} is there already. Give the new run another folder.")
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MechbpError(f"cannot make {folder}: {error.strerror}. Choose a writable folder.") from error
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     copied = []
     try:
-        for name in named_files(text, str(recipe)):
-            content = _content(source, name)
-            if not (folder / name).exists():
-                atomic_write(folder / name, content)
-                copied.append(folder / name)
-            elif (folder / name).read_bytes() != content:
-                raise InputError(
-                    f"{folder / name} is there already, and is not that of {source}. Give the new run another folder."
-                )
-        write_recipe(folder, text)
-    except MechbpError:
+        make_folder(folder)
+        with in_turn(folder):
+            if shared and recipe.exists():
+                _refuse_another(recipe, text)
+                return recipe
+            if recipe.exists() or recipe.is_symlink():
+                raise InputError(f"{recipe} is there already. Give the new run another folder.")
+            for name in named_files(text, str(recipe)):
+                content = _content(source, name)
+                if not (folder / name).exists():
+                    copied.append(folder / name)
+                    atomic_write(folder / name, content)
+                elif not _holds(folder / name, content):
+                    raise InputError(
+                        f"{folder / name} is there already, and is not that of {source}. Give the new run another folder."
+                    )
+            write_recipe(folder, text)
+    except BaseException:
         for path in copied:
-            path.unlink()
-        if made:
-            folder.rmdir()
+            path.unlink(missing_ok=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                path.rmdir()
         raise
     return recipe
+
+
+def _refuse_another(recipe: Path, text: str) -> None:
+    if recipe.exists() and not _holds(recipe, text.encode("utf-8")):
+        raise InputError(f"sweep: {recipe} holds another recipe. Move that run, or sweep from a run of another name.")
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_regular(path, len(content)) == content
+    except OSError:
+        return False
 
 
 def _content(source: Path, name: str) -> bytes:
     path = inside(source, name, "process")
     try:
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"process: cannot read {path}: {error.strerror}. The recipe names it; put it there.") from error

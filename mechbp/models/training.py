@@ -31,7 +31,7 @@ from mechbp.models.devices import checked_device, moved
 from mechbp.models.metrics import METRICS, best_step, divergence_names, has_ended, read_metrics
 from mechbp.models.objectives import training_batch, training_loss
 from mechbp.models.own_process import check_code
-from mechbp.models.run_folder import step_file
+from mechbp.models.run_folder import step_file, stored_steps
 from mechbp.models.start import start_from
 from mechbp.models.tasks.task import Task
 from mechbp.randomness import rng
@@ -78,9 +78,10 @@ def train(
             f"train: {folder / 'run.toml'} is of weights that were trained elsewhere, and their step is not here.\n"
             f"Restore {step_file(folder, 0).name}, or remove [start] and say how to train."
         )
+    trainer = _Trainer(folder, config, on_step, on_metrics, place)  # refuses what cannot be built before anything is written
     with exclusive(folder, "train"), stop_on_sigterm() as stopped:
         sweep_temporaries(folder)
-        _Trainer(folder, config, on_step, on_metrics, place).run(stopped)
+        trainer.run(stopped)
 
 
 def measure(model: Any, process: Any, task: Task) -> dict[str, float]:
@@ -209,9 +210,9 @@ class _Trainer:
         best = step_file(self.folder, best_step(self.metrics))
         if best == step_file(self.folder, self.step):
             self._store(best, resumable=False)
-        for path in self.folder.glob("step-*.safetensors"):
-            if path != best:
-                path.unlink()
+        for step in stored_steps(self.folder):
+            if step_file(self.folder, step) != best:
+                step_file(self.folder, step).unlink()
 
     def _store(self, path: Path, *, resumable: bool) -> None:
         tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.parameters.items()}
@@ -224,7 +225,7 @@ class _Trainer:
         """Take up the furthest stored state, and the metrics up to it."""
         last_file = step_file(self.folder, self.config.training.steps)
         states: dict[Path, Checkpoint] = {}
-        for path in [*sorted(self.folder.glob("step-*.safetensors")), self.folder / RESUME]:
+        for path in [*(step_file(self.folder, step) for step in stored_steps(self.folder)), self.folder / RESUME]:
             if not path.exists():
                 continue
             checkpoint = load_checkpoint(path)

@@ -21,7 +21,7 @@ from mechbp.report.page import render
 from mechbp.report.parts import HasInterval, estimate
 from mechbp.report.provenance import git_state, versions
 from mechbp.report.rules import Rule
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, make_folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -220,7 +220,7 @@ class Report:
             raise InputError(f"Report.write: the page's file must end in .html, got {str(path)!r:.200}.")
         document = self.document()
         text = render(document, alone=not page.with_name("index.html").exists())
-        page.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(page.parent)
         atomic_write(page.with_suffix(".json"), dumps(document).encode())
         atomic_write(page, text.encode())
         return page

@@ -53,9 +53,9 @@ class Claim(Part):
         super().__post_init__()
         check_form(SLUG, self.id, "Claim.id")
         if self.kind and self.kind not in KINDS:
-            raise InputError(f"claim {self.id}: unknown kind {self.kind!r}; choose from {', '.join(KINDS)}.")
+            raise InputError(f"claim {self.id}: unknown kind {self.kind!r:.80}; choose from {', '.join(KINDS)}.")
         if self.fixed not in ("", *FIXED):
-            raise InputError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r}.")
+            raise InputError(f"claim {self.id}: fixed must be one of {', '.join(FIXED)}, got {self.fixed!r:.80}.")
         if not isinstance(self.numbers, dict):
             raise InputError(f"claim {self.id}: numbers must be a dict, got {type(self.numbers).__name__}.")
         object.__setattr__(self, "moved", as_records(self.moved, MOVED, f"claim {self.id}: moved"))
@@ -64,7 +64,7 @@ class Claim(Part):
             if not isinstance(pair, list) or len(pair) not in (0, 2) or any(verdict not in VERDICTS for verdict in pair):
                 raise InputError(f"claim {self.id}: moved: verdicts must be [old, new] or [], got {pair!r:.60}.")
         if self.verdict not in VERDICTS:
-            raise InputError(f"claim {self.id}: unknown verdict {self.verdict!r}; choose from {', '.join(VERDICTS)}.")
+            raise InputError(f"claim {self.id}: unknown verdict {self.verdict!r:.80}; choose from {', '.join(VERDICTS)}.")
 
 
 def summarize(claims: tuple[Claim, ...]) -> list[tuple[str, int]]:

@@ -32,7 +32,7 @@ class Part:
 def check_form(pattern: re.Pattern[str], value: str, where: str) -> None:
     """Raise InputError for a text of another form."""
     if not pattern.fullmatch(value):
-        raise InputError(f"{where}: {value!r} must match {pattern.pattern}.")
+        raise InputError(f"{where}: {value!r:.80} must match {pattern.pattern}.")
 
 
 def as_records(records: Any, keys: tuple[str, ...], where: str) -> tuple[dict[str, Any], ...]:

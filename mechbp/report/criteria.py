@@ -40,6 +40,9 @@ from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion, criterion_from
 from mechbp.report.document import Document
 from mechbp.report.verdicts import shown_verdict
+from mechbp.storage import read_regular
+
+MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ class Criteria:
     def read(cls, path: str | Path) -> Criteria:
         """Read a criteria.toml. Raises InputError that names the file, the criterion and the first thing wrong."""
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_regular(path, MAX_BYTES).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as criteria ({error}).") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"{path}: cannot be read as criteria ({reason}).") from None
         return cls.parse(text, str(path))
 
     @classmethod
@@ -76,15 +80,15 @@ class Criteria:
         """Read criteria from TOML text."""
         try:
             tables = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no TOML, an integer of thousands of digits, too deep
             raise InputError(f"{where}: not valid TOML ({error}).") from None
         return cls(where, {key: criterion_from(key, table, f"{where}: [{key}]") for key, table in tables.items()})
 
     def __getitem__(self, key: str) -> Criterion:
         if key not in self.by_key:
             near = difflib.get_close_matches(key, self.by_key, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self.by_key) or 'none'}."
-            raise InputError(f"{self.where}: no criterion {key!r}{hint}")
+            hint = f"; did you mean {near[0]!r:.80}?" if near else f"; there are: {', '.join(self.by_key) or 'none'}."
+            raise InputError(f"{self.where}: no criterion {key!r:.80}{hint}")
         return self.by_key[key]
 
     def __iter__(self) -> Iterator[str]:

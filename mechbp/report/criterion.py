@@ -90,7 +90,7 @@ def criterion_from(key: str, table: Any, where: str) -> Criterion:
         raise InputError(f"{where}.bounds must be a table, got {bounds!r:.60}.")
     for name, bound in bounds.items():
         if not name.isidentifier() or iskeyword(name) or name in FUNCTIONS:
-            raise InputError(f"{where}.bounds: {name!r} cannot be named in a rule.")
+            raise InputError(f"{where}.bounds: {name!r:.80} cannot be named in a rule.")
         value = as_value(bound, f"{where}.bounds.{name}")
         if value.dtype == bool or not np.isfinite(value).all():
             raise InputError(f"{where}.bounds.{name} must be a finite number or a list of them, got {bound!r:.60}.")

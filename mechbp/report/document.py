@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from mechbp.figures.checking import keys as check_keys
 from mechbp.figures.plain import clean, plain
 from mechbp.report.claim import CRITERION, Claim
 from mechbp.report.content import SLUG, Part, as_records, check_form
+from mechbp.storage import read_regular
 
 SCHEMA = 1
+MAX_BYTES = 256 * 2**20
 REPLACED = ("run", "date", "commit", "changed", "why", "measured")
 OPENING = ("telling", "result", "wing", "papers")
 """The fields of a document that say how its page opens and where the index lists it; empty ones are left out of the JSON."""
@@ -102,7 +105,7 @@ class Provenance(Part):
                 raise InputError(f"Provenance.{name}: expected a dict, got {type(getattr(self, name)).__name__}.")
         for name, record in self.runs.items():
             if not isinstance(record, dict) or any(isinstance(value, (dict, list)) for value in record.values()):
-                raise InputError(f"Provenance.runs[{name!r}]: expected a dict of scalars.")
+                raise InputError(f"Provenance.runs[{name!r:.80}]: expected a dict of scalars.")
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,16 @@ class Document(Part):
 
     def __post_init__(self) -> None:
         if not isinstance(self.provenance, Provenance):
-            raise InputError(f"document {self.slug!r}: provenance must be a Provenance, got {type(self.provenance).__name__}.")
+            raise InputError(
+                f"document {self.slug!r:.40}: provenance must be a Provenance, got {type(self.provenance).__name__}."
+            )
         for name in ("slug", "title", "lead", "telling", "result", "wing"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"Document.{name}: expected text, got {type(getattr(self, name)).__name__}.")
             object.__setattr__(self, name, clean(getattr(self, name)))
         check_form(SLUG, self.slug, "Document.slug")
         if self.schema != SCHEMA:
-            raise InputError(f"document {self.slug}: schema {self.schema!r} is unknown; this version reads schema {SCHEMA}.")
+            raise InputError(f"document {self.slug}: schema {self.schema!r:.80} is unknown; this version reads schema {SCHEMA}.")
         for name, cls in (("claims", Claim), ("sections", Section)):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             _instances(getattr(self, name), cls, f"document {self.slug}: {name}")
@@ -149,12 +154,11 @@ class Document(Part):
         known = {figure.id for figure in self.figures}
         for claim in self.claims:
             if claim.figure and claim.figure not in known:
-                raise InputError(
-                    f"claim {claim.id}: figure {claim.figure!r} is not on the page; it has {', '.join(sorted(known)) or 'none'}."
-                )
+                has = ", ".join(sorted(known)) or "none"
+                raise InputError(f"claim {claim.id}: figure {claim.figure!r:.60} is not on the page; it has {has}.")
         if self.telling and self.telling not in known:
             has = ", ".join(sorted(known)) or "none"
-            raise InputError(f"document {self.slug}: telling figure {self.telling!r} is not on the page; it has {has}.")
+            raise InputError(f"document {self.slug}: telling figure {self.telling!r:.80} is not on the page; it has {has}.")
         if not isinstance(self.papers, tuple) or not all(isinstance(paper, str) for paper in self.papers):
             raise InputError(f"document {self.slug}: papers must be a tuple of texts, got {self.papers!r:.60}.")
         object.__setattr__(self, "papers", tuple(clean(paper) for paper in self.papers))
@@ -185,8 +189,17 @@ def dumps(document: Document) -> str:
 def loads(text: str, where: str = "document") -> Document:
     """Read a document from JSON text. Raises InputError that names the first thing wrong."""
     try:
+        return _read(text, where)
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply for a document.") from None
+
+
+def _read(text: str, where: str) -> Document:
+    try:
         tree = json.loads(text, parse_constant=lambda name: _refuse(f"{where}: {name} is no JSON number; write null."))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except ValueError as error:  # no JSON, or an integer of thousands of digits
         raise InputError(f"{where}: not valid JSON ({error}).") from None
     provenance = _build(Provenance, _take(tree, "provenance", where), where + ": provenance")
     claims = tuple(_build(Claim, _tupled(claim, "moved"), where + ": claims") for claim in _list(tree, "claims", where))
@@ -202,10 +215,14 @@ def loads(text: str, where: str = "document") -> Document:
 def load(path: str | Path) -> Document:
     """Read a document from a JSON file. Raises InputError that names the file and the first thing wrong."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_regular(path, MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a document ({error}).") from None
-    return loads(text, str(path))
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read as a document ({reason}).") from None
+    try:
+        return loads(text, str(path))
+    except InputError as error:
+        raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from None
 
 
 def _layout(value: Any, indent: str) -> str:
@@ -222,9 +239,9 @@ def _layout(value: Any, indent: str) -> str:
 
 def _status(status: str, reason: str, where: str) -> None:
     if status not in STATUSES:
-        raise InputError(f"{where}: unknown status {status!r}; choose from {', '.join(STATUSES)}.")
+        raise InputError(f"{where}: unknown status {status!r:.80}; choose from {', '.join(STATUSES)}.")
     if status != "done" and not reason:
-        raise InputError(f"{where}: status {status!r} needs a reason.")
+        raise InputError(f"{where}: status {status!r:.80} needs a reason.")
 
 
 def _instances(parts: Any, cls: type, where: str) -> None:
@@ -234,7 +251,7 @@ def _instances(parts: Any, cls: type, where: str) -> None:
 
 
 def _unique(names: list[str], where: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(f"{where}: {', '.join(twice)} used more than once.")
 
@@ -257,7 +274,7 @@ def _tupled(mapping: Any, key: str) -> Any:
 
 def _take(tree: Any, key: str, where: str) -> Any:
     if not isinstance(tree, dict) or key not in tree:
-        raise InputError(f"{where}: expected an object with the key {key!r}.")
+        raise InputError(f"{where}: expected an object with the key {key!r:.80}.")
     return tree[key]
 
 

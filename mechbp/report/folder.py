@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mechbp.errors import InputError
@@ -11,15 +11,14 @@ from mechbp.report.bundle import plotly_bundle
 from mechbp.report.document import Document, dumps, load
 from mechbp.report.index import render_index
 from mechbp.report.page import render
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, in_turn, make_folder
 
 
 def check_folder(folder: Path) -> None:
     """Raise InputError unless pages can be written to `folder`, before anything is computed; create nothing."""
     try:
         if folder.is_dir():
-            for source in sorted(folder.glob("*.json")):
-                load(source)
+            _check_slugs(_documents(folder))
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         usable = existing.is_dir() and os.access(existing, os.W_OK)
         folder.resolve()
@@ -32,32 +31,55 @@ def check_folder(folder: Path) -> None:
 
 
 def write_documents(documents: list[Document], folder: Path, bundled: bool = False) -> list[Path]:
-    """Write each document's JSON and page, and the index over all documents of the folder; return all pages."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: cannot make {str(folder)!r:.200} ({error.strerror}). Choose another folder.") from error
-    for document in documents:
-        atomic_write(folder / f"{document.slug}.json", dumps(document).encode())
-    return render_folder(folder, [document.slug for document in documents], bundled)
+    """Write each document's JSON and page, and the index over all documents of the folder; return all pages.
+
+    Raises InputError, before anything is written, where the slug of one is taken by another file, or is that of the index.
+    """
+    make_folder(folder)
+    with in_turn(folder):
+        new = {folder / f"{document.slug}.json": document for document in documents}
+        found = dict(sorted({**_documents(folder), **new}.items()))
+        _check_slugs(found)
+        for source, document in new.items():
+            atomic_write(source, dumps(document).encode())
+        return _render(found, folder, [document.slug for document in documents], bundled)
 
 
 def render_folder(folder: Path, changed: Collection[str] | None = None, bundled: bool = False) -> list[Path]:
     """Rebuild the pages of a folder from the JSON beside them, byte for byte the same each time; return all pages.
 
     With `changed` slugs just these, those that are missing, and the index. `bundled` pages share one plotly.js beside them, and
-    are not returned with it.
+    are not returned with it. Raises InputError, before anything is written, where there is no JSON or some of it is wrong.
     """
-    sources = sorted(folder.glob("*.json"))
-    if not sources:
+    documents = _documents(folder)
+    if not documents:
         raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
-    documents = [load(source) for source in sources]
-    pages = [folder / f"{document.slug}.html" for document in documents]
+    _check_slugs(documents)
+    with in_turn(folder):
+        return _render(documents, folder, changed, bundled)
+
+
+def _documents(folder: Path) -> dict[Path, Document]:
+    return {source: load(source) for source in sorted(folder.glob("*.json"))}
+
+
+def _check_slugs(documents: Mapping[Path, Document]) -> None:
+    """Refuse documents whose pages would overwrite one another."""
+    sources: dict[str, Path] = {}
+    for source, document in documents.items():
+        if document.slug == "index":
+            raise InputError(f"{source}: slug 'index' is that of the page that lists all others. Give the document another.")
+        if (other := sources.setdefault(document.slug, source)) != source:
+            raise InputError(f"{other} and {source.name} both have the slug {document.slug!r}, so one page. Move one of them.")
+
+
+def _render(documents: Mapping[Path, Document], folder: Path, changed: Collection[str] | None, bundled: bool) -> list[Path]:
     bundle = plotly_bundle() if bundled else None
     if bundle and not (folder / bundle.name).exists():
         atomic_write(folder / bundle.name, bundle.content)
-    for page, document in zip(pages, documents, strict=True):
+    pages = {folder / f"{document.slug}.html": document for document in documents.values()}
+    for page, document in pages.items():
         if changed is None or document.slug in changed or not page.exists():
             atomic_write(page, render(document, bundle).encode())
-    atomic_write(folder / "index.html", render_index(documents).encode())
+    atomic_write(folder / "index.html", render_index(list(documents.values())).encode())
     return [*pages, folder / "index.html"]

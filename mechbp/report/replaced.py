@@ -21,8 +21,10 @@ from typing import Any
 from mechbp.errors import InputError
 from mechbp.figures.checking import keys as check_keys
 from mechbp.report.document import REPLACED
+from mechbp.storage import read_regular
 
 FILE = "replaced.toml"
+MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ def replaced_runs(path: str | Path) -> tuple[Replaced, ...]:
     Raises InputError that names the file, the entry and the first thing wrong.
     """
     try:
-        log = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        log = tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8"))
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as a log of replaced runs ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read as a log of replaced runs ({reason}).") from None
     check_keys(log, ("replaced",), (), str(path))
     if not isinstance(log["replaced"], list):
         raise InputError(f"{path}: expected a list of tables [[replaced]].")

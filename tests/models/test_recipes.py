@@ -113,7 +113,7 @@ WRONG = {
     "tables nested 500 deep": ("[" + ".".join("a" * 500) + "]\n", "[recipe] has no key 'a'"),
     "key of 50,000 characters": ("k" * 50_000 + " = 1\n", "[recipe] has no key 'kkk"),
     "key with escapes": ('"\\u001b[31m\\n\\n\\n\\n" = 1\n', "[recipe] has no key '\\x1b[31m\\n"),
-    "too large": (GOOD + "#" * MAX_RECIPE_BYTES, "a recipe has at most 100,000."),
+    "too large": (GOOD + "#" * MAX_RECIPE_BYTES, "a recipe has at most 100,000 bytes."),
 }  # fmt: skip
 
 
