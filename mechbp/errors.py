@@ -53,3 +53,10 @@ class ChainDiverged(MechbpError, ArithmeticError):
         super().__init__(message)
         self.chain = chain
         self.draw = draw
+
+
+def reason(error: BaseException, at_most: int = 120) -> str:
+    """Return what an exception says on one line that a terminal can show: for a file that cannot be read, only why."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)[:at_most]

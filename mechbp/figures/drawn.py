@@ -46,6 +46,9 @@ def check(data: dict[str, Any], where: str) -> None:
             raise InputError(f"{where}.traces[{index}]: expected a plotly trace, got {trace!r:.60}.")
     if not isinstance(data["layout"], dict):
         raise InputError(f"{where}.layout: expected a plotly layout, got {data['layout']!r:.60}.")
+    for key, value in data["layout"].items():
+        if key.startswith(("xaxis", "yaxis")) and not isinstance(value, dict):
+            raise InputError(f"{where}.layout.{key:.60}: expected a plotly axis, got {value!r:.60}.")
     plain(data, where)
 
 

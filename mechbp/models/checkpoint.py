@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mechbp.errors import CheckpointError
+from mechbp.errors import CheckpointError, reason
 from mechbp.storage import atomic_write, open_regular
 
 FORMAT = "mechbp-step-1"
@@ -86,7 +86,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         tensors = safetensors.torch.load(data)
     except (safetensors.SafetensorError, KeyError, ValueError, OverflowError) as error:
-        raise CheckpointError(f"{path} is no valid safetensors file: {str(error)[:120]}.") from error
+        raise CheckpointError(f"{path} is no valid safetensors file: {reason(error)}.") from error
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32:
             raise CheckpointError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mechbp.errors import InputError, LimitExceeded, MechbpError
+from mechbp.errors import InputError, LimitExceeded, MechbpError, reason
 from mechbp.models.families import families, task_of
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.numbers import read_numbers
@@ -329,7 +329,7 @@ def _parsed(text: str | bytes, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, an integer of thousands of digits, too deep
-        raise InputError(f"{where} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
+        raise InputError(f"{where} is no valid TOML: {reason(error)}.") from error
 
 
 def named_files(text: str, where: str) -> list[str]:

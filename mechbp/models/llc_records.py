@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mechbp.errors import CheckpointError, InputError
+from mechbp.errors import CheckpointError, InputError, reason
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_tables import dataclass_from
@@ -183,10 +183,8 @@ def read_records(path: Path, *, torn: bool = False) -> dict[Key, Record]:
             number += 1
     except (OSError, ValueError, RecursionError) as error:
         where = "" if isinstance(error, OSError) else f"line {number}: "
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise CheckpointError(
-            f"{path} is damaged: {where}{' '.join(reason.split())[:160]}\n"
-            f"Restore it from a copy, or remove the line and measure it anew."
+            f"{path} is damaged: {where}{reason(error, 160)}\nRestore it from a copy, or remove the line and measure it anew."
         ) from error
     return records
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mechbp.errors import CheckpointError
+from mechbp.errors import CheckpointError, reason
 from mechbp.models.config import TrainingConfig
 from mechbp.storage import read_regular
 
@@ -44,14 +44,9 @@ def read_metrics(path: Path, oracles: Iterable[str] | None = None) -> list[dict[
     except (OSError, ValueError, RecursionError) as error:
         where = "" if isinstance(error, OSError | UnicodeDecodeError) else f"line {len(rows) + 1}: "
         raise CheckpointError(
-            f"{path} is damaged: {where}{_reason(error)}.\nRestore it from a copy, or remove it to let training write a new one."
+            f"{path} is damaged: {where}{reason(error)}.\nRestore it from a copy, or remove it to let training write a new one."
         ) from error
     return rows
-
-
-def _reason(error: Exception) -> str:
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return " ".join(text.split())[:120]
 
 
 def has_ended(training: TrainingConfig, step: int, metrics: Sequence[Mapping[str, float]]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mechbp.errors import InputError, LimitExceeded
+from mechbp.errors import InputError, LimitExceeded, reason
 from mechbp.storage import inside, open_regular
 
 MAX_NUMBERS = 20_000
@@ -64,7 +64,7 @@ def read_numbers(folder: Path | None, name: str, where: str) -> Any:
     try:
         found = json.loads(raw) if path.suffix == ".json" else _array(raw).tolist()
     except (ValueError, EOFError, OverflowError, RecursionError, SyntaxError, TypeError) as error:
-        raise InputError(f"{where}: {path} holds no numbers: {(str(error).splitlines() or ['empty'])[0]:.80}.") from error
+        raise InputError(f"{where}: {path} holds no numbers: {reason(error, 80)}.") from error
     if not isinstance(found, list):
         raise InputError(f"{where}: {path} must hold a list of numbers, got {found!r:.40}.")
     if _count(found) > MAX_NUMBERS:

@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from mechbp.errors import InputError, LimitExceeded, MechbpError
+from mechbp.errors import InputError, LimitExceeded, MechbpError, reason
 from mechbp.models.run_folder import stored_steps
 from mechbp.storage import atomic_write
 
@@ -65,7 +65,7 @@ def edited(recipe: str, changes: Iterable[tuple[str, str, Any]], where: str) -> 
     try:
         document = tomlkit.parse(recipe)
     except (TOMLKitError, RecursionError) as error:
-        raise InputError(f"{where} is no valid TOML: {(str(error).splitlines() or ['no reason given'])[0]:.120}.") from error
+        raise InputError(f"{where} is no valid TOML: {reason(error)}.") from error
     for table, key, value in changes:
         held = document.setdefault(table, tomlkit.table())
         if not isinstance(held, dict):
@@ -123,8 +123,7 @@ def changed(recipe: Path, changes: Sequence[tuple[str, str, Any]]) -> str:
     try:
         text = read_regular(recipe, MAX_RECIPE_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read {recipe}: {reason}. A run is a folder with a run.toml in it.") from error
+        raise InputError(f"cannot read {recipe}: {reason(error)}. A run is a folder with a run.toml in it.") from error
     return edited(text, changes, str(recipe))
 
 

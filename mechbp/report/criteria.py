@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, reason
 from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion, criterion_from
 from mechbp.report.document import Document
@@ -71,8 +71,7 @@ class Criteria:
         try:
             text = read_regular(path, MAX_BYTES).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InputError(f"{path}: cannot be read as criteria ({reason}).") from None
+            raise InputError(f"{path}: cannot be read as criteria ({reason(error)}).") from None
         return cls.parse(text, str(path))
 
     @classmethod
@@ -81,7 +80,7 @@ class Criteria:
         try:
             tables = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # no TOML, an integer of thousands of digits, too deep
-            raise InputError(f"{where}: not valid TOML ({error}).") from None
+            raise InputError(f"{where}: not valid TOML ({reason(error)}).") from None
         return cls(where, {key: criterion_from(key, table, f"{where}: [{key}]") for key, table in tables.items()})
 
     def __getitem__(self, key: str) -> Criterion:

@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, reason
 from mechbp.figures import check_data
 from mechbp.figures.checking import keys as check_keys
 from mechbp.figures.plain import clean, plain
@@ -200,7 +200,7 @@ def _read(text: str, where: str) -> Document:
     except InputError:
         raise
     except ValueError as error:  # no JSON, or an integer of thousands of digits
-        raise InputError(f"{where}: not valid JSON ({error}).") from None
+        raise InputError(f"{where}: not valid JSON ({reason(error)}).") from None
     provenance = _build(Provenance, _take(tree, "provenance", where), where + ": provenance")
     claims = tuple(_build(Claim, _tupled(claim, "moved"), where + ": claims") for claim in _list(tree, "claims", where))
     sections = []
@@ -217,8 +217,7 @@ def load(path: str | Path) -> Document:
     try:
         text = read_regular(path, MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read as a document ({reason}).") from None
+        raise InputError(f"{path}: cannot be read as a document ({reason(error)}).") from None
     try:
         return loads(text, str(path))
     except InputError as error:

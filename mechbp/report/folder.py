@@ -40,9 +40,10 @@ def write_documents(documents: list[Document], folder: Path, bundled: bool = Fal
         new = {folder / f"{document.slug}.json": document for document in documents}
         found = dict(sorted({**_documents(folder), **new}.items()))
         _check_slugs(found)
+        files = _rendered(found, folder, [document.slug for document in documents], bundled)
         for source, document in new.items():
             atomic_write(source, dumps(document).encode())
-        return _render(found, folder, [document.slug for document in documents], bundled)
+        return _written(files)
 
 
 def render_folder(folder: Path, changed: Collection[str] | None = None, bundled: bool = False) -> list[Path]:
@@ -56,7 +57,7 @@ def render_folder(folder: Path, changed: Collection[str] | None = None, bundled:
         raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
     _check_slugs(documents)
     with in_turn(folder):
-        return _render(documents, folder, changed, bundled)
+        return _written(_rendered(documents, folder, changed, bundled))
 
 
 def _documents(folder: Path) -> dict[Path, Document]:
@@ -73,13 +74,24 @@ def _check_slugs(documents: Mapping[Path, Document]) -> None:
             raise InputError(f"{other} and {source.name} both have the slug {document.slug!r}, so one page. Move one of them.")
 
 
-def _render(documents: Mapping[Path, Document], folder: Path, changed: Collection[str] | None, bundled: bool) -> list[Path]:
+def _rendered(
+    documents: Mapping[Path, Document], folder: Path, changed: Collection[str] | None, bundled: bool
+) -> dict[Path, bytes | None]:
+    """Return what is to be written, before any of it is: None for a page that stays as it is."""
+    files: dict[Path, bytes | None] = {}
     bundle = plotly_bundle() if bundled else None
     if bundle and not (folder / bundle.name).exists():
-        atomic_write(folder / bundle.name, bundle.content)
-    pages = {folder / f"{document.slug}.html": document for document in documents.values()}
-    for page, document in pages.items():
-        if changed is None or document.slug in changed or not page.exists():
-            atomic_write(page, render(document, bundle).encode())
-    atomic_write(folder / "index.html", render_index(list(documents.values())).encode())
-    return [*pages, folder / "index.html"]
+        files[folder / bundle.name] = bundle.content
+    for document in documents.values():
+        page = folder / f"{document.slug}.html"
+        stays = changed is not None and document.slug not in changed and page.exists()
+        files[page] = None if stays else render(document, bundle).encode()
+    files[folder / "index.html"] = render_index(list(documents.values())).encode()
+    return files
+
+
+def _written(files: Mapping[Path, bytes | None]) -> list[Path]:
+    for path, content in files.items():
+        if content is not None:
+            atomic_write(path, content)
+    return [path for path in files if path.suffix == ".html"]

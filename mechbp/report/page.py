@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mechbp.errors import InputError, reason
 from mechbp.figures import draw, table
 from mechbp.figures import style as figures_style
 from mechbp.figures.table import format_cell
@@ -79,7 +80,10 @@ def plot(figure: FigureData) -> dict[str, Any]:
 
     Packed: every trace but the first says how it differs from the first, the narrow layout how it differs from the wide one.
     """
-    wide, narrow = draw(figure.kind, figure.data), draw(figure.kind, figure.data, narrow=True)
+    try:
+        wide, narrow = draw(figure.kind, figure.data), draw(figure.kind, figure.data, narrow=True)
+    except ValueError as error:  # a trace of the script's own that plotly does not know
+        raise InputError(f"figure {figure.id}: plotly cannot draw it: {reason(error)}.") from error
     content = json.loads(wide.to_json() or "{}")
     layouts = [content["layout"], json.loads(narrow.to_json() or "{}")["layout"]]
     for layout in layouts:

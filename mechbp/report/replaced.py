@@ -18,7 +18,7 @@ from datetime import date as Date
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, reason
 from mechbp.figures.checking import keys as check_keys
 from mechbp.report.document import REPLACED
 from mechbp.storage import read_regular
@@ -54,8 +54,7 @@ def replaced_runs(path: str | Path) -> tuple[Replaced, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read as a log of replaced runs ({reason}).") from None
+        raise InputError(f"{path}: cannot be read as a log of replaced runs ({reason(error)}).") from None
     check_keys(log, ("replaced",), (), str(path))
     if not isinstance(log["replaced"], list):
         raise InputError(f"{path}: expected a list of tables [[replaced]].")

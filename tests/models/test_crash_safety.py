@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 from small_runs import Child, products, recipe, write_run
+from tampered_os import TamperedOs
 
 from mechbp import cli, storage
 from mechbp.errors import CheckpointError, MechbpError
@@ -20,16 +21,6 @@ from mechbp.models.training import Interrupted, train
 from mechbp.randomness import rng
 
 STEPS, EVERY = 40, 7
-
-
-class TamperedOs:
-    """The os module with some functions replaced, for mechbp.storage alone."""
-
-    def __init__(self, **replaced):
-        self.replaced = replaced
-
-    def __getattr__(self, name):
-        return self.replaced.get(name, getattr(os, name))
 
 
 def die(*_):
