@@ -52,10 +52,8 @@ class Recovery:
             stored = now
             self.seen[command, way, became] += 1
         finish(place, world.words)
-        found = world.final(place.home)
-        differ = sorted(
-            key for key in found.keys() | self.expected[command].keys() if found.get(key) != self.expected[command].get(key)
-        )
+        found, expected = world.final(place.home), self.expected[command]
+        differ = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
         assert not differ, f"{command}, history {number} of seed {seed}, after {told}: {differ} differ in {place.home}"
         shutil.rmtree(place.home.parent)
 
