@@ -82,7 +82,7 @@ def test_what_is_no_regular_file_is_refused_at_once(name, kind, tmp_path):
         path.mkdir()
     with at_once(), pytest.raises(MechbpError, match="Is a directory|it is no regular file|leads outside") as caught:
         READERS[name](path)
-    assert str(path) in str(caught.value) and str(caught.value).count("\n") <= 2
+    assert path.name in str(caught.value) and str(caught.value).count("\n") <= 2
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if "safetensors" not in name])

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mechbp.errors import InputError
 from mechbp.figures import bars, clouds, densities, dots, drawn, heatmap, lines, scatter
+from mechbp.figures.checking import words
 from mechbp.figures.frames import Content
 from mechbp.figures.table import Row, Table, tidy
 
@@ -59,6 +60,8 @@ def check_data(kind: str, data: Any, where: str) -> None:
         raise InputError(f"{where}: unknown kind {kind!r:.80}; choose from {', '.join(KINDS)}.")
     if not isinstance(data, dict):
         raise InputError(f"{where}: data must be a dict, got {type(data).__name__}.")
+    if kind != "drawn":  # whose traces are plotly's
+        words(data, where)
     KINDS[kind].check(data, where)
 
 

@@ -35,6 +35,16 @@ def text(value: Any, where: str) -> None:
         raise InputError(f"{where}: expected text, got {value!r:.80}.")
 
 
+def words(data: Any, where: str) -> None:
+    """Refuse a title or a name, at any depth, that is no text."""
+    nested = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in nested:
+        here = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key:.60}"
+        if isinstance(key, str) and key.endswith(("title", "name")):
+            text(value, here)
+        words(value, here)
+
+
 def choice(mapping: dict[str, Any], key: str, choices: tuple[str, ...], where: str) -> None:
     """Refuse an optional key whose value is none of `choices`."""
     if key in mapping and mapping[key] not in choices:

@@ -61,7 +61,11 @@ class Claim(Part):
         object.__setattr__(self, "moved", as_records(self.moved, MOVED, f"claim {self.id}: moved"))
         for move in self.moved:
             pair = move["verdicts"]
-            if not isinstance(pair, list) or len(pair) not in (0, 2) or any(verdict not in VERDICTS for verdict in pair):
+            if (
+                not isinstance(pair, list)
+                or len(pair) not in (0, 2)
+                or not all(isinstance(v, str) and v in VERDICTS for v in pair)
+            ):
                 raise InputError(f"claim {self.id}: moved: verdicts must be [old, new] or [], got {pair!r:.60}.")
         if self.verdict not in VERDICTS:
             raise InputError(f"claim {self.id}: unknown verdict {self.verdict!r:.80}; choose from {', '.join(VERDICTS)}.")

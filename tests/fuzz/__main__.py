@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from tests.fuzz.outcome import Surprise
@@ -30,6 +31,7 @@ def main() -> int:
             try:
                 seen = fuzz(target, folder, seed=given.seed, first=given.first, count=given.count, seconds=given.seconds)
             except Surprise as surprise:
+                traceback.print_exception(surprise.__cause__)
                 print(f"FAILED {surprise}", file=sys.stderr)
                 return 1
             print(told(target, seen), flush=True)

@@ -42,6 +42,7 @@ def package(folder: Path) -> Path:
     """A copy of the package with tiny pages, for processes that import it anew; returns what to put on PYTHONPATH."""
     shutil.copytree(Path(mechbp.__file__).parent, folder / "mechbp", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "analyses" / "shared").mkdir(parents=True)
+    (folder / "analyses" / "__init__.py").touch()
     for name in PAGES:
         write_page(folder / "analyses", name)
     return folder
