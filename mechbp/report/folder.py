@@ -52,11 +52,11 @@ def render_folder(folder: Path, changed: Collection[str] | None = None, bundled:
     With `changed` slugs just these, those that are missing, and the index. `bundled` pages share one plotly.js beside them, and
     are not returned with it. Raises InputError, before anything is written, where there is no JSON or some of it is wrong.
     """
-    documents = _documents(folder)
-    if not documents:
+    if not any(folder.glob("*.json")):
         raise InputError(f"{folder} holds no *.json to render. Run `mechbp report` first.")
-    _check_slugs(documents)
     with in_turn(folder):
+        documents = _documents(folder)
+        _check_slugs(documents)
         return _written(_rendered(documents, folder, changed, bundled))
 
 
