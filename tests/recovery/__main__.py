@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -16,6 +17,11 @@ from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before anything imports NumPy
+
+
+def say(recovery) -> None:
+    for (command, way, became), count in sorted(recovery.seen.items()):
+        print(f"{command:<8} {way:<12} {became:<60} {count:>4}", flush=True)
 
 
 def main() -> int:
@@ -41,11 +47,12 @@ def main() -> int:
         try:
             done = many(recovery, given.kills, given.seed, began + given.seconds)
         except AssertionError as error:
+            say(recovery)
             print(f"FAILED {error}\nfiles: {scratch}", file=sys.stderr)
             return 1
-    for (command, way, became), count in sorted(recovery.seen.items()):
-        print(f"{command:<8} {way:<12} {became:<60} {count:>4}")
+    say(recovery)
     took_s = time.monotonic() - began
+    shutil.rmtree(scratch)
     print(f"{done} kills in {took_s:.0f} s, {took_s / max(done, 1):.1f} s each; every end is that of a command never disturbed")
     return 0
 
