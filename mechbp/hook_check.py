@@ -23,6 +23,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mechbp.errors import HookError
+from mechbp.finite import check_finite
 from mechbp.hooks import (
     HookedModel,
     accepts,
@@ -128,7 +129,7 @@ def check_model(model: HookedModel, tokens: Tokens) -> ModelCheck:
     output must be computed from it; a residual stream written over by another sequence's must give that sequence's output; what
     is added to it must arrive there; a pattern must mix the values; scores must not be the pattern. Four to six forward passes
     per hook, fewer where it is silent.
-    Raises HookError where the model offers no hooks, InputError for tokens that it does not take.
+    Raises HookError where the model offers no hooks, InputError for tokens that it does not take and logits that are not finite.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
@@ -212,7 +213,7 @@ class _Trial:
 
     @cached_property
     def output(self) -> Tensor:
-        return self._run(self.tokens, {}, ())[0]
+        return check_finite("check_model", "logits", self._run(self.tokens, {}, ())[0])
 
     def checked(self, name: str) -> CheckedHook:
         """Try one hook."""

@@ -22,7 +22,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from mechbp.arguments import as_array, check_memory, checked_count, told
 from mechbp.errors import HookError, InputError
+from mechbp.finite import check_finite
 
 PROTOCOL = ("cfg", "hook_dict", "run_with_cache", "run_with_hooks")
 
@@ -119,7 +121,7 @@ def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[s
 
     Raises HookError, naming the nearest hooks, for the first pattern that matches nothing, and if no pattern is given.
     """
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    wanted = _patterns(patterns)
     if not wanted:
         raise HookError("No hook was named. Pass one hook name or glob pattern, or more, e.g. 'blocks.*.hook_resid_post'.")
     matched: set[str] = set()
@@ -135,6 +137,46 @@ def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[s
             )
         matched.update(found)
     return tuple(name for name in model.hook_dict if name in matched)
+
+
+def require_control(where: str, model: HookedModel, control: HookedModel, names: Iterable[str] = ()) -> None:
+    """Raise HookError or InputError unless `control` is a hooked model of the model's sizes, which has the hooks named, too."""
+    require_hooked(control)
+    for size in ("n_layers", "n_heads", "d_model", "n_ctx"):
+        mine, theirs = (getattr(one.cfg, size, None) for one in (model, control))
+        if mine is not None and theirs is not None and mine != theirs:
+            raise InputError(
+                f"{where}: control_model must be of the model's architecture; it has {size} = {theirs}, the model {mine}.\n"
+                f"Of a run, run.untrained() is such a control."
+            )
+    for name in names:
+        if name not in control.hook_dict:
+            raise HookError(f"{where}: control_model has no hook {name}. Give the model's architecture with other weights.")
+
+
+def check_batch(where: str, model: HookedModel, n: int, batch_size: object) -> int:
+    """Return the batch size as an integer >= 1; LimitExceeded where one layer's activations of such a batch do not fit."""
+    size = checked_count(batch_size, where, "batch_size")
+    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    width = 4 if first is None else first.element_size()
+    positions, heads, d_model, d_mlp, outputs = (
+        getattr(model.cfg, name, None) or 0 for name in ("n_ctx", "n_heads", "d_model", "d_mlp", "d_vocab_out")
+    )
+    rows = min(size, n)
+    numbers = rows * positions * (4 * d_model + max(d_mlp, outputs, 0) + heads * positions)
+    check_memory(float(width) * numbers, where, f"a batch of {rows:,} sequences", "Take a smaller batch_size.")
+    return size
+
+
+def _patterns(patterns: object) -> list[str]:
+    """The names or patterns as a list; HookError for anything that is no text, or no collection of texts."""
+    wanted: list[Any] = [patterns] if isinstance(patterns, str) or not isinstance(patterns, Iterable) else list(patterns)
+    if isinstance(patterns, bytes | Mapping) or not all(isinstance(pattern, str) for pattern in wanted):
+        raise HookError(
+            f"Hooks are named by texts, got {told(patterns)}.\n"
+            f"Pass one hook name or glob pattern, or a list of them, e.g. 'blocks.*.hook_resid_post'."
+        )
+    return wanted
 
 
 def one_per_point(model: HookedModel, names: Iterable[str]) -> list[str]:
@@ -164,12 +206,17 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
     cfg names them.
     """
     if isinstance(tokens, Tensor):
-        private = tokens.detach().clone()
-    else:  # torch takes neither reversed nor byte-swapped arrays, nor all unsigned types
-        array = np.asarray(tokens)
-        if array.dtype.kind not in "iufcb":
+        if tokens.layout is not torch.strided or tokens.is_meta or tokens.is_quantized:
+            kind = "on no device (meta)" if tokens.is_meta else str(tokens.layout).removeprefix("torch.")
+            raise InputError(f"tokens must be a dense tensor of integers, got one that is {kind}. Pass tokens.to_dense().")
+        private = tokens.detach().clone(memory_format=torch.contiguous_format)
+    else:  # torch takes neither reversed nor byte-swapped arrays, nor all unsigned types; models view tokens flat
+        array = as_array(tokens, "to_tokens", "tokens", "integers [n, position]")
+        if array.dtype.kind not in "iu":
             raise InputError(f"tokens must be integers, got dtype {array.dtype}.")
-        private = torch.from_numpy(np.array(array, dtype=np.int64 if array.dtype.kind in "iu" else array.dtype))
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise InputError(f"tokens must be below 2**63, got {array.max()}.")
+        private = torch.from_numpy(np.array(array, dtype=np.int64, order="C"))
     if private.is_floating_point() or private.is_complex() or private.dtype == torch.bool:
         raise InputError(f"tokens must be integers, got dtype {private.dtype}.")
     if private.ndim != 2 or private.numel() == 0:
@@ -190,8 +237,10 @@ def to_array(activation: Tensor | np.ndarray) -> np.ndarray:
     Arrays come back as they are, so that methods take what `capture` returns and arrays alike.
     """
     if not isinstance(activation, Tensor):
-        array = np.asarray(activation)
+        array = as_array(activation, "to_array", "an array of activations", "numbers")
         return array.astype(np.float32) if array.dtype == np.float16 else array
+    if activation.layout is not torch.strided or activation.is_meta:
+        raise InputError(f"an array of activations must be a dense tensor with values, got {told(activation)}.")
     half = activation.dtype in (torch.bfloat16, torch.float16)
     return (activation.float() if half else activation).detach().cpu().numpy()
 
@@ -231,7 +280,8 @@ def capture(
     The tensors are detached and share no memory with the model or one another. The model runs only as deep as the last
     hook where its forward pass offers `stop_at_layer`. Inside an `edit` block, captured values are the edited ones.
     Raises HookError if a pattern matches nothing, a matching hook does not fire, an activation has no batch axis, or scores of a
-    model that is not mechbp's own are probabilities.
+    model that is not mechbp's own are probabilities; InputError, naming hook, layer, example and position, for an activation that
+    is NaN or infinite (scores may be -inf); LimitExceeded, before it runs the rest, for more than memory holds.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
@@ -240,12 +290,12 @@ def capture(
     {'blocks.3.hook_resid_pre': [2, 16, 64], 'blocks.3.hook_resid_mid': [2, 16, 64], 'blocks.3.hook_resid_post': [2, 16, 64]}
     """
     require_hooked(model)
-    if batch_size < 1:
-        raise InputError(f"capture: batch_size must be >= 1, got {batch_size}.")
     rows = to_tokens(model, tokens)
+    batch_size = check_batch("capture", model, len(rows), batch_size)
     names = matching_hooks(model, patterns)
     depth = _depth_needed(model, names)
     captured: dict[str, Tensor] = {}
+    taken = 0
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         values: dict[str, Tensor] = {}  # copied as they fire: an edit of a later hook may write to the same memory
@@ -258,10 +308,14 @@ def capture(
                 shape = list(values[name].shape)
                 raise HookError(f"capture: {name} has no batch axis: its shape is {shape} on a batch of {len(batch)}.")
             if start == 0:
+                taken += values[name].nbytes // len(batch) * len(rows)
+                check_memory(
+                    taken, "capture", f"{len(names)} hooks of {len(rows):,} sequences", "Capture fewer hooks, or sequences."
+                )
                 if name.endswith("hook_attn_scores") and not is_ours(model):
                     _refuse_probabilities(name, values[name])
                 captured[name] = values[name].new_empty((len(rows), *values[name].shape[1:]))
-            captured[name][start : start + batch_size] = values[name]
+            captured[name][start : start + batch_size] = check_finite("capture", name, values[name], start)
     return captured
 
 
@@ -306,6 +360,8 @@ def edit(model: HookedModel, edits: Mapping[str, Edit]) -> Iterator[EditSession]
     if not isinstance(edits, Mapping):
         raise InputError(f"edit: edits must be {{hook name or glob pattern: function}}, got a {type(edits).__name__}.")
     for pattern, function in edits.items():
+        if not isinstance(pattern, str):
+            raise HookError(f"edit: hooks are named by texts, got {told(pattern)}. Pass {{hook name or glob pattern: function}}.")
         if not callable(function):
             raise InputError(
                 f"edit: what is given for {pattern!r} must be a function of the activation, got a {type(function).__name__}.\n"
@@ -346,7 +402,7 @@ def hook_table(model: HookedModel, tokens: Int[Tensor, "n position"] | None = No
     batch = to_tokens(model, tokens)
     shapes: dict[str, tuple[str | int, ...]] = {}
     with listening(model, dict.fromkeys(model.hook_dict, lambda name, value: shapes.update({name: tuple(value.shape)}))):
-        output = forward(model, batch)
+        output = check_finite("hook_table", "logits", forward(model, batch))
     shapes = {name: ("batch", *shape[1:]) if shape[:1] == (len(batch),) else shape for name, shape in shapes.items()}
     rows = []
     for name in model.hook_dict:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from mechbp.arguments import checked_count, told
 from mechbp.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,18 +77,16 @@ def interchange(
 
     read = reading_of(model) if reading is None else checked_reading(reading, "interchange")
     given = isinstance(subspace, Subspace)
-    if not given and subspace not in FINDERS:
+    if not given and not (isinstance(subspace, str) and subspace in FINDERS):
         raise InputError(
-            f"interchange: subspace must be {', '.join(map(repr, FINDERS))} or a Subspace, got {subspace!r:.40}.\n"
+            f"interchange: subspace must be {', '.join(map(repr, FINDERS))} or a Subspace, got {told(subspace)}.\n"
             "Subspaces are fitted by mechbp.methods.interchange.subspaces, das and sensitivity."
         )
     asked = asked_of("interchange", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     place = Continuation.at(model, hook).hook
+    size = asked.dims if dims is None else checked_count(dims, "interchange", "dims")
     pairs = asked.pairs()
-    if given:
-        found = cast("Subspace", subspace)
-    else:
-        found = FINDERS[cast(str, subspace)](model, place, asked, asked.dims if dims is None else dims, read, rng)
+    found = cast("Subspace", subspace) if given else FINDERS[cast(str, subspace)](model, place, asked, size, read, rng)
     name = found.name if given else cast(str, subspace)
     known = pair_activations(model, pairs.base, pairs.source, [place])[place]
     test = tests.interchange(model, pairs, place, {name: found}, rng=rng, reading=read, activations=known)
@@ -136,17 +135,17 @@ def erase(
 
     read = reading_of(model) if reading is None else checked_reading(reading, "erase")
     given = isinstance(eraser, Eraser)
-    if not given and eraser not in ("leace", "means"):
-        raise InputError(f"erase: eraser must be 'leace', 'means' or an Eraser, got {eraser!r:.40}.")
+    if not given and not (isinstance(eraser, str) and eraser in ("leace", "means")):
+        raise InputError(f"erase: eraser must be 'leace', 'means' or an Eraser, got {told(eraser)}.")
     asked = asked_of("erase", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     place = Continuation.at(model, hook).hook
+    size = asked.dims if dims is None else checked_count(dims, "erase", "dims")
     pairs = asked.pairs()
     known = pair_activations(model, pairs.base, pairs.source, [place])[place]
     if given:
         own = cast("Eraser", eraser)
         return tests.erase(model, pairs, place, {own.name: own}, rng=rng, reading=read, activations=known)
     name = cast(str, eraser)
-    size = asked.dims if dims is None else dims
     activations = _activations(model, place, asked)
     fitted = _eraser(name, asked, activations, asked.messages, size)
     test = tests.erase(model, pairs, place, {name: fitted}, rng=rng, reading=read, activations=known)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mechbp.arguments import checked_count, checked_reals, checked_text, is_integer, told
 from mechbp.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def asked_of(
 
     require_hooked(model)
     checked_generator(rng, where)
-    if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise InputError(f"{where}: need n and n_fit >= 1, got {sizes[0]!r:.20} and {sizes[1]!r:.20}.")
+    sizes = (checked_count(sizes[0], where, "n"), checked_count(sizes[1], where, "n_fit"))
+    if task is not None:
+        checked_text(task, where, "task")
     family = next((one for one in families() if isinstance(process, one.processes)), None)
     if family is None or family.name not in OF_FAMILY:
         raise InputError(
@@ -62,10 +64,10 @@ def asked_of(
     given, wrong, ask, tasks = OF_FAMILY[family.name]
     places = {"depth": depth, "position": position}
     if places[given] is None or places[wrong] is not None:
-        got = ", ".join(f"{name}={value!r:.20}" for name, value in places.items() if value is not None)
+        got = ", ".join(f"{name}={told(value, 20)}" for name, value in places.items() if value is not None)
         raise InputError(f"{where}: of a {type(process).__name__} name the message by {given}=, got {got or 'neither'}.")
     if (task or tasks[0]) not in tasks:
-        raise InputError(f"{where}: models of a {type(process).__name__} are asked {' or '.join(tasks)}, got task={task!r:.40}.")
+        raise InputError(f"{where}: models of a {type(process).__name__} are asked {' or '.join(tasks)}, got task={told(task)}.")
     return ask(where, process, places[given], message, family.tasks[task or tasks[0]], task or tasks[0], sizes, mask_rates, rng)
 
 
@@ -85,14 +87,16 @@ def _of_tree(
     from mechbp.methods.interchange.subspaces import at_leaves
     from mechbp.theory.tree.message_pairs import child_sides, message_pairs
 
-    low, high = mask_rates
-    if not 0 <= low <= high < 1:
-        raise InputError(f"{where}: mask_rates must be 0 <= low <= high < 1, got {mask_rates!r:.60}.")
+    rates = checked_reals(mask_rates, where, "mask_rates", "two numbers 0 <= low <= high < 1")
+    if rates.shape != (2,) or not 0 <= rates[0] <= rates[1] < 1:
+        raise InputError(f"{where}: mask_rates must be 0 <= low <= high < 1, got {told(mask_rates)}.")
+    low, high = rates.tolist()
     lowest = max(process.filter_level, 1)
-    if isinstance(depth, bool) or depth not in range(lowest, process.depth + 1) or message not in ("upward", "downward"):
+    there = is_integer(depth) and lowest <= depth <= process.depth
+    if not there or not isinstance(message, str) or message not in ("upward", "downward"):
         raise InputError(
             f"{where}: this tree's nodes send upward and downward messages at depths {lowest}..{process.depth}, got depth "
-            f"{depth!r:.20} and message {message!r:.20}."
+            f"{told(depth, 20)} and message {told(message, 20)}."
         )
     tokens = process.sample(sizes[1], rng).tokens
     if name == MASKED:
@@ -122,10 +126,7 @@ def _of_chain(
 ) -> Asked:
     from mechbp.theory.chain.belief_pairs import belief_pairs
 
-    if isinstance(position, bool) or not isinstance(position, int) or position < 0:
-        raise InputError(
-            f"{where}: position must be an integer >= 0, the token after which the belief is held, got {position!r:.20}."
-        )
+    position = checked_count(position, where, "position, the token after which the belief is held,", least=0)
     tokens = process.sample(sizes[1], rng, position + 1).tokens
     beliefs = process.beliefs(tokens)[:, -1:]
     return Asked(

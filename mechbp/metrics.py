@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechbp.arguments import as_array, checked_reals, told
 from mechbp.errors import InputError
 
 Which = int | np.integer | Int[np.ndarray, " n"] | Int[Tensor, " n"]
@@ -89,7 +90,11 @@ def kl_to(exact: Float[np.ndarray, "n *position q"] | Float[Tensor, "n *position
     >>> mechbp.metrics.kl_to(np.full((2, 4), 0.25), position=0)(torch.zeros(2, 3, 4)).abs() < 1e-12
     tensor([True, True])
     """
-    wanted = torch.as_tensor(exact).detach().double()
+    if not isinstance(exact, Tensor):
+        exact = torch.from_numpy(np.array(checked_reals(exact, "kl_to", "the exact answers", "probabilities"), np.float64))
+    if exact.layout is not torch.strided or exact.is_meta or exact.is_complex():
+        raise InputError(f"kl_to: exact answers must be a dense tensor of probabilities, got {told(exact)}.")
+    wanted = exact.detach().double()
     if wanted.ndim != (3 if position is None else 2):
         raise InputError(
             f"kl_to: need exact answers [n, q] and their position, or [n, position, q] and none, got {list(wanted.shape)} and "
@@ -131,6 +136,8 @@ def _each(name: str, what: str, given: Which | None, n: int, bounds: tuple[int, 
 
 def _integers(name: str, **given: object) -> None:
     for what, value in given.items():
-        array = value.cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        array = as_array(
+            value.detach().cpu() if isinstance(value, Tensor) else value, name, what, "an integer, or one per example"
+        )
         if array.dtype.kind not in "iu" or array.ndim > 1 or not array.size:
-            raise InputError(f"{name}: {what} must be an integer, or one per example, got {value!r:.60}.")
+            raise InputError(f"{name}: {what} must be an integer, or one per example, got {told(value)}.")

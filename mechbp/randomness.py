@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from mechbp.arguments import told
 from mechbp.errors import InputError
 
 
@@ -21,10 +22,10 @@ def rng(seed: int | np.integer, *labels: str | int | np.integer) -> np.random.Ge
     False
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"rng: seed must be an integer >= 0, got {seed!r}.")
+        raise InputError(f"rng: seed must be an integer >= 0, got {told(seed)}.")
     for label in labels:
         if isinstance(label, bool) or not isinstance(label, str | int | np.integer):
-            raise InputError(f"rng: labels must be strings or integers, got {label!r} of type {type(label).__name__}.")
+            raise InputError(f"rng: labels must be strings or integers, got {told(label)} of type {type(label).__name__}.")
     name = repr(tuple(label if isinstance(label, str) else int(label) for label in labels))
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype="<u4")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(seed), *words.tolist()])))

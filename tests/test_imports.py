@@ -12,12 +12,14 @@ SOURCES = sorted([*(ROOT / "mechbp").rglob("*.py"), *(ROOT / "analyses").rglob("
 
 LAYERS = {
     "mechbp.errors": 0,
+    "mechbp.arguments": 0,
     "mechbp.randomness": 0,
     "mechbp.storage": 0,
     "mechbp.divergence": 0,
     "mechbp.figures": 0,
     "mechbp.processes": 1,
     "mechbp.models": 2,
+    "mechbp.finite": 3,
     "mechbp.hooks": 3,
     "mechbp.metrics": 3,
     "mechbp.hook_check": 3,
@@ -41,20 +43,22 @@ LAYERS = {
     "mechbp.cli": 8,
     "mechbp.__main__": 8,
 }
-FOUNDATION = ("mechbp.errors", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
+FOUNDATION = ("mechbp.errors", "mechbp.arguments", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
 MAY_IMPORT = {
     "mechbp.errors": (),
-    "mechbp.randomness": ("mechbp.errors",),
+    "mechbp.arguments": ("mechbp.errors",),
+    "mechbp.randomness": ("mechbp.errors", "mechbp.arguments"),
     "mechbp.storage": ("mechbp.errors",),
     "mechbp.divergence": ("mechbp.errors",),
     "mechbp.figures": ("mechbp.errors",),
-    "mechbp.processes": FOUNDATION[:3],
+    "mechbp.processes": FOUNDATION[:4],
     "mechbp.models": (*FOUNDATION, "mechbp.processes"),
-    "mechbp.hooks": ("mechbp.errors",),
-    "mechbp.hook_check": ("mechbp.errors", "mechbp.hooks"),
-    "mechbp.metrics": ("mechbp.errors",),
-    "mechbp.methods": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks", "mechbp.hook_check"),
-    "mechbp.theory": (*FOUNDATION[:3], "mechbp.figures", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
+    "mechbp.finite": ("mechbp.errors",),
+    "mechbp.hooks": ("mechbp.errors", "mechbp.arguments", "mechbp.finite"),
+    "mechbp.hook_check": ("mechbp.errors", "mechbp.hooks", "mechbp.finite"),
+    "mechbp.metrics": ("mechbp.errors", "mechbp.arguments"),
+    "mechbp.methods": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.hook_check"),
+    "mechbp.theory": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
     "mechbp.report": ("mechbp.errors", "mechbp.storage", "mechbp.figures"),
 }
 """Of mechbp, beside the package itself; what is not named here may import every layer below its own."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from mechbp.arguments import check_memory, checked_choice, checked_count, checked_text
 from mechbp.errors import InputError, MechbpError
 from mechbp.judging.answer import checked_answer
 from mechbp.judging.judgement import Judgement
@@ -23,6 +24,10 @@ Method = Callable[[Question], Any]
 
 GRAMMARS, PAIRS, INPUTS = 8, 16, 400
 """Seeds, pairs per question, and further inputs per question, unless told otherwise."""
+
+
+BYTES_PER_PAIR, BYTES_PER_INPUT, BYTES_PER_GRAMMAR = 64e3, 4e3, 1e3
+"""What a question takes at most: 16 trees with their messages are drawn per pair, one with its message per input."""
 
 
 def judge(
@@ -68,7 +73,7 @@ def judge(
     gradient (localisation, parts): AUROC ...
     """
     _check(method, kind, sites, grammars, pairs, inputs, budget, first)
-    called = name or getattr(method, "__name__", type(method).__name__)
+    called = (name and checked_text(name, "judge", "name")) or getattr(method, "__name__", type(method).__name__)
     tables: list[list[Score]] = []
     passes: list[float] = []
     stopped: list[str] = []
@@ -161,13 +166,14 @@ def _check(method: Any, kind: Any, sites: Any, *sizes: Any) -> None:
         raise InputError(f"judge: method must take one argument, a Question, got {method!r:.80}.") from None
     except ValueError:
         pass  # built in C, with no signature to read
-    for label, value, options in (("kind", kind, get_args(Kind)), ("sites", sites, get_args(Sites))):
-        if value not in options:
-            raise InputError(f"judge: {label} must be one of {', '.join(options)}, got {value!r:.40}.")
+    checked_choice(kind, "judge", "kind", get_args(Kind))
+    checked_choice(sites, "judge", "sites", get_args(Sites))
     grammars, pairs, inputs, budget, first = sizes
     limits = {"grammars": (grammars, 1), "pairs": (pairs, 8), "inputs": (inputs, 50), "first": (first, 0)}
     if budget is not None:
         limits["budget"] = (budget, 1)
     for label, (value, least) in limits.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"judge: {label} must be an integer >= {least}, got {value!r:.40}.")
+        checked_count(value, "judge", label, least=least)
+    what = f"questions of {pairs:,} pairs and {inputs:,} inputs"
+    check_memory(BYTES_PER_PAIR * pairs + BYTES_PER_INPUT * inputs, "judge", what, "Take fewer pairs, or inputs.")
+    check_memory(BYTES_PER_GRAMMAR * grammars, "judge", f"the scores of {grammars:,} grammars", "Take fewer grammars.")

@@ -37,6 +37,8 @@ def register(family: Family) -> None:
     ...     print(str(error)[:40])
     register: there is a family named 'tree'
     """
+    if not isinstance(family, Family):
+        raise InputError(f"register: family must be a mechbp.Family, got a {type(family).__name__}.")
     taken = {kind for other in families() for recipe in other.recipes for kind in kinds_of(recipe)}
     clashes = sorted(taken & {kind for recipe in family.recipes for kind in kinds_of(recipe)})
     if clashes or family.name in {other.name for other in families()}:

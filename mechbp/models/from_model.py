@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tomlkit
 
+from mechbp.arguments import checked_count, told
 from mechbp.errors import CheckpointError, ContractError, InputError, LimitExceeded, MechbpError
 from mechbp.models import forward
 from mechbp.models.answers import ask
@@ -96,19 +97,21 @@ class HeldRun(Run):
 
     def at(self, step: int) -> Any:
         """Return the model at `step`, which must be its only one. Raises CheckpointError."""
-        if step != STEP:
+        if checked_count(step, f"run {self.name}", "step", least=0) != STEP:
             raise CheckpointError(f"run {self.name} was made from a model in memory: it has step {STEP} alone, got {step}.")
         return self.held_model
 
     def untrained(self, seed: int | None = None) -> Any:
         """Return the architecture of its model with random weights of `seed`, 0 where none is given."""
-        return untrained_like(self.held_model, seed or 0)
+        return untrained_like(self.held_model, 0 if seed is None else checked_count(seed, f"run {self.name}", "seed", least=0))
 
     def save(self, folder: str | os.PathLike[str]) -> Run:
         """Write it as a run folder, with run.toml, its weights and their distance from the exact answer, and open that.
 
         Raises InputError where the folder holds a run, and where recipes cannot say what its process or its model is.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise InputError(f"save: folder must be a path, got {told(folder)}.")
         target = Path(folder)
         if (target / "run.toml").exists() or (target.is_dir() and stored_steps(target)):
             raise InputError(f"save: {target} holds a run already. Give another folder.")

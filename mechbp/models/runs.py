@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mechbp.arguments import checked_count, checked_flag, told
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
@@ -106,6 +107,7 @@ class Run:
 
     def at(self, step: int) -> Any:
         """Return the model at a stored `step`, in eval mode. Raises CheckpointError where it is absent, damaged or foreign."""
+        step = checked_count(step, f"run {self.name}", "step", least=0)
         if step not in self.steps:
             held = ", ".join(map(str, self.steps)) or "none"
             raise CheckpointError(f"run {self.name}: step {step} is not stored; stored steps: {held}.")
@@ -126,6 +128,8 @@ class Run:
 
     def untrained(self, seed: int | None = None) -> Any:
         """Return the architecture with random weights: the control beside every trained number. None means the run's own seed."""
+        if seed is not None:
+            seed = checked_count(seed, f"run {self.name}", "seed", least=0)
         return moved(untrained_model(self.config, self.process, seed), self.device)
 
     @property
@@ -155,5 +159,8 @@ def load(
     ('tree', (40000,), 4)
     """
     place = checked_device(device)
+    checked_flag(trust, "load", "trust")
+    if root is not None and not isinstance(root, str | os.PathLike):
+        raise InputError(f"load: root must be the path of a folder of runs, got {told(root)}.")
     folder = find_run(name_or_path, root)
     return Run(folder.name, folder, read_recipe(folder / "run.toml", "execute" if trust else "refuse"), device=place)

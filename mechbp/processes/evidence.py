@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
+from mechbp.arguments import as_array
 from mechbp.errors import InputError
 
 
@@ -15,7 +16,7 @@ def checked_evidence(
 
     `length` None takes any; `place` is what one position is called, `hint` ends the message about a wrong shape.
     """
-    array = np.asarray(tokens)
+    array = as_array(tokens, where, "tokens", "integers [n, length]")
     if array.dtype.kind not in "iu":
         raise InputError(f"{where}: tokens must be integers, got dtype {array.dtype}.")
     if array.ndim != 2 or length not in (None, array.shape[1]):
@@ -33,7 +34,7 @@ def checked_evidence(
 
 
 def _checked_mask(observed: object, shape: tuple[int, ...], where: str) -> Bool[np.ndarray, "n length"]:
-    mask = np.asarray(observed)
+    mask = as_array(observed, where, "observed", f"booleans {list(shape)}")
     if mask.dtype != np.bool_:
         raise InputError(f"{where}: observed must be boolean, got dtype {mask.dtype}.")
     if mask.shape != shape:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.arguments import check_memory, checked_count, checked_reals
 from mechbp.divergence import js_nats
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
@@ -22,6 +23,7 @@ from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.telling import examples, frame, points, told
+from mechbp.randomness import checked_generator
 
 Rows = Float64[np.ndarray, "*cells query key"]
 TIE = 1e-12
@@ -153,8 +155,16 @@ def compare_patterns(
     p says that the head follows the order of the positions as the reference does. A uniform reference is its own relabelling:
     p = 1. Raises InputError for a reference of another shape, or whose rows do not sum to 1.
     """
-    if permutations < 1 or resamples < 2:
-        raise InputError(f"compare_attention: need permutations >= 1 and resamples >= 2, got {permutations} and {resamples}.")
+    where = "compare_attention"
+    checked_generator(rng, where)
+    permutations, resamples = (
+        checked_count(permutations, where, "permutations"),
+        checked_count(resamples, where, "resamples", least=2),
+    )
+    heads = float(np.prod(patterns.within.shape[1:3]))
+    check_memory(16 * permutations * heads, where, f"{permutations:,} relabelled references", "Take fewer permutations.")
+    drawn = resamples * (20.0 * heads * patterns.within.shape[-1] ** 2 + 8 * len(patterns.within))
+    check_memory(drawn, where, f"{resamples:,} resamples", "Take fewer resamples.")
     target = _checked(reference, patterns)
     observed = patterns.mean
     js = row_js_nats(observed, target)
@@ -220,7 +230,8 @@ def _checked(reference: Reference, patterns: AttentionPatterns) -> Pattern:
             f"compare_attention: the reference must be an array [query, key] or [layer, head, query, key], got "
             f"{type(reference).__name__}."
         )
-    target = to_array(reference).astype(np.float64)
+    expected_form = "probabilities [query, key] or [layer, head, query, key]"
+    target = checked_reals(to_array(reference), "compare_attention", "the reference", expected_form).astype(np.float64)
     layers, heads, queries, keys = expected = patterns.within.shape[1:]
     if target.ndim == 3 and layers == heads > 1 and len(target) == layers:
         raise InputError(

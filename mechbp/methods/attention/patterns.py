@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel, capture, layer_of, matching_hooks, to_array
+from mechbp.finite import check_rows
+from mechbp.hooks import HookedModel, capture, layer_of, matching_hooks, require_hooked, to_array
 from mechbp.methods.shown import Shown
 from mechbp.methods.telling import frame, panel
 
@@ -97,6 +98,8 @@ def mean_pattern(
     """
     names = pattern_hooks(model)
     captured = capture(model, tokens, names)
+    for name in names:
+        check_rows("mean_pattern", name, captured[name])
     whole = np.stack([to_array(captured[name]) for name in names], axis=1)
     if captured[names[0]].dtype != torch.float32 and whole.dtype == np.float32:  # half precision: rows miss 1 by up to 1 %
         whole /= whole.sum(axis=-1, keepdims=True)
@@ -120,4 +123,5 @@ def mean_pattern(
 
 def pattern_hooks(model: HookedModel) -> list[str]:
     """Return the pattern hooks in order of layers."""
+    require_hooked(model)
     return sorted(matching_hooks(model, PATTERN_HOOKS), key=lambda name: layer_of(name) or 0)

@@ -25,7 +25,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mechbp.arguments import as_array, checked_choice, told
 from mechbp.errors import InputError
+from mechbp.finite import check_parameters
 from mechbp.hooks import HookedModel
 from mechbp.methods.circuits.folding import check_foldable, check_weights, folded
 from mechbp.methods.circuits.result import Circuits
@@ -62,9 +64,9 @@ def circuits(
     >>> found.ov.shape, found.qk.shape, found.direct.shape
     ((2, 33, 33), (2, 33, 33), (33, 33))
     """
-    if variant not in get_args(Variant):
-        raise InputError(f"circuits: variant must be one of {', '.join(map(repr, get_args(Variant)))}, got {variant!r:.60}.")
+    checked_choice(variant, "circuits", "variant", get_args(Variant))
     check_weights(model)
+    check_parameters("circuits", model)
     cfg: Any = model.cfg
     (layer,) = _indices("layer", [layer], cfg.n_layers)
     ids = _indices("tokens", tokens, cfg.d_vocab)
@@ -138,10 +140,10 @@ def _indices(name: str, given: Indices | None, size: int) -> tuple[int, ...]:
     """The indices given, or all of 0..size-1. Raises InputError unless they are distinct integers in that range, at least one."""
     if given is None:
         return tuple(range(size))
-    array = np.asarray(given)
+    array = as_array(given, "circuits", name, f"distinct integers in 0..{size - 1}")
     whole = array.ndim == 1 and array.dtype.kind in "iu" and 0 < len(array) == len(np.unique(array))
     if not whole or array.min() < 0 or array.max() >= size:
-        raise InputError(f"circuits: {name} must be distinct integers in 0..{size - 1}, at least one, got {given!r:.80}.")
+        raise InputError(f"circuits: {name} must be distinct integers in 0..{size - 1}, at least one, got {told(given, 80)}.")
     return tuple(array.tolist())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechbp.errors import HookError
 from mechbp.hook_check import can_restart, require_sound
-from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, to_tokens
+from mechbp.hooks import HookedModel, capture, edit, forward, layer_of, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.patching.plain_transformer import Network
 
@@ -41,6 +41,7 @@ class Continuation:
     @classmethod
     def at(cls, model: HookedModel, hook: str) -> Continuation:
         """Resolve the name of one hook. Raises HookError where it is unknown or a pattern for several."""
+        require_hooked(model)
         names = matching_hooks(model, hook)
         if len(names) != 1:
             raise HookError(f"interchange: {hook!r} matches {len(names)} hooks; name one of {', '.join(names[:4])}.")

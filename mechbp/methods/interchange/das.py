@@ -75,7 +75,9 @@ def learn_rotation(
     if not 1 <= dims <= d or steps < 1 or batch_size < 1:
         raise InputError(f"learn_rotation: need 1 <= dims <= {d}, steps and batch_size >= 1, got {dims}, {steps}, {batch_size}.")
     group = position_groups(groups, positions, "learn_rotation")
-    change = (source - base) * torch.from_numpy(pairs.positions).to(base.device)[..., None]
+    # A search in half precision has no QR decomposition, nor steps fine enough: it is float32 at least, the model as it is.
+    searched = torch.promote_types(base.dtype, torch.float32)
+    change = (source - base).to(searched) * torch.from_numpy(pairs.positions).to(base.device)[..., None]
     within = varying(change)
     dims = min(dims, within.shape[1])
     asked = asked_of(pairs, pairs.expected)
@@ -88,7 +90,7 @@ def learn_rotation(
     def loss(free: Float[Tensor, "group r k"], rows: Rows) -> Float[Tensor, " row"]:
         basis = torch.linalg.qr(free)[0][of_position]
         part = torch.einsum("npk,prk->npr", torch.einsum("npr,prk->npk", coordinates[rows], basis), basis)
-        said = answer(rows, base[rows] + part @ within.T)
+        said = answer(rows, base[rows] + (part @ within.T).to(base))
         kl = [kl_to_reading(truth[rows], reading(said[:, read])) for read, truth in enumerate(exact)]
         return torch.stack(kl).sum(dim=0)
 

@@ -11,17 +11,20 @@ Every number stands beside the unedited run, the whole vector and a random subsp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mechbp.arguments import told
 from mechbp.errors import InputError
+from mechbp.finite import check_finite
 from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
-from mechbp.methods.interchange.message_test import NOTHING, PLACEBO, MessageTest
+from mechbp.methods.interchange.message_test import ANOTHER_SOURCE, NOTHING, OTHER_MESSAGES, PLACEBO, MessageTest
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace
 
@@ -49,11 +52,11 @@ def interchange(
     Edits are "nothing", "whole vector" (the source's activation as it is), each subspace by its key, and "KEY, placebo": a random
     subspace of as many dimensions, its change scaled to the norm of the true one at every position. `activations` are those of
     base and source at the hook where they are known already (`pair_activations`).
-    Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width or
-    number of positions.
+    Raises HookError for a hook that is not [n, position, d], InputError for a subspace of another width or number of positions,
+    for a key that another edit has ("nothing", "whole vector", …), and for activations or answers that are NaN or infinite.
     """
     changes: dict[str, Change] = {WHOLE: lambda base, source: source}
-    for name, subspace in subspaces.items():
+    for name, subspace in _named("interchange", subspaces).items():
         _check_edit(name, subspace, Subspace, "basis", pairs.base.shape[1])
         placebo = random_subspace(pairs.base.shape[1], subspace.basis.shape[1], subspace.basis.shape[2], rng)
         changes[name] = lambda base, source, part=subspace.part: base + part(source - base)
@@ -62,7 +65,7 @@ def interchange(
         )
     widths = {name: subspace.basis.shape[1] for name, subspace in subspaces.items()}
     rivals = {WITHOUT: pairs.deletion_kl_nats}
-    return _test(model, pairs, hook, changes, widths, pairs.expected, rivals, reading, activations)
+    return _test("interchange", model, pairs, hook, changes, widths, pairs.expected, rivals, reading, activations)
 
 
 def erase(
@@ -81,7 +84,7 @@ def erase(
     Raises as `interchange` does.
     """
     changes: dict[str, Change] = {}
-    for name, eraser in erasers.items():
+    for name, eraser in _named("erase", erasers).items():
         _check_edit(name, eraser, Eraser, "removed", pairs.base.shape[1])
         noise = torch.from_numpy(rng.normal(size=eraser.mean.shape))
         changes[name] = lambda base, source, without=eraser.erased: without(base)
@@ -89,11 +92,12 @@ def erase(
             base + _matched(noise.to(base).expand_as(base), without(base) - base)
         )
     widths = {name: eraser.mean.shape[-1] for name, eraser in erasers.items()}
-    return _test(model, pairs, hook, changes, widths, pairs.without, pairs.erasure_rivals_kl_nats, reading, activations)
+    return _test("erase", model, pairs, hook, changes, widths, pairs.without, pairs.erasure_rivals_kl_nats, reading, activations)
 
 
 @torch.no_grad()
 def _test(
+    where: str,
     model: HookedModel,
     pairs: Pairs,
     hook: str,
@@ -126,11 +130,26 @@ def _test(
             said = unedited  # base and source agree in all that is written: the same run again
         else:
             said = torch.cat([answer(rows, part) for rows, part in zip(parts, edited, strict=True)])
-        unedited = said if unedited is None else unedited
+        if unedited is None:
+            unedited = check_finite(where, "logits", said)
         for table, (read, exact) in zip(tables, wanted, strict=False):
             at = reading(said[:, read])
-            table[name] = kl_to_reading(torch.from_numpy(exact).to(at), at).double().cpu().numpy()
+            kl = kl_to_reading(torch.from_numpy(exact).to(at), at).double()
+            table[name] = check_finite(where, f"KL(exact || model) after the edit {name!r}", kl).cpu().numpy()
     return MessageTest(place.hook, *tables, dict(rivals))
+
+
+def _named(where: str, edits: Mapping[str, object]) -> Mapping[str, Any]:
+    """The edits, under names that are free: those of the unedited run, the bound and the placebos are taken."""
+    if not isinstance(edits, Mapping) or not all(isinstance(name, str) for name in edits):
+        raise InputError(f"{where}: edits must be {{name: Subspace}} or {{name: Eraser}}, got {told(edits)}.")
+    for name in edits:
+        if name in (NOTHING, WHOLE) or name.endswith((PLACEBO, ANOTHER_SOURCE, OTHER_MESSAGES)):
+            raise InputError(
+                f"{where}: an edit cannot be named {told(name)}: it means the baseline, the bound or a control beside it.\n"
+                f"Taken are {NOTHING!r}, {WHOLE!r} and names that end in {PLACEBO!r}, {ANOTHER_SOURCE!r} or {OTHER_MESSAGES!r}."
+            )
+    return edits
 
 
 def _check_edit(name: str, edit: object, kind: type, part: str, positions: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 from torch import Tensor
 
+from mechbp.arguments import check_memory, checked_choice, checked_count, checked_flag, checked_number
 from mechbp.errors import InputError
 from mechbp.methods.llc.calibration import UNSTABLE, Calibration, top_curvature
 from mechbp.methods.llc.diagnostics import LEAST_DRAWS
@@ -79,12 +80,15 @@ def llc(
     checked_generator(rng, "llc")
     settings = Settings(n_beta, localization, step_size, chains, burn_in, draws, sampler, centre_gradients, loss_limit)
     _check(settings, batches)
+    if curvature is not None:
+        curvature = checked_number(curvature, "llc", "curvature, unless it is left out to be measured,")
+    if vectorise is not None:
+        checked_flag(vectorise, "llc", "vectorise, unless it is None,")
     objective = Objective.of(loss, parameters, batches[0], vectorise)
+    _check_room(settings, objective)
     seed = int(rng.integers(2**63))
     if curvature is None:
         curvature = top_curvature(objective, batches[:CURVATURE_BATCHES], named_rng(seed, "llc", "curvature"))
-    elif not np.isfinite(curvature):
-        raise InputError(f"llc: curvature must be finite, got {curvature}. Leave it out to have it measured.")
     calibration = Calibration(float(curvature), n_beta, localization)
     if step_size * calibration.precision >= UNSTABLE:
         raise InputError(
@@ -113,24 +117,29 @@ def _check(settings: Settings, batches: Sequence[Any]) -> None:
             f"llc: batches must be a sequence of at least one batch, got {type(batches).__name__}.\n"
             f"Pass list(loader), or [None] for a loss without data."
         )
-    for name in ("n_beta", "step_size"):
-        value = getattr(settings, name)
-        if not 0 < value < np.inf:
-            raise InputError(f"llc: {name} must be positive and finite, got {value}.")
-    if not 0 <= settings.localization < np.inf:
-        raise InputError(f"llc: localization must be at least 0 and finite, got {settings.localization}.")
+    checked_number(settings.n_beta, "llc", "n_beta", above=0)
+    checked_number(settings.step_size, "llc", "step_size", above=0)
+    checked_number(settings.localization, "llc", "localization", least=0)
+    if settings.loss_limit is not None:
+        checked_number(settings.loss_limit, "llc", "loss_limit")
+    checked_flag(settings.centre_gradients, "llc", "centre_gradients")
     for name, least, why in (
         ("chains", 2, "the standard error is the spread over chains"),
         ("burn_in", 1, "the first draw is w* itself and would pull the estimate to 0"),
         ("draws", LEAST_DRAWS, "fewer say nothing of the autocorrelation"),
     ):
-        value = getattr(settings, name)
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise InputError(f"llc: {name} must be an integer >= {least}, got {value!r}: {why}.")
-    if settings.sampler not in get_args(Sampler):
-        raise InputError(f"llc: sampler must be one of {', '.join(get_args(Sampler))}, got {settings.sampler!r}.")
+        checked_count(getattr(settings, name), "llc", f"{name} ({why})", least=least)
+    checked_choice(settings.sampler, "llc", "sampler", get_args(Sampler))
     if settings.sampler == "mala" and len(batches) > 1:
         raise InputError(
             f"llc: sampler 'mala' needs one batch, since it accepts by the loss of all data; got {len(batches)} batches.\n"
             f"Pass all data as one batch, or take sampler='averaged noise'."
         )
+
+
+def _check_room(settings: Settings, objective: Objective) -> None:
+    """Raise LimitExceeded for more chains or steps than memory holds: two numbers per step, a few vectors per chain."""
+    steps = settings.burn_in + settings.draws
+    vectors = 6.0 * len(objective.minimum) * objective.minimum.element_size()
+    what = f"{settings.chains:,} chains of {steps:,} steps, {len(objective.minimum):,} parameters each"
+    check_memory(settings.chains * (32.0 * steps + vectors), "llc", what, "Take fewer chains, or draws.")

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from mechbp.errors import InputError
+from mechbp.arguments import told
+from mechbp.errors import InputError, MechbpError
 
 Metric = Callable[[Float[Tensor, "n position q"]], Float[Tensor, " n"]]
 """One number per example from its logits, such as those of `mechbp.metrics`."""
@@ -20,7 +21,15 @@ Direction = Literal["denoising", "noising"]
 
 def score(metric: Metric, logits: Float[Tensor, "n position q"], where: str) -> Float64[np.ndarray, " n"]:
     """Return the metric of all examples; raise InputError, in the name of `where`, unless it is one finite number each."""
-    values = metric(logits)
+    try:
+        values = metric(logits)
+    except MechbpError:
+        raise
+    except Exception as error:  # a user's own function
+        text = f"{type(error).__name__}: {told(str(error), 100)}"
+        raise InputError(
+            f"{where}: metric failed on logits {list(logits.shape)}: {text}. It maps [n, position, q] to [n]."
+        ) from error
     if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
         got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise InputError(f"{where}: metric must return one value per example, [{len(logits)}], got {got}. Do not average.")

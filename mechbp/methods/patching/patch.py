@@ -21,10 +21,12 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from mechbp.arguments import checked_choice, checked_flag
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.finite import check_finite
 from mechbp.hook_check import require_sound
-from mechbp.hooks import HookedModel, capture, matching_hooks, require_hooked, to_tokens
+from mechbp.hooks import HookedModel, capture, check_batch, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture
 from mechbp.methods.patching.metric import Direction, Metric, positions_read, score
 from mechbp.methods.patching.restarts import Runs
@@ -32,6 +34,7 @@ from mechbp.methods.patching.sites import Position, Site, position_groups, site_
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.methods.telling import examples, gap_caution, largest, told
+from mechbp.randomness import checked_generator
 from mechbp.randomness import rng as named_rng
 
 
@@ -183,16 +186,16 @@ def patch(
     ('blocks.3.hook_resid_pre', 16, (64, 8))
     """
     require_hooked(model)
-    if direction not in get_args(Direction):
-        raise InputError(f"patch: direction must be one of {', '.join(get_args(Direction))}, got {direction!r}.")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"patch: batch_size must be an integer >= 1, got {batch_size!r:.40}.")
+    checked_choice(direction, "patch", "direction", get_args(Direction))
+    checked_flag(heads, "patch", "heads")
+    draw = named_rng(0, "patch") if rng is None else checked_generator(rng, "patch")
     if not callable(metric):
         raise InputError(f"patch: metric must be a function of logits [n, position, q] -> [n], got {type(metric).__name__}.")
     clean_tokens, corrupted_tokens = to_tokens(model, clean), to_tokens(model, corrupted)
     if clean_tokens.shape != corrupted_tokens.shape:
         shapes = f"{list(clean_tokens.shape)} and {list(corrupted_tokens.shape)}"
         raise InputError(f"patch: clean and corrupted must pair up row by row in one shape, got {shapes}.")
+    batch_size = check_batch("patch", model, len(clean_tokens), batch_size)
     denoising = direction == "denoising"
     base_tokens, donor_tokens = (corrupted_tokens, clean_tokens) if denoising else (clean_tokens, corrupted_tokens)
     names = matching_hooks(model, hooks)
@@ -201,7 +204,7 @@ def patch(
     groups = position_groups(positions, base_tokens.shape[1], "patch")
     runs = Runs(model, base_tokens, donor_tokens, capture(model, donor_tokens, names, batch_size), batch_size)
 
-    base_logits, donor_logits = runs.logits(base_tokens), runs.logits(donor_tokens)
+    base_logits, donor_logits = (check_finite("patch", "logits", runs.logits(rows)) for rows in (base_tokens, donor_tokens))
     base, donor = (score(metric, logits, "patch: the unpatched run") for logits in (base_logits, donor_logits))
     runs.read_only(positions_read(metric, base_logits) | positions_read(metric, donor_logits), base_logits)
     cells: list[PatchCell] = []
@@ -213,7 +216,6 @@ def patch(
             cells += [PatchCell(name, label, head) for label in labels]
             values += _scores(runs, metric, name, site, labels, head)
     stacked = np.stack(values, axis=1)
-    draw = named_rng(0, "patch") if rng is None else rng
     return PatchEffects(
         direction=direction,
         cells=tuple(cells),

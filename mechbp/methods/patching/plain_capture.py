@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mechbp.hooks import HookedModel, accepts, capture, forward, layer_of, matching_hooks, to_tokens
+from mechbp.finite import check_finite
+from mechbp.hooks import HookedModel, accepts, capture, forward, layer_of, matching_hooks, require_hooked, to_tokens
 from mechbp.methods.patching.plain_transformer import Network
 
 BATCH = 128
@@ -34,6 +35,7 @@ def captured(
     hooks: str | Iterable[str],
 ) -> dict[str, Tensor]:
     """Return the activations [n, ...] at every matching hook, as `capture` does and to float rounding with the same values."""
+    require_hooked(model)
     names = matching_hooks(model, hooks)
     stream = [name for name in names if name.rpartition(".")[2] in STREAM and layer_of(name) is not None]
     network = Network.of(model) if stream and accepts(model, "stop_at_layer") else None
@@ -58,7 +60,7 @@ def _rebuilt(model: HookedModel, network: Network, rows: Int[Tensor, "n position
                 if (name := f"blocks.{layer}.{site}") in found:
                     found[name].append(value)
             residual = after
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return {name: check_finite("capture", name, torch.cat(parts)) for name, parts in found.items()}
 
 
 def _agree(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:

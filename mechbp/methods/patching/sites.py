@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from mechbp.arguments import told
 from mechbp.errors import HookError, InputError
 
 Position = int | tuple[int, ...] | None
@@ -74,12 +75,12 @@ def position_groups(positions: Sequence[int | tuple[int, ...]] | None, length: i
     Raises InputError, in the name of `where`, for positions that do not fit.
     """
     if positions is not None and (isinstance(positions, str) or not isinstance(positions, Iterable)):
-        raise InputError(f"{where}: positions must be a list of positions or tuples of them, got {positions!r:.60}.")
+        raise InputError(f"{where}: positions must be a list of positions or tuples of them, got {told(positions)}.")
     groups: list[int | tuple[int, ...]] = []
     for wanted in range(length) if positions is None else positions:
         members = wanted if isinstance(wanted, tuple) else (wanted,)
         if not members or not all(_is_position(member, length) for member in members):
-            raise InputError(f"{where}: positions must name positions 0..{length - 1}, or tuples of them, got {wanted!r:.60}.")
+            raise InputError(f"{where}: positions must name positions 0..{length - 1}, or tuples of them, got {told(wanted)}.")
         resolved = tuple(range(length)[p] for p in members)
         groups.append(resolved if isinstance(wanted, tuple) else resolved[0])
     if not groups:

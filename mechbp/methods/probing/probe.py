@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechbp.arguments import check_memory, checked_count, checked_flag, checked_number, checked_reals, told
 from mechbp.errors import InputError
-from mechbp.hooks import HookedModel, capture, matching_hooks, to_array
+from mechbp.hooks import HookedModel, capture, matching_hooks, require_control, require_hooked, to_array, to_tokens
 from mechbp.methods.patching.plain_capture import captured
 from mechbp.methods.probing.grid import OwnNodes, ProbeGrid
 from mechbp.methods.probing.ridge import PENALTIES
@@ -63,8 +64,9 @@ def probe(
     `controls` names one or more of "shuffled" and "tokens". `baselines` adds controls of other names: features [n, d] of each
     sequence that no model computed, read in place of every activation.
     Memory: all captured activations in the model's precision, and 8 n nodes q bytes for the targets and as much shuffled.
-    Raises InputError for targets that do not fit, and its subclass TooFewSequences for sequences that cannot be split in three
-    or are no more in the training part than an activation, or the control "tokens", has features.
+    Raises InputError for arguments that do not fit and activations that are NaN or infinite, and its subclass TooFewSequences for
+    sequences that cannot be split in three, or are no more in the training part than an activation, or the control "tokens", has
+    features; HookError for what is no model, hook or control model.
 
     >>> import mechbp
     >>> run = mechbp.load("tree-mlm-k0")
@@ -76,24 +78,21 @@ def probe(
     ((1, 16, 8), ['shuffled', 'tokens'])
     """
     checked_generator(rng, "probe")
-    positions = np.asarray(tokens)
-    controls = {controls} if isinstance(controls, str) else set(controls)
-    unknown = controls - set(CONTROLS)
-    if unknown:
-        raise InputError(f"probe: unknown control {sorted(unknown)[0]!r}; there are {', '.join(CONTROLS)}, and control_model=.")
-    known = {*CONTROLS, "random_init", "model"}
-    for name, features in (baselines or {}).items():
-        if name in known or features.ndim != 2 or len(features) != len(positions):
-            raise InputError(
-                f"probe: baselines must be [{len(positions)}, d], by names other than {', '.join(sorted(known))}; "
-                f"got {list(features.shape)} for {name!r}."
-            )
-    if positions.ndim != 2 or len(positions) == 0:
-        raise InputError(f"probe: tokens must have shape [n, position] with n >= 1, got {list(positions.shape)}.")
-    if not 0 < floor < 0.5 or resamples < 2 or not len(penalties) or not all(0 < penalty < np.inf for penalty in penalties):
-        raise InputError(f"probe: need 0 < floor < 0.5, resamples >= 2 and penalties > 0, got {floor}, {resamples}, {penalties}.")
+    require_hooked(model)
+    positions = to_tokens(model, tokens).cpu().numpy()
+    chosen = _controls(controls)
+    features_of = _baselines(baselines, len(positions))
+    resamples = checked_count(resamples, "probe", "resamples", least=2)
+    check_memory(16.0 * resamples * len(positions), "probe", f"{resamples:,} resamples", "Take fewer resamples.")
+    floor = checked_number(floor, "probe", "floor", above=0, below=0.5)
+    steps = np.atleast_1d(checked_reals(penalties, "probe", "penalties", "numbers above 0"))
+    if steps.ndim != 1 or not steps.size or not (np.isfinite(steps) & (steps > 0)).all():
+        raise InputError(f"probe: penalties must be finite numbers above 0, at least one, got {told(penalties)}.")
+    checked_flag(only_own, "probe", "only_own")
     n_positions = positions.shape[1]
     names = matching_hooks(model, hooks)
+    if control_model is not None:
+        require_control("probe", model, control_model, names)
     for name in names:
         if name.endswith(NO_POSITION_AXIS):
             raise InputError(
@@ -102,16 +101,16 @@ def probe(
             )
     split = split_sequences(positions, rng, groups)
     one_hot = OneHot(positions)
-    if "tokens" in controls:
+    if "tokens" in chosen:
         one_hot.check(split)
     resampling = Resampling.draw(split.test_groups, resamples, rng)
     banks = target_banks(targets, len(positions))
     given_nodes = checked_own(own, only_own, banks, n_positions)
     labels = {"model": [Labels.of(bank, split, given_nodes, only_own) for bank in banks]}
-    if "shuffled" in controls:
+    if "shuffled" in chosen:
         labels["shuffled"] = [label.shuffled(split, rng) for label in labels["model"]]
 
-    sweep = Sweep(split, resampling, tuple(penalties), floor)
+    sweep = Sweep(split, resampling, tuple(steps.tolist()), floor)
     # Logistic fits stop at a tolerance: another rounding of the activations would end them elsewhere.
     see = captured if all(bank.kind == "distribution" for bank in banks) else capture
     tables = sweep.run(see(model, tokens, names), labels)
@@ -119,14 +118,14 @@ def probe(
     if control_model is not None:
         tables |= sweep.run(see(control_model, tokens, names), {"random_init": labels["model"]})
         scores["random_init"] = tables["random_init"].scores()
-    if "tokens" in controls:
+    if "tokens" in chosen:
         tables |= sweep.run({"tokens": one_hot}, {"tokens": labels["model"]})
         scores["tokens"] = tables["tokens"].scores(repeats=len(names))
-    for name, features in (baselines or {}).items():
-        everywhere = torch.from_numpy(to_array(features).astype(np.float64))[:, None].expand(-1, n_positions, -1)
+    for name, features in features_of.items():
+        everywhere = torch.from_numpy(features)[:, None].expand(-1, n_positions, -1)
         tables |= sweep.run({name: everywhere}, {name: labels["model"]})
         scores[name] = tables[name].scores(repeats=len(names))
-    order = ("random_init", "shuffled", "tokens", *(baselines or {}))
+    order = ("random_init", "shuffled", "tokens", *features_of)
     return ProbeGrid(
         hooks=names,
         n_positions=n_positions,
@@ -141,3 +140,36 @@ def probe(
         floor=floor,
         unconverged=sum(table.unconverged for table in tables.values()),
     )
+
+
+def _controls(controls: object) -> set[str]:
+    """The controls asked for by name."""
+    given = [controls] if isinstance(controls, str) else controls
+    if not isinstance(given, Collection):
+        raise InputError(f"probe: controls must be names out of {', '.join(CONTROLS)}, got {told(controls)}.")
+    for name in given:
+        if not isinstance(name, str) or name not in CONTROLS:
+            raise InputError(f"probe: unknown control {told(name)}; there are {', '.join(CONTROLS)}, and control_model=.")
+    return set(given)
+
+
+def _baselines(baselines: object, n: int) -> dict[str, np.ndarray]:
+    """Features that no model computed, by name, float64 [n, d]."""
+    taken = {*CONTROLS, "random_init", "model"}
+    if baselines is not None and not isinstance(baselines, Mapping):
+        raise InputError(f"probe: baselines must be {{name: features [n, d]}}, got {told(baselines)}.")
+    found = {}
+    for name, given in (baselines or {}).items():
+        features = checked_reals(to_array(given), "probe", f"baseline {told(name)}", f"real numbers [{n}, d]")
+        if not isinstance(name, str) or name in taken or features.ndim != 2 or len(features) != n or not features.shape[1]:
+            raise InputError(
+                f"probe: baselines must be [{n}, d], by names other than {', '.join(sorted(taken))}; "
+                f"got {list(features.shape)} for {told(name)}."
+            )
+        if not np.isfinite(features).all():
+            example, d = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
+            raise InputError(
+                f"probe: baseline {name!r} is {features[example, d]} at example {example}, feature {d}; all must be finite."
+            )
+        found[name] = features.astype(np.float64)
+    return found

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from mechbp.arguments import as_array, told
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
@@ -69,8 +70,10 @@ def checked_own(
     """
     n_nodes = {name: where.stop - where.start for bank in banks for name, where in bank.slices.items()}
     found = {name: np.full(n_positions, -1) for name in n_nodes}
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"probe: own must be {{target: [position]}}, got {told(own)}.")
     for name, nodes in (own or {}).items():
-        array = np.asarray(nodes)
+        array = as_array(nodes, "probe", f"own nodes of {told(name)}", f"integers [{n_positions}]")
         if name not in n_nodes or array.shape != (n_positions,) or array.dtype.kind not in "iu":
             raise InputError(
                 f"probe: own must map targets ({', '.join(n_nodes)}) to integers [{n_positions}], one per position,\n"

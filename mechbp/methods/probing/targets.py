@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from mechbp.arguments import as_array, told
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
 from mechbp.methods.brief import Brief
@@ -86,7 +87,7 @@ def split_sequences(
 
 def _joined_groups(groups: object, copy_of: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Return the groups numbered from 0, or raise InputError; two that share a sequence are one, or it would be in two parts."""
-    given = np.asarray(groups)
+    given = as_array(groups, "probe", "groups", f"integers [{len(copy_of)}]")
     if given.dtype.kind not in "iu" or given.shape != copy_of.shape:
         got = f"{given.dtype} {list(given.shape)}"
         raise InputError(f"probe: groups must be integers [{len(copy_of)}], one per example, got {got}.")
@@ -106,12 +107,14 @@ def target_banks(targets: Mapping[str, np.ndarray | Tensor], n: int) -> list[Tar
         raise InputError(f"probe: no targets given; {wanted}.")
     groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     for name, given in targets.items():
+        if not isinstance(name, str):
+            raise InputError(f"probe: targets are named by texts, got {told(name)}; {wanted}.")
         if isinstance(given, Mapping):
             raise InputError(
                 f"probe: target {name!r} is a {type(given).__name__} of several arrays, expected one array.\n"
                 "Of a tree's beliefs pass those of one depth: beliefs.upward[depth]."
             )
-        array = to_array(given)
+        array = as_array(to_array(given), "probe", f"target {told(name)}", "float [n, nodes, q] or int [n, nodes]")
         kind, values = _distribution(name, array) if array.dtype.kind == "f" else _one_hot(name, array)
         if len(array) != n:
             raise InputError(f"probe: target {name!r} has {len(array)} examples, tokens have {n}; they must agree.")

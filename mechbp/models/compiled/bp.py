@@ -51,6 +51,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from mechbp.arguments import checked_choice, checked_count, told
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.models.architectures import HookedTransformer, hooked_transformer
 from mechbp.models.compiled.layout import Answer, Plant, bp_slots
@@ -167,15 +168,14 @@ def compile_bp(
     >>> bool(abs(compiled.answers(tokens) - tree.leave_one_out(tokens)).max() < 1e-9)
     True
     """
-    if activation not in get_args(Activation):
-        raise InputError(f"compile_bp: activation must be one of {', '.join(get_args(Activation))}, got {activation!r}.")
+    checked_choice(activation, "compile_bp", "activation", get_args(Activation))
     if (activation == "relu") != (knots is not None):
         raise InputError(
-            f"compile_bp: knots is for activation 'relu', and needed there; got knots={knots!r} with {activation!r}.\n"
+            f"compile_bp: knots is for activation 'relu', and needed there; got knots={told(knots)} with {activation!r}.\n"
             f"Pass activation='relu', knots=64, or leave both out for exact squares."
         )
-    if knots is not None and (isinstance(knots, bool) or not isinstance(knots, int) or not MIN_KNOTS <= knots <= MAX_KNOTS):
-        raise InputError(f"compile_bp: knots must be an integer in {MIN_KNOTS}..{MAX_KNOTS}, got {knots!r}.")
+    if knots is not None:
+        knots = checked_count(knots, "compile_bp", "knots", least=MIN_KNOTS, most=MAX_KNOTS)
     return construct(tree, answer, knots, Plant())
 
 
@@ -185,8 +185,7 @@ def construct(tree: FilteredTree, answer: Answer, knots: int | None, plant: Plan
         raise InputError(
             f"compile_bp: tree must be a FilteredTree, got {type(tree).__name__}. Pass FilteredTree(grammar, depth)."
         )
-    if answer not in get_args(Answer):
-        raise InputError(f"compile_bp: answer must be one of {', '.join(get_args(Answer))}, got {answer!r}.")
+    checked_choice(answer, "compile_bp", "answer", get_args(Answer))
     slots = bp_slots(tree, answer, plant)
     _check_size(tree, slots, knots or 1)
     nodes = [None] * tree.depth if knots is None else _interpolation_nodes(tree, knots)

@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Complex128, Float64, Int
 
+from mechbp.arguments import checked_choice
 from mechbp.errors import InputError
 
 Evidence = Literal["bayes", "row"]
@@ -31,8 +32,7 @@ def token_beliefs(transitions: Transitions, prior: Float64[np.ndarray, " state"]
     does not ask how well each state explains z: another function, if a parallel one for Mess3.
     Raises InputError for "row" where some state cannot emit some token, and where the prior is not stationary.
     """
-    if evidence not in get_args(Evidence):
-        raise InputError(f"constrained beliefs: evidence must be one of {', '.join(get_args(Evidence))}, got {evidence!r:.40}.")
+    checked_choice(evidence, "constrained beliefs", "evidence", get_args(Evidence))
     if not np.allclose(prior @ transitions.sum(axis=0), prior, rtol=0, atol=1e-9):
         raise InputError("constrained beliefs: the start must be the stationary law, under which every position looks alike.")
     if evidence == "bayes":

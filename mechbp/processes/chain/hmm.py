@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer, Real
 
+from mechbp.arguments import check_memory, checked_count, checked_reals, told
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.chain.constrained import Evidence, constrained_beliefs
 from mechbp.processes.chain.joint import chain_joint, small_length
@@ -58,7 +59,8 @@ class HiddenMarkovModel:
     """Tokens per sequence where the model is asked for sequences without saying how long."""
 
     def __post_init__(self) -> None:
-        transitions = np.array(self.transitions, np.float64)
+        expected = "real numbers [token, from, to]"
+        transitions = np.array(checked_reals(self.transitions, "HiddenMarkovModel", "transitions", expected), np.float64)
         if transitions.ndim != 3 or transitions.shape[1] != transitions.shape[2] or 0 in transitions.shape:
             raise InputError(f"HiddenMarkovModel: transitions must be [token, from, to], got shape {list(transitions.shape)}.")
         if transitions.size > MAX_ENTRIES:
@@ -123,13 +125,14 @@ class HiddenMarkovModel:
 
     def sample(self, n: int, rng: np.random.Generator, length: int | None = None) -> ChainSample:
         """Draw n independent sequences of `length` tokens, each from a new start."""
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
-            raise InputError(f"HiddenMarkovModel.sample: n must be an integer >= 0, got {n!r}.")
+        n = checked_count(n, "HiddenMarkovModel.sample", "n", least=0)
         checked_generator(rng, "HiddenMarkovModel.sample")
         wanted = self.length if length is None else length
         if wanted is None:
             raise InputError("HiddenMarkovModel.sample: say how long the sequences are, length=10; this model has no length.")
         _checked_length(wanted, "HiddenMarkovModel.sample")
+        what = f"{n:,} sequences of {told(wanted)} tokens"
+        check_memory(16.0 * n * (int(wanted) + 4), "HiddenMarkovModel.sample", what, "Draw fewer, or shorter ones.")
         steps = self.transitions.transpose(1, 0, 2).reshape(self.n_states, -1)
         tokens = np.empty((n, wanted), np.int64)
         states = np.empty((n, wanted + 1), np.int64)
@@ -156,7 +159,13 @@ class HiddenMarkovModel:
 
     def predictive(self, beliefs: Float64[np.ndarray, "*n state"]) -> Float64[np.ndarray, "*n token"]:
         """Return P(next token | belief)."""
-        return np.asarray(beliefs) @ self.emissions
+        where, expected = "HiddenMarkovModel.predictive", f"probabilities [..., {self.n_states}]"
+        given = checked_reals(beliefs, where, "beliefs", expected)
+        if given.shape[-1:] != (self.n_states,) or not np.isfinite(given).all():
+            raise InputError(
+                f"{where}: beliefs must be {expected}, all finite, got {told(beliefs)} of shape {list(given.shape)}."
+            )
+        return given @ self.emissions
 
     def messages(
         self, tokens: Integer[np.ndarray, "n length"], observed: Bool[np.ndarray, "n length"] | None = None
@@ -200,7 +209,7 @@ class HiddenMarkovModel:
         rows = np.arange(n)
         beliefs[:, 0] = belief
         for t in range(length):
-            joint = (belief @ steps).reshape(n, -1, self.n_states)[rows, evidence[:, t]]
+            joint = (belief @ steps).reshape(n, self.vocab_size + 1, self.n_states)[rows, evidence[:, t]]
             chance = joint.sum(axis=1)
             _refuse_impossible(chance <= 0, where, t)
             belief = joint / chance[:, None]
@@ -237,7 +246,7 @@ def _stationary(steps: Float64[np.ndarray, "state state"]) -> Float64[np.ndarray
 
 
 def _checked_start(start: object, n_states: int) -> Float64[np.ndarray, " state"]:
-    law = np.array(start, np.float64)
+    law = np.array(checked_reals(start, "HiddenMarkovModel", "start", f"{n_states} probabilities"), np.float64)
     if law.shape != (n_states,) or not np.isfinite(law).all() or (law < 0).any() or abs(law.sum() - 1) > ROW_SUM_TOLERANCE:
         raise InputError(f"HiddenMarkovModel: start must be {n_states} probabilities that sum to 1, got {start!s:.60}.")
     return law / law.sum()
@@ -246,5 +255,4 @@ def _checked_start(start: object, n_states: int) -> Float64[np.ndarray, " state"
 def _checked_length(length: object, where: str, optional: bool = False) -> None:
     if optional and length is None:
         return
-    if not isinstance(length, int | np.integer) or isinstance(length, bool) or length < 1:
-        raise InputError(f"{where}: length must be an integer >= 1, got {length!r:.60}.")
+    checked_count(length, where, "length")

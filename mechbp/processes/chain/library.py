@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mechbp.errors import InputError
+from mechbp.arguments import checked_number
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 
 
@@ -77,7 +77,6 @@ def golden_mean(p: float = 0.5, length: int | None = None) -> HiddenMarkovModel:
 def _checked(
     where: str, name: str, value: object, top: float, *, above_zero: bool = False, below_top: bool = False
 ) -> None:  # fmt: skip
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not 0 <= value <= top or (above_zero and value == 0) or (below_top and value == top):  # type: ignore[operator]
-        interval = f"{'above 0' if above_zero else '0'} to {'below ' if below_top else ''}{top:g}"
-        raise InputError(f"{where}: {name} must be a number from {interval}, got {value!r:.60}.")
+    lowest = {"above": 0.0} if above_zero else {"least": 0.0}
+    highest = {"below": top} if below_top else {"most": top}
+    checked_number(value, where, name, **lowest, **highest)

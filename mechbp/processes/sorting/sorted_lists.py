@@ -12,6 +12,7 @@ from math import comb, factorial, log
 import numpy as np
 from jaxtyping import Float64, Int, Integer
 
+from mechbp.arguments import check_memory, checked_count, checked_flag
 from mechbp.errors import ImpossibleEvidence, InputError
 from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.process import Joint
@@ -68,12 +69,9 @@ class SortedLists:
             ("window", 0, MAX_VALUES),
             ("gap", 1, MAX_VALUES),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
-                raise InputError(f"SortedLists: {name} must be an integer in {least}..{most}, got {value!r:.60}.")
-            object.__setattr__(self, name, int(value))
-        if not isinstance(self.repeats, bool):
-            raise InputError(f"SortedLists: repeats must be True or False, got {self.repeats!r:.60}.")
+            value = checked_count(getattr(self, name), "SortedLists", name, least=least, most=most)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "repeats", checked_flag(self.repeats, "SortedLists", "repeats"))
         if self.window > self.vocab_size:
             raise InputError(f"SortedLists: a window of {self.window} does not fit into {self.vocab_size} values.")
         if self.repeats and self.gap != 1:
@@ -115,9 +113,10 @@ class SortedLists:
         Raises InputError where the design has so few lists that the split has none.
         """
         where = "SortedLists.sample"
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
-            raise InputError(f"{where}: n must be an integer >= 0, got {n!r:.60}.")
+        n = checked_count(n, where, "n", least=0)
         generator = checked_generator(rng, where)
+        what = f"{n:,} lists of {self.length} out of {self.vocab_size:,} values"
+        check_memory(8.0 * n * (4 * self.length + self.vocab_size), where, what, "Draw fewer.")
         wanted = checked_split(split, where)
         values = self._draw(int(n), generator) if wanted is None else self._draw_from(wanted, int(n), generator)
         separators = np.full((len(values), 1), self.separator)

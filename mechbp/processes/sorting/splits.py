@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mechbp.errors import InputError
+from mechbp.arguments import checked_choice
 
 Split = Literal["train", "validation", "test"]
 
@@ -24,9 +24,7 @@ KEY = 1
 
 def checked_split(split: object, where: str) -> Split | None:
     """Return the split, None for all lists, or raise InputError in the name of `where`."""
-    if split is None or split in get_args(Split):
-        return split  # type: ignore[return-value]
-    raise InputError(f"{where}: split must be None or one of {', '.join(map(repr, get_args(Split)))}, got {split!r:.60}.")
+    return None if split is None else checked_choice(split, where, "split, unless it is None,", get_args(Split))  # type: ignore[return-value]
 
 
 def in_split(values: Int[np.ndarray, "n length"], split: Split) -> Bool[np.ndarray, " n"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mechbp.arguments import as_array, check_memory, checked_count, is_integer, told
 from mechbp.errors import InputError
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
@@ -37,21 +38,22 @@ def checked_length(length: object, where: str) -> Length:
         return int(length)  # type: ignore[call-overload]
     if isinstance(length, tuple | list) and len(length) == 2 and all(map(_is_count, length)) and length[0] <= length[1]:
         return (int(length[0]), int(length[1]))
-    raise InputError(f"{where}: length must be an integer >= 1 or a pair (low, high) of them, low <= high, got {length!r:.60}.")
+    raise InputError(f"{where}: length must be an integer >= 1 or a pair (low, high) of them, low <= high, got {told(length)}.")
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+    return is_integer(value) and bool(value >= 1)  # type: ignore[operator]
 
 
 def checked_request(n: object, rng: object, length: object, default: Length, where: str) -> Int[np.ndarray, " n"]:
     """Return the length of each of `n` documents, drawn where it is not fixed. Raises InputError in the name of `where`."""
-    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
-        raise InputError(f"{where}: n must be an integer >= 0, got {n!r:.60}.")
+    n = checked_count(n, where, "n", least=0)
     generator = checked_generator(rng, where)
     wanted = default if length is None else checked_length(length, where)
     if wanted is None:
         raise InputError(f"{where}: say how long the documents are, length=50 or length=(30, 60); this process has no length.")
+    longest = longest_of(wanted, None)
+    check_memory(40.0 * n * longest, where, f"{n:,} documents of up to {told(longest)} words", "Draw fewer, or shorter ones.")
     if isinstance(wanted, int):
         return np.full(n, wanted)
     return generator.integers(wanted[0], wanted[1], size=n, endpoint=True)
@@ -96,7 +98,7 @@ def read_evidence(tokens: object, observed: object, vocab_size: int, where: str)
 
     Raises InputError in the name of `where`.
     """
-    array = np.asarray(tokens)
+    array = as_array(tokens, where, "tokens", "integers [n, length]")
     if array.dtype.kind == "i" and (array == ABSENT).any():
         array = np.where(array == ABSENT, vocab_size, array)
     words = checked_evidence(array, where, vocab_size=vocab_size, length=None, place="position", observed=observed)

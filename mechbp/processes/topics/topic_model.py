@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, Real
 
+from mechbp.arguments import checked_count, checked_reals, checked_text, told
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT, Joint
 from mechbp.processes.read_only import read_only
@@ -138,16 +139,16 @@ class TopicModel(TopicWords):
 
         Raises LimitExceeded where they are too many.
         """
+        n_words = checked_count(n_words, checked_text(where, "TopicModel.listed_proportions", "where"), "n_words", least=0)
         return dirichlet_rule(self.alpha, n_words + 2, where)  # each word is one factor linear in theta, the variance two
 
 
 def _checked_alpha(alpha: object, n_topics: int) -> Float64[np.ndarray, " topic"]:
-    array = np.array(alpha)
-    if array.dtype.kind not in "iuf" or array.shape not in ((), (n_topics,)):
-        raise InputError(
-            f"TopicModel: alpha must be one number or {n_topics}, one per topic, got {array.dtype} of shape {list(array.shape)}."
-        )
+    expected = f"one number or {n_topics}, one per topic"
+    array = checked_reals(alpha, "TopicModel", "alpha", expected)
+    if array.shape not in ((), (n_topics,)):
+        raise InputError(f"TopicModel: alpha must be {expected}, got shape {list(array.shape)}.")
     array = np.array(np.broadcast_to(array, (n_topics,)), np.float64)
     if not np.isfinite(array).all() or (array <= 0).any():
-        raise InputError(f"TopicModel: alpha must be above 0 and finite, got {alpha!s:.60}.")
+        raise InputError(f"TopicModel: alpha must be above 0 and finite, got {told(alpha)}.")
     return read_only(array)

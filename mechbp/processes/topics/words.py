@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from scipy.special import xlogy
 
+from mechbp.arguments import check_memory, checked_count, checked_number, checked_reals
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT
 from mechbp.processes.read_only import read_only
@@ -107,12 +108,9 @@ def classes_of(word_given_topic: Float64[np.ndarray, "topic word"]) -> WordClass
 
 def checked_words(word_given_topic: object, where: str) -> Float64[np.ndarray, "topic word"]:
     """Return a read-only float64 copy whose rows sum to 1, or raise InputError in the name of `where`."""
-    table = np.array(word_given_topic)
-    if table.dtype.kind not in "iuf" or table.ndim != 2 or 0 in table.shape:
-        raise InputError(
-            f"{where}: word_given_topic must be real numbers [topic, word], got {table.dtype} of shape {list(table.shape)}."
-        )
-    table = table.astype(np.float64)
+    table = np.array(checked_reals(word_given_topic, where, "word_given_topic", "real numbers [topic, word]"), np.float64)
+    if table.ndim != 2 or 0 in table.shape:
+        raise InputError(f"{where}: word_given_topic must be real numbers [topic, word], got shape {list(table.shape)}.")
     if not np.isfinite(table).all() or (table < 0).any():
         t, w = np.argwhere(~(np.isfinite(table) & (table >= 0)))[0]
         raise InputError(f"{where}: word_given_topic[{t}, {w}] = {table[t, w]} is no probability.")
@@ -125,8 +123,10 @@ def checked_words(word_given_topic: object, where: str) -> Float64[np.ndarray, "
 
 def disjoint_words(n_topics: int, words_per_topic: int, where: str) -> Float64[np.ndarray, "topic word"]:
     """Return topics of `words_per_topic` equally probable words each; topic t has the words from t * words_per_topic on."""
-    _checked_count(n_topics, "n_topics", 1, where)
-    _checked_count(words_per_topic, "words_per_topic", 1, where)
+    n_topics = checked_count(n_topics, where, "n_topics")
+    words_per_topic = checked_count(words_per_topic, where, "words_per_topic")
+    what = f"{n_topics:,} topics of {words_per_topic:,} words each"
+    check_memory(24.0 * n_topics**2 * words_per_topic, where, what, "Take fewer topics, or words.")
     return np.repeat(np.eye(n_topics), words_per_topic, axis=1) / words_per_topic
 
 
@@ -135,19 +135,11 @@ def ring_words(
 ) -> Float64[np.ndarray, "topic word"]:  # fmt: skip
     """Return topics in a ring: each spends `share` evenly on the first `shared` words of the next, the rest on its own."""
     own = disjoint_words(n_topics, words_per_topic, where)
-    _checked_count(n_topics, "n_topics", 2, where)
-    _checked_count(shared, "shared", 1, where)
-    if shared > words_per_topic:
-        raise InputError(f"{where}: shared must be at most words_per_topic = {words_per_topic}, got {shared}.")
-    if not isinstance(share, int | float | np.integer | np.floating) or isinstance(share, bool) or not 0 <= share < 1:
-        raise InputError(f"{where}: share must be a number from 0 to below 1, got {share!r:.60}.")
+    n_topics = checked_count(n_topics, where, "n_topics", least=2)
+    shared = checked_count(shared, where, "shared, at most words_per_topic,", most=int(words_per_topic))
+    share = checked_number(share, where, "share", least=0, below=1)
     table = (1 - share) * own
     for topic in range(n_topics):
         start = (topic + 1) % n_topics * words_per_topic
         table[topic, start : start + shared] += share / shared
     return table
-
-
-def _checked_count(value: object, name: str, least: int, where: str) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"{where}: {name} must be an integer >= {least}, got {value!r:.60}.")

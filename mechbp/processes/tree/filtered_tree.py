@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
+from mechbp.arguments import check_memory, checked_count, told
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
@@ -57,19 +58,14 @@ class FilteredTree:
     def __post_init__(self) -> None:
         if not isinstance(self.grammar, TreeGrammar):
             raise InputError(f"FilteredTree: grammar must be a TreeGrammar, got {type(self.grammar).__name__}.")
-        for name in ("depth", "filter_level"):
-            if isinstance(getattr(self, name), np.integer):
-                object.__setattr__(self, name, int(getattr(self, name)))
-        if not isinstance(self.depth, int) or self.depth < 1:
-            raise InputError(f"FilteredTree: depth must be an integer >= 1, got {self.depth!r}.")
-        if self.depth > MAX_DEPTH:
+        depth = checked_count(self.depth, "FilteredTree", "depth")
+        if depth > MAX_DEPTH:
             raise LimitExceeded(
-                f"FilteredTree: depth {self.depth} means {2**self.depth:,} leaves; at most {2**MAX_DEPTH:,} are allowed."
+                f"FilteredTree: depth {told(depth)} means 2^{told(depth)} leaves; at most {2**MAX_DEPTH:,} are allowed."
             )
-        if not isinstance(self.filter_level, int) or not 0 <= self.filter_level <= self.depth:
-            raise InputError(
-                f"FilteredTree: filter_level must be an integer in 0..{self.depth} (the depth), got {self.filter_level!r}."
-            )
+        object.__setattr__(self, "depth", depth)
+        level = checked_count(self.filter_level, "FilteredTree", "filter_level, which is at most the depth,", least=0, most=depth)
+        object.__setattr__(self, "filter_level", level)
 
     @property
     def vocab_size(self) -> int:
@@ -126,9 +122,9 @@ class FilteredTree:
 
     def sample(self, n: int, rng: np.random.Generator) -> TreeSample:
         """Draw n independent trees."""
-        if not isinstance(n, int | np.integer) or n < 0:
-            raise InputError(f"FilteredTree.sample: n must be an integer >= 0, got {n!r}.")
+        n = checked_count(n, "FilteredTree.sample", "n", least=0)
         checked_generator(rng, "FilteredTree.sample")
+        check_memory(40.0 * n * self.n_leaves, "FilteredTree.sample", f"{n:,} trees of {self.n_leaves:,} leaves", "Draw fewer.")
         q = self.vocab_size
         root = draw(self.grammar.root_prior[None], np.zeros((n, 1), np.int64), rng)
         tops = np.arange(2**self.filter_level)

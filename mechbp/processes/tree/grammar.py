@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float64, Real
 
+from mechbp.arguments import checked_choice, checked_count, checked_number, checked_reals
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.read_only import read_only
 
@@ -16,6 +17,11 @@ Recipe = Literal["paper", "released"]
 
 MAX_VOCAB_SIZE = 512
 """Random rules [q, q, q] of this many symbols take 1 GiB; more are refused before anything is allocated."""
+
+MAX_SIGMA = 1e300
+"""So that sigma times a normal deviate is a float64."""
+ROOM = 600.0
+"""exp(ROOM) and sums of such weights are float64."""
 
 ROW_SUM_TOLERANCE = 1e-6
 """Rows may miss 1 by this much (single precision, decimals in a user's file); they are renormalised exactly."""
@@ -81,31 +87,27 @@ class TreeGrammar:
         q^3 normals, the log-weights of the pairs of other parents, which count only with `ambiguity`.
         (Source: Garnier-Brun et al. 2025, section 2 and released code.)
         """
-        if not isinstance(vocab_size, int | np.integer) or vocab_size < 2:
-            raise InputError(f"TreeGrammar.random: vocab_size must be an integer >= 2, got {vocab_size!r}.")
-        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-            raise InputError(f"TreeGrammar.random: seed must be an integer in 0..2**32-1, got {seed!r}.")
-        vocab_size, seed = int(vocab_size), int(seed)
+        where = "TreeGrammar.random"
+        vocab_size = checked_count(vocab_size, where, "vocab_size", least=2)
+        seed = checked_count(seed, where, "seed", least=0, most=2**32 - 1)
         if vocab_size > MAX_VOCAB_SIZE:
             raise LimitExceeded(
                 f"TreeGrammar.random: vocab_size {vocab_size:,} means rules of {8 * vocab_size**3 / 2**30:,.1f} GiB; "
                 f"at most {MAX_VOCAB_SIZE} symbols are allowed."
             )
-        if not isinstance(sigma, int | float | np.integer | np.floating) or not np.isfinite(sigma) or sigma < 0:
-            raise InputError(f"TreeGrammar.random: sigma must be a finite number >= 0, got {sigma!r}.")
-        if recipe not in get_args(Recipe):
-            raise InputError(f"TreeGrammar.random: recipe must be one of {', '.join(get_args(Recipe))}, got {recipe!r}.")
-        number = isinstance(ambiguity, int | float | np.integer | np.floating)
-        if not number or not 0 <= ambiguity <= 1 or (ambiguity and recipe != "paper"):
-            raise InputError(
-                f"TreeGrammar.random: ambiguity must be in 0..1, and 0 with recipe 'released', got {ambiguity!r} and {recipe!r}."
-            )
+        sigma = checked_number(sigma, where, "sigma", least=0, most=MAX_SIGMA)
+        checked_choice(recipe, where, "recipe", get_args(Recipe))
+        ambiguity = checked_number(ambiguity, where, "ambiguity", least=0, most=1)
+        if ambiguity and recipe != "paper":
+            raise InputError(f"{where}: ambiguity must be 0 with recipe 'released', got {ambiguity:g}. Take recipe='paper'.")
         q = vocab_size
         legacy = np.random.RandomState(seed)  # a private instance: the global stream is neither read nor moved
         others = legacy.standard_normal((q, q * q)) if recipe == "paper" else np.zeros((q, q * q))
         pairs = legacy.permutation(q * q).reshape(q, q)
         logits = sigma * legacy.standard_normal((q, q))
         highest = logits.max(axis=1, keepdims=True)
+        if ambiguity:  # shifts no weight of a usual sigma, and lets none overflow
+            highest = np.maximum(highest, (sigma * others).max(axis=1, keepdims=True) - ROOM)
         rules = ambiguity * np.exp(sigma * others - highest) if ambiguity else np.zeros((q, q * q))
         np.put_along_axis(rules, pairs, np.exp(logits - highest), axis=1)
         return cls((rules / rules.sum(axis=1, keepdims=True)).reshape(q, q, q))
@@ -113,9 +115,7 @@ class TreeGrammar:
 
 def _probabilities(name: str, values: object, *, ndim: int) -> np.ndarray:
     """Return a private float64 copy of `values`, or say why they are no probabilities."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"TreeGrammar: {name} must hold real numbers, got dtype {array.dtype}.")
+    array = checked_reals(values, "TreeGrammar", name, "real numbers")
     if array.ndim != ndim:
         raise InputError(f"TreeGrammar: {name} must have {ndim} axes, got shape {list(array.shape)}.")
     array = array.astype(np.float64)

@@ -18,6 +18,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float32, Float64, Int
 
 from mechbp.figures.picture import Picture
+from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
@@ -168,7 +169,8 @@ def _summed_by_word(model: HookedModel, words: Words) -> tuple[np.ndarray, np.nd
     total = np.zeros(())
     squares = np.zeros(())
     for start in range(0, len(words.tokens), BATCH):
-        pattern = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN].double().cpu().numpy()
+        found = capture(model, words.tokens[start : start + BATCH], PATTERN)[PATTERN]
+        pattern = check_rows("first_block", PATTERN, found).double().cpu().numpy()
         total = total + pattern.sum(axis=0)
         squares = squares + np.square(pattern).sum(axis=0)
     return total, squares

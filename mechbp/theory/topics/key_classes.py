@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from mechbp.figures.picture import Picture
+from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.brief import Brief
@@ -212,6 +213,8 @@ def _batches(
         batch = shown[start : start + BATCH]
         seen = keys[start : start + BATCH]
         captured: Mapping[str, Tensor] = capture(model, batch, names)
+        for name in names:
+            check_rows("key_classes", name, captured[name])
         units = torch.from_numpy(seen.sum(axis=1).astype(np.float64))
         patterns = torch.stack([captured[name] for name in names], dim=1).double().cpu()
         of_pair = np.where(seen[:, None, :], classes.matrix(batch), NO_QUERY)

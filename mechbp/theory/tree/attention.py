@@ -16,14 +16,16 @@ import pandas as pd
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from mechbp.arguments import checked_choice
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.hooks import HookedModel
+from mechbp.hooks import HookedModel, require_control, require_hooked, to_tokens
 from mechbp.methods.attention.comparison import AttentionMatch, Reference, compare_patterns
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern, mean_pattern
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.methods.telling import examples, frame
+from mechbp.randomness import checked_generator
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.tree.leaves import lca_level, leaves_below_root
 
@@ -163,7 +165,8 @@ def compare_attention(
     compared over as many first positions as it has. The theories are those of
     `named_pattern`, over the leaves of a tree and perhaps a ROOT query after them; "block-average" compares the model with
     itself, averaged over pairs at the same LCA level. Nulls and intervals are those of `compare_patterns`.
-    Raises InputError for a reference of another shape, or whose rows do not sum to 1.
+    Raises InputError for a reference of another shape, or whose rows do not sum to 1, patterns that are NaN, and a control model
+    of another architecture.
 
     >>> import mechbp, numpy as np
     >>> run = mechbp.load("tree-mlm-k0")
@@ -172,11 +175,18 @@ def compare_attention(
     >>> match.js_nats.mean.shape
     (4, 1)
     """
-    rng = named_rng(0, "compare_attention") if rng is None else rng
+    where = "compare_attention"
+    rng = named_rng(0, where) if rng is None else checked_generator(rng, where)
+    require_hooked(model)
+    if control_model is not None:
+        require_control(where, model, control_model)
+    rows = to_tokens(model, tokens)
     named = isinstance(reference, str)
-    n_kept = leaves_below_root(np.shape(tokens)[1], "compare_attention") if named else _size(reference, np.shape(tokens)[1])
-    patterns = mean_pattern(model, tokens, n_kept)
-    control = None if control_model is None else mean_pattern(control_model, tokens, n_kept)
+    if named:
+        checked_choice(reference, where, "reference, unless it is an array,", get_args(Theory))
+    n_kept = leaves_below_root(rows.shape[1], where) if named else _size(reference, rows.shape[1])
+    patterns = mean_pattern(model, rows, n_kept)
+    control = None if control_model is None else mean_pattern(control_model, rows, n_kept)
     target = theory_pattern(reference, patterns) if named else reference
     return compare_patterns(patterns, target, rng=rng, control=control, permutations=permutations, resamples=resamples)  # type: ignore[arg-type]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
+from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
 from mechbp.methods.attention.patterns import pattern_hooks
 from mechbp.methods.brief import Brief
@@ -287,7 +288,7 @@ def stand_ins(
     if unknown:
         raise InputError(f"ablate_attention: unknown replacement {unknown[0]!r}; there are {', '.join(REPLACEMENTS)}.")
     names = pattern_hooks(model)
-    captured = capture(model, tokens, names)
+    captured = {name: check_rows("ablate_attention", name, value) for name, value in capture(model, tokens, names).items()}
     mean = np.stack([captured[name].mean(dim=0, dtype=torch.float64).cpu().numpy() for name in names])
     n_layers, n_heads, n_positions, _ = mean.shape
     leaves = n_positions if n_leaves is None else n_leaves
