@@ -72,11 +72,12 @@ def checked_number(
     below: float = np.inf,
 ) -> float:
     """Return a finite real number between the bounds as a float, or raise InputError; `above` and `below` are open bounds."""
-    if not is_number(value) or not least <= value <= most or not above < value < below:  # type: ignore[operator]
+    number = float(value) if is_number(value) else np.nan  # type: ignore[arg-type]
+    if not (least <= number <= most and above < number < below):
         bounds = ((">=", least), (">", above), ("<=", most), ("<", below))
         stated = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if np.isfinite(bound))
         raise InputError(f"{where}: {name} must be a finite number{' ' if stated else ''}{stated}, got {told(value)}.")
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def checked_flag(value: object, where: str, name: str) -> bool:

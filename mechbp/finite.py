@@ -49,7 +49,7 @@ def check_rows(where: str, name: str, pattern: Tensor) -> Tensor:
         return pattern
     example, head, query = (int(i) for i in empty.nonzero()[0])
     raise NotFinite(
-        f"{where}: {name} is 0 for every key at layer {name.split('.')[1]}, example {example}, head {head}, query position {query}.\n"
+        f"{where}: {name} is 0 for every key at layer {name.split('.')[1]}, example {example}, head {head}, query {query}.\n"
         f"Its scores are NaN, or hide every key; look at hook_attn_scores there, and for weights that are not finite."
     )
 

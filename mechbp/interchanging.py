@@ -75,7 +75,7 @@ def interchange(
     from mechbp.methods.interchange.message_test import ANOTHER_SOURCE
     from mechbp.methods.interchange.subspaces import Subspace
 
-    read = reading_of(model) if reading is None else checked_reading(reading, "interchange")
+    read = reading_of(model) if reading is None else checked_reading("interchange", reading)
     given = isinstance(subspace, Subspace)
     if not given and not (isinstance(subspace, str) and subspace in FINDERS):
         raise InputError(
@@ -133,7 +133,7 @@ def erase(
     from mechbp.methods.interchange.leace import Eraser
     from mechbp.methods.interchange.message_test import OTHER_MESSAGES
 
-    read = reading_of(model) if reading is None else checked_reading(reading, "erase")
+    read = reading_of(model) if reading is None else checked_reading("erase", reading)
     given = isinstance(eraser, Eraser)
     if not given and not (isinstance(eraser, str) and eraser in ("leace", "means")):
         raise InputError(f"erase: eraser must be 'leace', 'means' or an Eraser, got {told(eraser)}.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mechbp.arguments import checked_count, checked_reals, checked_text, is_integer, told
+from mechbp.arguments import check_memory, checked_count, checked_reals, checked_text, is_integer, told
 from mechbp.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _of_tree(
 ) -> Asked:
     import numpy as np
 
+    from mechbp.methods.interchange.pairs import CANDIDATES
     from mechbp.methods.interchange.subspaces import at_leaves
     from mechbp.theory.tree.message_pairs import child_sides, message_pairs
 
@@ -98,6 +99,9 @@ def _of_tree(
             f"{where}: this tree's nodes send upward and downward messages at depths {lowest}..{process.depth}, got depth "
             f"{told(depth, 20)} and message {told(message, 20)}."
         )
+    drawn = max(2 * CANDIDATES * sizes[0], sizes[1])
+    each = 8.0 * process.n_leaves * (5 + 6 * process.vocab_size)
+    check_memory(drawn * each, where, f"{sizes[0]:,} pairs and {sizes[1]:,} sequences to fit on", "Take fewer.")
     tokens = process.sample(sizes[1], rng).tokens
     if name == MASKED:
         hidden = rng.random(tokens.shape) < rng.uniform(low, high, size=(len(tokens), 1))
@@ -124,9 +128,13 @@ def _of_chain(
     mask_rates: tuple[float, float],
     rng: np.random.Generator,
 ) -> Asked:
+    from mechbp.methods.interchange.pairs import CANDIDATES
     from mechbp.theory.chain.belief_pairs import belief_pairs
 
     position = checked_count(position, where, "position, the token after which the belief is held,", least=0)
+    drawn = max(2 * CANDIDATES * sizes[0], sizes[1])
+    each = 8.0 * (position + 1) * (4 + 2 * process.n_states)
+    check_memory(drawn * each, where, f"{sizes[0]:,} pairs and {sizes[1]:,} sequences to fit on", "Take fewer.")
     tokens = process.sample(sizes[1], rng, position + 1).tokens
     beliefs = process.beliefs(tokens)[:, -1:]
     return Asked(

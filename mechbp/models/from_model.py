@@ -113,7 +113,11 @@ class HeldRun(Run):
         if not isinstance(folder, str | os.PathLike):
             raise InputError(f"save: folder must be a path, got {told(folder)}.")
         target = Path(folder)
-        if (target / "run.toml").exists() or (target.is_dir() and stored_steps(target)):
+        try:
+            taken = (target / "run.toml").exists() or (target.is_dir() and stored_steps(target))
+        except (OSError, ValueError) as error:  # too long, a link that leads to itself, NUL
+            raise InputError(f"save: {told(str(folder))} can be no folder: {error!s:.100}. Give another.") from error
+        if taken:
             raise InputError(f"save: {target} holds a run already. Give another folder.")
         _check_told(self)
         text, files = _as_toml(self.config)
@@ -136,7 +140,7 @@ def run_from_model(model: Any, process: Any, task: str | Task | None, name: str)
     """Return a model as a run; see `Run.from_model`."""
     where = "Run.from_model"
     if not isinstance(name, str):
-        raise InputError(f"{where}: name must be a text, got {name!r:.60}.")
+        raise InputError(f"{where}: name must be a text, got {told(name)}.")
     checked_name(name, where)
     settings = held_config(model)
     if getattr(process, "length", 0) is None and hasattr(process, "of_length"):  # a chain goes on for ever; a model does not
@@ -201,9 +205,9 @@ def _check_told(run: HeldRun) -> None:
     twin = build(run.config.model, run.task, run.process, 0) if build else None
     if twin is None or type(twin) is not type(model):
         cfg = model.cfg
-        told = f"act_fn = {getattr(cfg, 'act_fn', None)!r}, normalization_type = {getattr(cfg, 'normalization_type', None)!r}"
+        kept = f"act_fn = {getattr(cfg, 'act_fn', None)!r}, normalization_type = {getattr(cfg, 'normalization_type', None)!r}"
         raise InputError(
-            f"save: no recipe can name a {type(model).__name__} with {told}: recipes name plain HookedTransformers with\n"
+            f"save: no recipe can name a {type(model).__name__} with {kept}: recipes name plain HookedTransformers with\n"
             f"act_fn 'relu', 'gelu' or 'relu2' and normalization_type 'LN' or None. Keep the run in memory."
         )
     theirs, ours = model.cfg.to_dict(), twin.cfg.to_dict()
@@ -216,8 +220,8 @@ def _check_told(run: HeldRun) -> None:
     shapes = [{n: (tuple(p.shape), p.dtype) for n, p in one.named_parameters()} for one in (model, twin)]
     if shapes[0] != shapes[1]:
         name = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))[0][0]
-        told = " and ".join(str(one.get(name, "absent")) for one in shapes)
-        raise InputError(f"save: {name} is {told} in this model and in that of a recipe. Keep the run in memory.")
+        both = " and ".join(str(one.get(name, "absent")) for one in shapes)
+        raise InputError(f"save: {name} is {both} in this model and in that of a recipe. Keep the run in memory.")
     for name, parameter in twin.named_parameters():
         parameter.data.copy_(dict(model.named_parameters())[name])
     inputs = run.task.prompts(run.process, ask(run.task, run.process, 4, rng(CHECK_SEED, "same")).tokens).inputs

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from mechbp.arguments import told
 from mechbp.errors import HookError, InputError
 from mechbp.models.architectures import HookedTransformer, untrained_twin
 from mechbp.models.config import ModelConfig, PostNormConfig
@@ -87,18 +88,18 @@ def held_process(process: Any, task: str | Task | None) -> tuple[Any, str]:
     if task is None or isinstance(task, str):
         if family is None:
             raise InputError(
-                f"Run.from_model: {type(process).__name__} belongs to no registered family, so that task={task!r:.60} has no "
+                f"Run.from_model: {type(process).__name__} belongs to no registered family, so that task={told(task)} has no "
                 "meaning.\nPass a mechbp.Task of your own, or name the class in your Family's `processes`."
             )
         if task not in family.tasks:
             known = ", ".join(map(repr, family.tasks))
             what = type(process).__name__
-            raise InputError(f"Run.from_model: a model of a {what} can be asked {known}, got task={task!r:.60}.")
+            raise InputError(f"Run.from_model: a model of a {what} can be asked {known}, got task={told(task)}.")
         if family.recipe_of is not None:
             return family.recipe_of(process), task
         return HeldRecipe(process, family), task
     if isinstance(task, type) or not isinstance(task, Task):
-        raise InputError(f"Run.from_model: task must be the name of one or a mechbp.Task, got {task!r:.60}.")
+        raise InputError(f"Run.from_model: task must be the name of one or a mechbp.Task, got {told(task)}.")
     if family is not None and family.recipe_of is not None:
         for name, known in family.tasks.items():
             if known is task:

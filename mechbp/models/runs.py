@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mechbp.arguments import checked_count, checked_flag, told
-from mechbp.errors import CheckpointError, InputError
+from mechbp.errors import CheckpointError, InputError, MechbpError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
 from mechbp.models.devices import CPU, checked_device, moved
@@ -162,5 +162,10 @@ def load(
     checked_flag(trust, "load", "trust")
     if root is not None and not isinstance(root, str | os.PathLike):
         raise InputError(f"load: root must be the path of a folder of runs, got {told(root)}.")
-    folder = find_run(name_or_path, root)
+    try:
+        folder = find_run(name_or_path, root)
+    except (OSError, ValueError) as error:  # a root too long, without access, or with NUL
+        if isinstance(error, MechbpError):
+            raise
+        raise InputError(f"load: root {told(str(root))} can be no folder of runs: {error!s:.100}. Give another.") from error
     return Run(folder.name, folder, read_recipe(folder / "run.toml", "execute" if trust else "refuse"), device=place)

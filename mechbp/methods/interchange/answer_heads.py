@@ -10,16 +10,19 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from mechbp.arguments import told
 from mechbp.errors import InputError
 from mechbp.methods.interchange.pairs import Pairs
 
 Reading = Callable[[Float[Tensor, "n q"]], Float[Tensor, "n q"]]
 """Logits at one position -> log-probabilities."""
 
-TOLERANCE = 0.01
-"""How far a user's probabilities may sum beside 1, where small ones were raised."""
 FLOOR = 1e-12
 """Shares below this are raised to it, as everywhere in the suite: a wrong zero costs 27.6 nats and not infinity."""
+
+
+READ_SUM = 1e-2
+"""Probabilities of a reading may miss 1 by this much: half precision, and floors."""
 
 
 def softmax_reading(logits: Float[Tensor, "n q"]) -> Float[Tensor, "n q"]:
@@ -45,23 +48,32 @@ def reading_of(model: Any) -> Reading:
     return softmax_reading if getattr(getattr(model, "cfg", None), "outputs", "logits") == "logits" else proportional_reading
 
 
-def checked_reading(reading: Reading, where: str) -> Reading:
-    """Return a user's reading that refuses, whenever it is used, to be anything but log-probabilities."""
+def checked_reading(where: str, reading: object) -> Reading:
+    """Return a user's reading so that it raises InputError, in the name of `where`, for what are no log-probabilities [n, q]."""
     if not callable(reading):
-        raise InputError(f"{where}: reading must be a function, logits [n, q] -> log-probabilities [n, q], got {reading!r:.40}.")
+        raise InputError(f"{where}: reading must map logits [n, q] to log-probabilities [n, q], got {told(reading)}.")
+    if reading in (softmax_reading, proportional_reading) or getattr(reading, "checked", False):
+        return reading
 
     def read(logits: Tensor) -> Tensor:
-        found = reading(logits)
-        total = found.detach().exp().sum(dim=-1) if isinstance(found, Tensor) and found.shape == logits.shape else None
-        if total is None or not bool(((total - 1).abs() < TOLERANCE).all()):
-            shape = list(getattr(found, "shape", ()))
-            got = f"{type(found).__name__} {shape}" if total is None else f"a sum of {float(total.flatten()[0]):.3g}"
+        try:
+            found = reading(logits)
+        except Exception as error:  # a user's own function
+            text = f"{type(error).__name__}: {told(str(error), 100)}"
             raise InputError(
-                f"{where}: reading must return log-probabilities, the shape of the logits, exp() of which sums to 1; got {got}.\n"
-                "Take the logarithm: lambda logits: probabilities(logits).clamp_min(1e-12).log()."
+                f"{where}: reading failed on logits {list(logits.shape)}: {text}. It maps [n, q] to [n, q]."
+            ) from error
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(logits):
+            got = list(found.shape) if isinstance(found, Tensor) else told(found)
+            raise InputError(f"{where}: reading must return log-probabilities [{len(logits)}, q], got {got}.")
+        sums = found.detach().double().exp().sum(dim=1)
+        if bool((sums - 1).abs().max() > READ_SUM):  # NaN passes, and is refused by name as an answer
+            raise InputError(
+                f"{where}: reading must return log-probabilities; those of the first pairs sum to {float(sums[0]):.3g}, not to 1."
             )
         return found
 
+    read.checked = True  # type: ignore[attr-defined]
     return read
 
 

@@ -21,7 +21,7 @@ from mechbp.arguments import told
 from mechbp.errors import InputError
 from mechbp.finite import check_finite
 from mechbp.hooks import HookedModel, require_hooked
-from mechbp.methods.interchange.answer_heads import Reading, asked_of, kl_to_reading, softmax_reading
+from mechbp.methods.interchange.answer_heads import Reading, asked_of, checked_reading, kl_to_reading, softmax_reading
 from mechbp.methods.interchange.continuation import Continuation, PairActivations
 from mechbp.methods.interchange.leace import Eraser
 from mechbp.methods.interchange.message_test import ANOTHER_SOURCE, NOTHING, OTHER_MESSAGES, PLACEBO, MessageTest
@@ -117,6 +117,7 @@ def _test(
                 f"interchange: {name!r} is for activations of {width} dimensions, {place.hook} has {base.shape[-1]}."
             )
     reach = torch.from_numpy(pairs.positions).to(base.device)[..., None]
+    read_as = checked_reading(where, reading)
     asked = asked_of(pairs, target)
     reads = torch.from_numpy(np.stack([position for position, _ in asked], axis=1)).to(base.device)
     wanted = [(0, target), (0, pairs.before), *((read, exact) for read, (_, exact) in enumerate(asked) if read)]
@@ -133,7 +134,10 @@ def _test(
         if unedited is None:
             unedited = check_finite(where, "logits", said)
         for table, (read, exact) in zip(tables, wanted, strict=False):
-            at = reading(said[:, read])
+            at = read_as(said[:, read])
+            if at.shape != exact.shape:
+                got, expected = list(at.shape), list(exact.shape)
+                raise InputError(f"{where}: the model's answers, as read, are {got}, the exact ones {expected}. Pass a reading.")
             kl = kl_to_reading(torch.from_numpy(exact).to(at), at).double()
             table[name] = check_finite(where, f"KL(exact || model) after the edit {name!r}", kl).cpu().numpy()
     return MessageTest(place.hook, *tables, dict(rivals))

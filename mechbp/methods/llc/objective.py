@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import vmap
 
-from mechbp.errors import InputError
+from mechbp.arguments import told
+from mechbp.errors import InputError, MechbpError
 from mechbp.methods.brief import Brief
 
 Loss = Callable[[dict[str, Tensor], Any], Tensor]
@@ -121,8 +122,14 @@ class Objective(Brief):
 
     def _check(self, batch: Any) -> None:
         leaf = self.minimum.detach().requires_grad_()
-        with torch.enable_grad():
-            value = self.at(leaf, batch)
+        try:
+            with torch.enable_grad():
+                value = self.at(leaf, batch)
+        except MechbpError:
+            raise
+        except Exception as error:  # a user's own function
+            text = f"{type(error).__name__}: {told(str(error), 100)}"
+            raise InputError(f"llc: loss(parameters, batch) failed on the first batch: {text}.") from error
         if not isinstance(value, Tensor) or value.shape != ():
             got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"llc: loss must return one number, the mean over the batch, got {got}.")

@@ -30,6 +30,8 @@ from mechbp.randomness import checked_generator
 
 CONTROLS = ("shuffled", "tokens")
 RESAMPLES = 400
+LEAST_FLOOR = 1e-30
+"""Logarithms run in float32, whose least number is 1e-38."""
 NO_POSITION_AXIS = ("hook_pattern", "hook_attn_scores")
 """Activations [n, head, query, key]: where there are as many heads as positions, their shape would not give them away."""
 
@@ -84,7 +86,7 @@ def probe(
     features_of = _baselines(baselines, len(positions))
     resamples = checked_count(resamples, "probe", "resamples", least=2)
     check_memory(16.0 * resamples * len(positions), "probe", f"{resamples:,} resamples", "Take fewer resamples.")
-    floor = checked_number(floor, "probe", "floor", above=0, below=0.5)
+    floor = checked_number(floor, "probe", "floor", least=LEAST_FLOOR, below=0.5)
     steps = np.atleast_1d(checked_reals(penalties, "probe", "penalties", "numbers above 0"))
     if steps.ndim != 1 or not steps.size or not (np.isfinite(steps) & (steps > 0)).all():
         raise InputError(f"probe: penalties must be finite numbers above 0, at least one, got {told(penalties)}.")

@@ -248,7 +248,7 @@ def _stationary(steps: Float64[np.ndarray, "state state"]) -> Float64[np.ndarray
 def _checked_start(start: object, n_states: int) -> Float64[np.ndarray, " state"]:
     law = np.array(checked_reals(start, "HiddenMarkovModel", "start", f"{n_states} probabilities"), np.float64)
     if law.shape != (n_states,) or not np.isfinite(law).all() or (law < 0).any() or abs(law.sum() - 1) > ROW_SUM_TOLERANCE:
-        raise InputError(f"HiddenMarkovModel: start must be {n_states} probabilities that sum to 1, got {start!s:.60}.")
+        raise InputError(f"HiddenMarkovModel: start must be {n_states} probabilities that sum to 1, got {told(start)}.")
     return law / law.sum()
 
 

@@ -45,5 +45,5 @@ def _flat(rules: Float64[np.ndarray, "token from to"]) -> Float64[np.ndarray, "f
 
 def _picked(every: np.ndarray, tokens: np.ndarray, n_tokens: int) -> Messages:
     """Keep, of the messages under every token, those under the token that was seen."""
-    chosen = every.reshape(len(tokens), n_tokens, -1)[np.arange(len(tokens)), tokens]
+    chosen = every.reshape(len(tokens), n_tokens, every.shape[1] // n_tokens)[np.arange(len(tokens)), tokens]
     return np.ascontiguousarray(chosen.T)[None]

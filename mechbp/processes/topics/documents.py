@@ -35,9 +35,9 @@ def checked_length(length: object, where: str) -> Length:
     if length is None:
         return None
     if _is_count(length):
-        return int(length)  # type: ignore[call-overload]
+        return checked_count(length, where, "length")
     if isinstance(length, tuple | list) and len(length) == 2 and all(map(_is_count, length)) and length[0] <= length[1]:
-        return (int(length[0]), int(length[1]))
+        return (checked_count(length[0], where, "length"), checked_count(length[1], where, "length"))
     raise InputError(f"{where}: length must be an integer >= 1 or a pair (low, high) of them, low <= high, got {told(length)}.")
 
 
