@@ -50,11 +50,14 @@ def is_number(value: object) -> bool:
         return False
 
 
-def checked_count(value: object, where: str, name: str, *, least: int = 1, most: int | None = None) -> int:
-    """Return an integer in least..most as a Python int, or raise InputError; LimitExceeded for more than any array holds."""
+def checked_count(value: object, where: str, name: str, *, least: int = 1, most: int | None = None, why: str = "") -> int:
+    """Return an integer in least..most as a Python int, or raise InputError; LimitExceeded for more than any array holds.
+
+    `why` ends the message: what the bound is for.
+    """
     if not is_integer(value) or value < least or (most is not None and value > most):  # type: ignore[operator]
         expected = f">= {least}" if most is None else f"in {least}..{most}"
-        raise InputError(f"{where}: {name} must be an integer {expected}, got {told(value)}.")
+        raise InputError(f"{where}: {name} must be an integer {expected}, got {told(value)}{': ' + why if why else ''}.")
     count = int(value)  # type: ignore[call-overload]
     if count > LARGEST:
         raise LimitExceeded(f"{where}: {name} = {told(count)} is more than any array holds. Take a smaller one.")
@@ -87,10 +90,10 @@ def checked_flag(value: object, where: str, name: str) -> bool:
     return bool(value)
 
 
-def checked_choice(value: object, where: str, name: str, options: Sequence[str]) -> str:
+def checked_choice(value: object, where: str, name: str, options: Sequence[str], expected: str = "one of") -> str:
     """Return one of the options, or raise InputError that lists them."""
     if not isinstance(value, str) or value not in options:
-        raise InputError(f"{where}: {name} must be one of {', '.join(map(repr, options))}, got {told(value)}.")
+        raise InputError(f"{where}: {name} must be {expected} {', '.join(options)}, got {told(value)}.")
     return value
 
 

@@ -131,7 +131,7 @@ def _of_chain(
     from mechbp.methods.interchange.pairs import CANDIDATES
     from mechbp.theory.chain.belief_pairs import belief_pairs
 
-    position = checked_count(position, where, "position, the token after which the belief is held,", least=0)
+    position = checked_count(position, where, "position", least=0, why="the token after which the belief is held")
     drawn = max(2 * CANDIDATES * sizes[0], sizes[1])
     each = 8.0 * (position + 1) * (4 + 2 * process.n_states)
     check_memory(drawn * each, where, f"{sizes[0]:,} pairs and {sizes[1]:,} sequences to fit on", "Take fewer.")

@@ -135,7 +135,7 @@ def test_capture_takes_read_only_numpy_tokens_and_leaves_them(tiny_encoder):
 @pytest.mark.parametrize(
     "tokens, message",
     [
-        (np.zeros((2, 4)), "tokens must be integers, got dtype torch.float64"),
+        (np.zeros((2, 4)), "tokens must be integers, got dtype float64"),
         (np.zeros(4, int), r"shape \[n, position\] with n >= 1, got \[4\]"),
         (np.zeros((0, 4), int), r"got \[0, 4\]"),
         (np.zeros((2, 5), int), r"tokens have 5 positions; the model takes at most 4 \(cfg.n_ctx\)"),

@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "mechbp.metrics": ("mechbp.errors", "mechbp.arguments"),
     "mechbp.methods": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.hook_check"),
     "mechbp.theory": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
-    "mechbp.report": ("mechbp.errors", "mechbp.storage", "mechbp.figures"),
+    "mechbp.report": ("mechbp.errors", "mechbp.arguments", "mechbp.storage", "mechbp.figures"),
 }
 """Of mechbp, beside the package itself; what is not named here may import every layer below its own."""
 WINGS = ("mechbp.processes", "mechbp.models.tasks", "mechbp.theory")

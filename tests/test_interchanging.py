@@ -127,7 +127,7 @@ def test_root_tasks_are_asked_at_the_root(task):
         ({"depth": 9}, "at depths 1..4, got depth 9"),
         ({"task": "next-token"}, "are asked masked or root or root-all, got task='next-token'"),
         ({"subspace": "mean"}, "subspace must be 'means', 'probe', 'rotation' or a Subspace, got 'mean'"),
-        ({"n": 0}, "need n and n_fit >= 1, got 0 and 300"),
+        ({"n": 0}, "n must be an integer >= 1, got 0"),
         ({"mask_rates": (0.5, 0.2)}, "mask_rates must be 0 <= low <= high < 1"),
         ({"rng": 3}, "rng must be a numpy.random.Generator"),
         ({"subspace": Subspace("wide", np.eye(3)[None])}, "'wide' is for activations of 3 dimensions"),

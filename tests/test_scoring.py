@@ -40,7 +40,7 @@ def test_a_task_may_be_given_itself(run):
     [
         ({"task": "next-word"}, r"a model of a FilteredTree can be asked 'masked', 'root', 'root-all', 'next-token', got"),
         ({"process": object()}, r"object belongs to no registered family"),
-        ({"n": 0}, r"need n >= 1"),
+        ({"n": 0}, r"n must be an integer >= 1, got 0"),
         ({"rng": 3}, r"rng must be a numpy.random.Generator"),
     ],
 )

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mechbp import IMPORTED
-from mechbp.errors import InputError
+from mechbp.arguments import checked_text, is_integer, told
+from mechbp.errors import InputError, MechbpError
 from mechbp.figures import drawn
 from mechbp.figures.picture import Picture
 from mechbp.report.claim import Claim
@@ -21,7 +23,7 @@ from mechbp.report.page import render
 from mechbp.report.parts import HasInterval, estimate
 from mechbp.report.provenance import git_state, versions
 from mechbp.report.rules import Rule
-from mechbp.storage import atomic_write, make_folder
+from mechbp.storage import atomic_write, checked_name, make_folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -84,15 +86,18 @@ class Report:
         device: where it was computed, by default where the runs were.
         Raises InputError for a title from which no slug can be made.
         """
-        self._title = title
-        self._lead = lead
-        self._slug = _slug(title) if slug is None else slug
+        self._title = checked_text(title, "Report", "title")
+        self._lead = checked_text(lead, "Report", "lead")
+        self._slug = _slug(title) if slug is None else checked_name(checked_text(slug, "Report", "slug"), "Report")
         self._claims: list[Claim] = []
         self._sections: list[_Part] = []
-        self._runs = {name: dict(told) for name, told in runs.items()} if isinstance(runs, Mapping) else _told(runs)
-        self._seeds = dict(seeds or {})
+        self._runs = _told(runs)
+        if seeds is not None and not (isinstance(seeds, Mapping) and all(map(is_integer, seeds.values()))):
+            raise InputError(f"Report: seeds must be {{name: seed}}, got {told(seeds)}.")
+        self._seeds = {str(name): int(seed) for name, seed in (seeds or {}).items()}
         places = {str(run.device) for run in runs if isinstance(run, Named)}
-        self._device = device or ", ".join(sorted(places)) or "cpu"
+        told_device = None if device is None else checked_text(device, "Report", "device")
+        self._device = told_device or ", ".join(sorted(places)) or "cpu"
         self._utc = (datetime.now(UTC) - timedelta(seconds=time.monotonic() - IMPORTED)).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._seconds: float | None = None
 
@@ -117,6 +122,14 @@ class Report:
         figure: the id of the figure that shows it. Raises InputError for a rule that its numbers do not fit, and unless exactly
         one of `verdict` and `holds` is given.
         """
+        where = "Report.claim"
+        texts = {"statement": statement, "reference": reference, "holds": holds, "partly": partly, "kind": kind, "figure": figure}
+        for name, text in texts.items():
+            checked_text(text, where, name)
+        if verdict is not None:
+            checked_text(verdict, where, "verdict")
+        if numbers is not None and not isinstance(numbers, Mapping):
+            raise InputError(f"{where}: numbers must be {{name: number}}, got {told(numbers)}.")
         if (verdict is None) != bool(holds):
             raise InputError(
                 'Report.claim: give a rule holds="low > control_high" with numbers={...}, or a verdict; one of the two.'
@@ -146,7 +159,7 @@ class Report:
 
     def section(self, title: str) -> Report:
         """Open a section, to which everything goes that is added after it; return the page."""
-        self._sections.append(_Part(title))
+        self._sections.append(_Part(checked_text(title, "Report.section", "title")))
         return self
 
     def add(
@@ -165,6 +178,9 @@ class Report:
         needs an `alt`: the sentence that is read out instead of it. id: what claims and links call the figure.
         Raises InputError for anything else, naming what can be added.
         """
+        for name, text in {"id": id, "title": title, "caption": caption, "alt": alt}.items():
+            if text is not None:
+                checked_text(text, "Report.add", name)
         part = self._part()
         if isinstance(item, str):
             part.text.append(item)
@@ -215,12 +231,20 @@ class Report:
 
         Missing folders are made. Raises InputError for another ending, MechbpError where nothing can be written.
         """
+        if not isinstance(path, str | PathLike):
+            raise InputError(f"Report.write: path must be the path of a page, got {told(path)}.")
         page = Path(path)
         if page.suffix != ".html":
             raise InputError(f"Report.write: the page's file must end in .html, got {str(path)!r:.200}.")
         document = self.document()
-        text = render(document, alone=not page.with_name("index.html").exists())
-        make_folder(page.parent)
+        try:
+            make_folder(page.parent)
+            alone = not page.with_name("index.html").exists()
+        except (OSError, ValueError) as error:
+            raise MechbpError(
+                f"Report.write: cannot make {told(str(page.parent))}: {error!s:.100}. Give another path."
+            ) from error
+        text = render(document, alone=alone)
         atomic_write(page.with_suffix(".json"), dumps(document).encode())
         atomic_write(page, text.encode())
         return page
@@ -246,13 +270,15 @@ class _Part:
 def _slug(title: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:LONGEST_SLUG].strip("-")
     if not words:
-        raise InputError(f"Report: no name for a file can be made from the title {title!r:.60}. Give one: slug='my-page'.")
+        raise InputError(f"Report: no name for a file can be made from the title {told(title)}. Give one: slug='my-page'.")
     return words
 
 
-def _told(runs: Sequence[Named]) -> dict[str, dict[str, Any]]:
-    if not all(isinstance(run, Named) for run in runs):
-        raise InputError("Report: runs must be runs as mechbp.load returns them, or {name: {key: value}}.")
+def _told(runs: object) -> dict[str, dict[str, Any]]:
+    if isinstance(runs, Mapping) and all(isinstance(name, str) and isinstance(kept, Mapping) for name, kept in runs.items()):
+        return {name: dict(kept) for name, kept in runs.items()}
+    if not isinstance(runs, Sequence) or not all(isinstance(run, Named) for run in runs):
+        raise InputError(f"Report: runs must be runs as mechbp.load returns them, or {{name: {{key: value}}}}, got {told(runs)}.")
     return {run.name: {"checkpoint_sha256": run.digest, "step": run.steps[-1]} for run in runs}
 
 
@@ -261,7 +287,9 @@ def _figure_id(name: str) -> str:
 
 
 def _as_text(measured: str | HasInterval) -> str:
-    return estimate(measured) if isinstance(measured, HasInterval) else measured
+    if isinstance(measured, HasInterval):
+        return estimate(measured)
+    return checked_text(measured, "Report.claim", "measured or control, unless it is an interval,")
 
 
 def _of_plotly(item: Any, title: str | None, caption: str | None, alt: str | None) -> Picture:

@@ -580,3 +580,57 @@ def _(found, given):
 @call("register", mechbp.register, family=functools.partial(lambda: mechbp.Family("tree", (), {})))
 def _(found, _):
     raise AssertionError("the name was taken, and it was registered")
+
+
+# Pages.
+
+
+def page():
+    return mechbp.Report("A page")
+
+
+@call("Report", mechbp.Report, title="Is it?", lead="", slug=None, runs=(), seeds=None, device=None)
+def _(found, _):
+    assert found.add("Text.").write("page.html").read_text().startswith("<!")
+
+
+@call(
+    "Report.claim",
+    lambda **k: page().claim(**k),
+    statement="It is.",
+    verdict=None,
+    measured="0.5",
+    control="",
+    reference="",
+    holds="low > 0.45",
+    partly="",
+    numbers={"low": 0.47},
+    kind="new",
+    figure="",
+)
+def _(found, _):
+    assert found.document().claims[0].verdict in ("holds", "partly", "fails", "not run", "short")
+
+
+@call("Report.section", lambda **k: page().section(**k), title="Part")
+def _(found, given):
+    assert found.document().sections[0].title == given["title"]
+
+
+@call(
+    "Report.add",
+    lambda item, id, title, caption, alt, drawn_as: page().add(item, id=id, title=title, caption=caption, alt=alt, **drawn_as),
+    item="Text.",
+    id="",
+    title=None,
+    caption=None,
+    alt=None,
+    drawn_as={},
+)
+def _(found, _):
+    found.write("page.html")
+
+
+@call("Report.write", lambda **k: page().add("Text.").write(**k), path="page.html")
+def _(found, _):
+    assert found.is_file() and found.with_suffix(".json").is_file()

@@ -158,6 +158,7 @@ MAPPING = (
 PATH = (*ANY, *odd("no/such/folder", "\x00", "a" * 5000, Path("/proc/nothing"), b"x", "/dev/null/x"))
 OPTIONAL_SEQUENCE = (*ANY, *odd([0], [0, 0], [99], [True], [0.5], np.array([1, 2]), (0, 1), [(0, 1)], [[0, 1]]))
 
+DRAWN = odd({}, {"nothing": 1}, {"measure": "x"})
 NAMES = (
     (COUNT, "n length depth filter_level vocab_size seed window gap batch_size layer position"),
     (COUNT, "n_topics words_per_topic shared n_words n_fit dims step knots"),
@@ -167,7 +168,7 @@ NAMES = (
     (CHOICE, "answer activation subspace eraser reference controls device"),
     (FLAG, "repeats heads only_own centre_gradients vectorise trust"),
     (TEXT, "name where title lead slug statement verdict measured control holds partly labels"),
-    (TEXT, "figure item id caption alt drawn_as"),
+    (TEXT, "figure item id caption alt"),
     (REALS, "rules root_prior transitions start word_given_topic beliefs penalties mask_rates"),
     (TOKENS, "tokens clean corrupted observed groups"),
     (OPTIONAL_SEQUENCE, "key_positions query_positions positions batches"),
@@ -177,6 +178,7 @@ NAMES = (
     (PROCESS, "process grammar tree family"),
     (FUNCTION, "metric loss method reading"),
     (MAPPING, "edits targets own baselines parameters runs seeds numbers"),
+    (DRAWN, "drawn_as"),
     (PATH, "folder root path name_or_path"),
 )
 KIND_OF = {name: kind for kind, names in NAMES for name in names.split()}

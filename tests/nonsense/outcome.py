@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import warnings
+from pathlib import Path
 
 import jaxtyping
 
@@ -44,6 +45,8 @@ def unannotated():
 
 def outcome(call, arguments):
     """Make a call; return what is wrong with how it ended, "" for a right answer or a refusal that can be read."""
+    for page in Path().glob("page.*"):  # what an earlier call wrote by right
+        page.unlink()
     before = set(os.listdir())
     with warnings.catch_warnings(record=True) as heard, unannotated():
         warnings.simplefilter("always")

@@ -81,9 +81,9 @@ def llc(
     settings = Settings(n_beta, localization, step_size, chains, burn_in, draws, sampler, centre_gradients, loss_limit)
     _check(settings, batches)
     if curvature is not None:
-        curvature = checked_number(curvature, "llc", "curvature, unless it is left out to be measured,")
+        curvature = checked_number(curvature, "llc", "curvature, if given,")
     if vectorise is not None:
-        checked_flag(vectorise, "llc", "vectorise, unless it is None,")
+        checked_flag(vectorise, "llc", "vectorise, if given,")
     objective = Objective.of(loss, parameters, batches[0], vectorise)
     _check_room(settings, objective)
     seed = int(rng.integers(2**63))
@@ -128,7 +128,7 @@ def _check(settings: Settings, batches: Sequence[Any]) -> None:
         ("burn_in", 1, "the first draw is w* itself and would pull the estimate to 0"),
         ("draws", LEAST_DRAWS, "fewer say nothing of the autocorrelation"),
     ):
-        checked_count(getattr(settings, name), "llc", f"{name} ({why})", least=least)
+        checked_count(getattr(settings, name), "llc", name, least=least, why=why)
     checked_choice(settings.sampler, "llc", "sampler", get_args(Sampler))
     if settings.sampler == "mala" and len(batches) > 1:
         raise InputError(

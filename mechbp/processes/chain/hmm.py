@@ -161,10 +161,8 @@ class HiddenMarkovModel:
         """Return P(next token | belief)."""
         where, expected = "HiddenMarkovModel.predictive", f"probabilities [..., {self.n_states}]"
         given = checked_reals(beliefs, where, "beliefs", expected)
-        if given.shape[-1:] != (self.n_states,) or not np.isfinite(given).all():
-            raise InputError(
-                f"{where}: beliefs must be {expected}, all finite, got {told(beliefs)} of shape {list(given.shape)}."
-            )
+        if given.shape[-1:] != (self.n_states,) or np.isinf(given).any():
+            raise InputError(f"{where}: beliefs must be {expected}, got {told(beliefs)} of shape {list(given.shape)}.")
         return given @ self.emissions
 
     def messages(

@@ -24,7 +24,7 @@ KEY = 1
 
 def checked_split(split: object, where: str) -> Split | None:
     """Return the split, None for all lists, or raise InputError in the name of `where`."""
-    return None if split is None else checked_choice(split, where, "split, unless it is None,", get_args(Split))  # type: ignore[return-value]
+    return None if split is None else checked_choice(split, where, "split", get_args(Split), "None or one of")  # type: ignore[return-value]
 
 
 def in_split(values: Int[np.ndarray, "n length"], split: Split) -> Bool[np.ndarray, " n"]:

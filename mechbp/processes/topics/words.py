@@ -136,7 +136,7 @@ def ring_words(
     """Return topics in a ring: each spends `share` evenly on the first `shared` words of the next, the rest on its own."""
     own = disjoint_words(n_topics, words_per_topic, where)
     n_topics = checked_count(n_topics, where, "n_topics", least=2)
-    shared = checked_count(shared, where, "shared, at most words_per_topic,", most=int(words_per_topic))
+    shared = checked_count(shared, where, "shared", most=int(words_per_topic), why="at most words_per_topic")
     share = checked_number(share, where, "share", least=0, below=1)
     table = (1 - share) * own
     for topic in range(n_topics):

@@ -64,7 +64,7 @@ class FilteredTree:
                 f"FilteredTree: depth {told(depth)} means 2^{told(depth)} leaves; at most {2**MAX_DEPTH:,} are allowed."
             )
         object.__setattr__(self, "depth", depth)
-        level = checked_count(self.filter_level, "FilteredTree", "filter_level, which is at most the depth,", least=0, most=depth)
+        level = checked_count(self.filter_level, "FilteredTree", "filter_level", least=0, most=depth, why="at most the depth")
         object.__setattr__(self, "filter_level", level)
 
     @property

@@ -183,7 +183,7 @@ def compare_attention(
     rows = to_tokens(model, tokens)
     named = isinstance(reference, str)
     if named:
-        checked_choice(reference, where, "reference, unless it is an array,", get_args(Theory))
+        checked_choice(reference, where, "reference", get_args(Theory), "an array or one of")
     n_kept = leaves_below_root(rows.shape[1], where) if named else _size(reference, rows.shape[1])
     patterns = mean_pattern(model, rows, n_kept)
     control = None if control_model is None else mean_pattern(control_model, rows, n_kept)

@@ -365,7 +365,7 @@ def test_the_table_holds_every_probe_with_its_controls() -> None:
         ({"x": TOKENS[:, :3]}, {"own": {"x": np.full(POSITIONS, 3)}}, r"own nodes of 'x' must lie in 0\.\.2"),
         ({"x": TOKENS[:, :3]}, {"own": {"y": np.zeros(POSITIONS, int)}}, "one per position"),
         ({"x": TOKENS}, {"controls": ("chance",)}, "unknown control 'chance'"),
-        ({"x": TOKENS}, {"penalties": (0.0,)}, "penalties > 0"),
+        ({"x": TOKENS}, {"penalties": (0.0,)}, "penalties must be finite numbers above 0"),
         (
             {"x": TOKENS},
             {"groups": np.zeros(N - 1, int)},

@@ -263,7 +263,7 @@ def test_masked_tokens_leave_the_prior_and_impossible_ones_are_named():
         (lambda: HiddenMarkovModel(np.array([[[1.5, -0.5], [0.5, 0.5]]])), r"transitions[0, 0, 1] = -0.5 is no probability"),
         (lambda: HiddenMarkovModel(np.eye(2)[None]), "no single stationary law"),
         (lambda: HiddenMarkovModel(np.eye(2)[None], start=np.array([0.5, 0.2])), "start must be 2 probabilities"),
-        (lambda: mess3(0.6, 0.5), "mess3: x must be a number from above 0 to 0.5, got 0.6"),
+        (lambda: mess3(0.6, 0.5), "mess3: x must be a finite number > 0 and <= 0.5, got 0.6"),
         (lambda: mess3(0.1, float("nan")), "mess3: alpha must be"),
         (lambda: rrxor(1.0), "rrxor: p must be"),
         (lambda: mess3(0.1, 0.5).sample(3, mechbp.rng(0)), "say how long the sequences are"),

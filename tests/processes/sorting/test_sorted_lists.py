@@ -163,7 +163,7 @@ def test_requests_that_make_no_sense():
         lists.sample(-1, rng(0))
     with pytest.raises(InputError, match="rng must be a numpy.random.Generator"):
         lists.sample(1, 0)
-    with pytest.raises(InputError, match="split must be None or one of 'train', 'validation', 'test', got 'held-out'"):
+    with pytest.raises(InputError, match="split must be None or one of train, validation, test, got 'held-out'"):
         lists.sample(1, rng(0), "held-out")
     with pytest.raises(LimitExceeded, match=r"1 windows of 51 values have 1\.2e\+17 lists of 10"):
         SortedLists().joint()

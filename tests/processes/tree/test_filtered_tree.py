@@ -255,9 +255,9 @@ def test_every_integer_type_is_accepted(dtype):
         (("rules", 2), InputError, "FilteredTree: grammar must be a TreeGrammar, got str."),
         ((TREE.grammar, 0), InputError, "FilteredTree: depth must be an integer >= 1, got 0."),
         ((TREE.grammar, 2.0), InputError, "FilteredTree: depth must be an integer >= 1, got 2.0."),
-        ((TREE.grammar, 13), LimitExceeded, "FilteredTree: depth 13 means 8,192 leaves; at most 4,096 are allowed."),
-        ((TREE.grammar, 2, 3), InputError, "FilteredTree: filter_level must be an integer in 0..2 (the depth), got 3."),
-        ((TREE.grammar, 2, -1), InputError, "FilteredTree: filter_level must be an integer in 0..2 (the depth), got -1."),
+        ((TREE.grammar, 13), LimitExceeded, "FilteredTree: depth 13 means 2^13 leaves; at most 4,096 are allowed."),
+        ((TREE.grammar, 2, 3), InputError, "FilteredTree: filter_level must be an integer in 0..2, got 3: at most the depth."),
+        ((TREE.grammar, 2, -1), InputError, "FilteredTree: filter_level must be an integer in 0..2, got -1: at most the depth."),
     ],
 )
 def test_wrong_trees_are_refused(arguments, error, message):

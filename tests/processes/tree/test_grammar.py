@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from mechbp.arguments import told
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.tree.grammar import TreeGrammar
 
@@ -74,7 +75,7 @@ def test_ambiguity_weighs_the_pairs_of_other_parents(q):
 
 @pytest.mark.parametrize("ambiguity", [-0.1, 1.5, np.nan, "x", None])
 def test_wrong_ambiguity_is_refused(ambiguity):
-    with pytest.raises(InputError, match=r"ambiguity must be in 0..1"):
+    with pytest.raises(InputError, match=r"ambiguity must be a finite number >= 0 and <= 1, got"):
         TreeGrammar.random(3, ambiguity=ambiguity)
     with pytest.raises(InputError, match="0 with recipe 'released'"):
         TreeGrammar.random(3, recipe="released", ambiguity=0.5)
@@ -121,8 +122,11 @@ NAN[1, 0, 1], NEGATIVE[0, 1, 1], SUM[1, 0, 0] = np.nan, -0.25, 0.35
         ([GOOD[0]], "TreeGrammar: rules must have 3 axes, got shape [2, 2]."),
         ([np.ones((1, 1, 1))], "TreeGrammar: rules must have shape [q, q, q] with q >= 2, got [1, 1, 1]."),
         ([np.full((2, 2, 3), 1 / 6)], "TreeGrammar: rules must have shape [q, q, q] with q >= 2, got [2, 2, 3]."),
-        ([GOOD.astype(complex)], "TreeGrammar: rules must hold real numbers, got dtype complex128."),
-        ([GOOD.astype(object)], "TreeGrammar: rules must hold real numbers, got dtype object."),
+        (
+            [GOOD.astype(complex)],
+            f"TreeGrammar: rules must be real numbers, got {told(GOOD.astype(complex))} of dtype complex128.",
+        ),
+        ([GOOD.astype(object)], f"TreeGrammar: rules must be real numbers, got {told(GOOD.astype(object))} of dtype object."),
         ([GOOD, [0.5, 0.6]], "TreeGrammar: root_prior sums to 1.1, expected 1. Divide it by its sum first."),
         ([GOOD, [0.2, 0.3, 0.5]], "TreeGrammar: root_prior must have shape [2] like the rules, got [3]."),
         ([GOOD, [np.inf, 0]], "TreeGrammar: root_prior[0] = inf is not a probability; all must be finite and >= 0."),
@@ -138,10 +142,13 @@ def test_wrong_rules_are_refused(arguments, message):
     [
         (dict(vocab_size=1), "TreeGrammar.random: vocab_size must be an integer >= 2, got 1."),
         (dict(vocab_size=4.0), "TreeGrammar.random: vocab_size must be an integer >= 2, got 4.0."),
-        (dict(vocab_size=4, seed=-1), "TreeGrammar.random: seed must be an integer in 0..2**32-1, got -1."),
-        (dict(vocab_size=4, sigma=float("nan")), "TreeGrammar.random: sigma must be a finite number >= 0, got nan."),
-        (dict(vocab_size=4, sigma="1"), "TreeGrammar.random: sigma must be a finite number >= 0, got '1'."),
-        (dict(vocab_size=4, sigma=None), "TreeGrammar.random: sigma must be a finite number >= 0, got None."),
+        (dict(vocab_size=4, seed=-1), "TreeGrammar.random: seed must be an integer in 0..4294967295, got -1."),
+        (
+            dict(vocab_size=4, sigma=float("nan")),
+            "TreeGrammar.random: sigma must be a finite number >= 0 and <= 1e+300, got nan.",
+        ),
+        (dict(vocab_size=4, sigma="1"), "TreeGrammar.random: sigma must be a finite number >= 0 and <= 1e+300, got '1'."),
+        (dict(vocab_size=4, sigma=None), "TreeGrammar.random: sigma must be a finite number >= 0 and <= 1e+300, got None."),
         (dict(vocab_size=4, recipe="poster"), "TreeGrammar.random: recipe must be one of paper, released, got 'poster'."),
     ],
 )

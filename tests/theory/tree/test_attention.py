@@ -179,7 +179,7 @@ def test_block_average_merges_the_levels_it_is_not_told_to_keep_apart() -> None:
 
 @pytest.mark.parametrize("wrong", [{"permutations": 0}, {"resamples": 1}])
 def test_too_few_draws_are_refused(wrong: dict) -> None:
-    with pytest.raises(InputError, match="need permutations >= 1 and resamples >= 2"):
+    with pytest.raises(InputError, match="permutations must be an integer >= 1, got 0|resamples must be an integer >= 2, got 1"):
         compare_attention(PatternModel(THEORY), TOKENS, **wrong)
 
 
