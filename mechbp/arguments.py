@@ -31,8 +31,7 @@ def told(value: object, width: int = 60) -> str:
         text = repr(value)
     except Exception:  # a user's own class may raise anything, and so do integers of thousands of digits
         text = f"a {type(value).__name__}"
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return told_text(text, width)
 
 
 def is_integer(value: object) -> bool:
@@ -102,6 +101,17 @@ def checked_text(value: object, where: str, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: {name} must be a text, got {told(value)}.")
     return value
+
+
+def checked_label(value: object, where: str, name: str) -> str:
+    """Return a text in whose name errors are raised, made one line, or raise InputError."""
+    return told_text(checked_text(value, where, name))
+
+
+def told_text(text: str, width: int = 80) -> str:
+    """Return a text as one line of at most `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def as_array(value: object, where: str, name: str, expected: str) -> RealArray:

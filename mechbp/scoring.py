@@ -32,7 +32,7 @@ def score(model: Any, process: Any, *, task: str | Task, n: int = 1000, rng: np.
     import torch
 
     from mechbp.finite import check_finite
-    from mechbp.hooks import require_hooked
+    from mechbp.hooks import require_hooked, to_tokens
     from mechbp.methods.statistics.answers import agreement
     from mechbp.models.answers import ask, model_answers
     from mechbp.randomness import checked_generator
@@ -43,6 +43,7 @@ def score(model: Any, process: Any, *, task: str | Task, n: int = 1000, rng: np.
     n = checked_count(n, "score", "n")
     _check_room(asked_of, process, model, n)
     tokens = ask(asked_of, process, n, rng).tokens
+    to_tokens(model, asked_of.prompts(process, tokens).inputs)  # whether they fit the model's vocabulary and length
     answers = model_answers(model, asked_of, process, tokens)
     exact = asked_of.exact(process, tokens)
     check_finite("score", "the model's answer", torch.from_numpy(answers))

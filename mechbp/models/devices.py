@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mechbp.arguments import told
 from mechbp.errors import InputError
 
 CPU = torch.device("cpu")
@@ -14,6 +15,8 @@ CPU = torch.device("cpu")
 
 def checked_device(name: str | torch.device) -> torch.device:
     """Return the device of that name. Raises InputError for one that PyTorch does not know or have, or that lacks float64."""
+    if not isinstance(name, str | torch.device):
+        raise InputError(f"device: {told(name)} is no device of PyTorch. Name 'cpu', 'cuda' or 'cuda:1', say.")
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:

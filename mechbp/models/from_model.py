@@ -123,8 +123,8 @@ class HeldRun(Run):
         text, files = _as_toml(self.config)
         try:
             target.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MechbpError(f"cannot make {target}: {error.strerror}. Choose a writable folder.") from error
+        except (OSError, ValueError) as error:
+            raise MechbpError(f"cannot make {told(str(target))}: {error!s:.100}. Choose a writable folder.") from error
         for name, content in files.items():
             atomic_write(target / name, content.encode())
         config = checked_recipe(text, str(target / "run.toml"), target)

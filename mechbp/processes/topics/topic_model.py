@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, Real
 
-from mechbp.arguments import checked_count, checked_reals, checked_text, told
+from mechbp.arguments import checked_count, checked_reals, checked_label, told
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT, Joint
 from mechbp.processes.read_only import read_only
@@ -139,7 +139,8 @@ class TopicModel(TopicWords):
 
         Raises LimitExceeded where they are too many.
         """
-        n_words = checked_count(n_words, checked_text(where, "TopicModel.listed_proportions", "where"), "n_words", least=0)
+        where = checked_label(where, "TopicModel.listed_proportions", "where")
+        n_words = checked_count(n_words, where, "n_words", least=0)
         return dirichlet_rule(self.alpha, n_words + 2, where)  # each word is one factor linear in theta, the variance two
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
-from mechbp.arguments import check_memory, checked_count, told
+from mechbp.arguments import check_memory, checked_count, checked_label, told
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
@@ -176,7 +176,7 @@ class FilteredTree:
         """Return `tokens` as int64 [n, leaves], MASK where not observed, or raise InputError in the name of `where`."""
         return checked_evidence(
             tokens,
-            where,
+            checked_label(where, "FilteredTree.check_tokens", "where"),
             vocab_size=self.vocab_size,
             length=self.n_leaves,
             place="leaf",

@@ -107,7 +107,9 @@ class TreeGrammar:
         logits = sigma * legacy.standard_normal((q, q))
         highest = logits.max(axis=1, keepdims=True)
         if ambiguity:  # shifts no weight of a usual sigma, and lets none overflow
-            highest = np.maximum(highest, (sigma * others).max(axis=1, keepdims=True) - ROOM)
+            weights = sigma * others
+            np.put_along_axis(weights, pairs, -np.inf, axis=1)  # a parent's own pairs have weights of their own
+            highest = np.maximum(highest, weights.max(axis=1, keepdims=True) - ROOM)
         rules = ambiguity * np.exp(sigma * others - highest) if ambiguity else np.zeros((q, q * q))
         np.put_along_axis(rules, pairs, np.exp(logits - highest), axis=1)
         return cls((rules / rules.sum(axis=1, keepdims=True)).reshape(q, q, q))
