@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, Real
 
-from mechbp.arguments import checked_count, checked_reals, checked_label, told
+from mechbp.arguments import checked_count, checked_label, checked_reals, told
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT, Joint
 from mechbp.processes.read_only import read_only

@@ -110,7 +110,7 @@ class TreeGrammar:
             weights = sigma * others
             np.put_along_axis(weights, pairs, -np.inf, axis=1)  # a parent's own pairs have weights of their own
             highest = np.maximum(highest, weights.max(axis=1, keepdims=True) - ROOM)
-        rules = ambiguity * np.exp(sigma * others - highest) if ambiguity else np.zeros((q, q * q))
+        rules = ambiguity * np.exp(np.minimum(sigma * others - highest, ROOM)) if ambiguity else np.zeros((q, q * q))
         np.put_along_axis(rules, pairs, np.exp(logits - highest), axis=1)
         return cls((rules / rules.sum(axis=1, keepdims=True)).reshape(q, q, q))
 
