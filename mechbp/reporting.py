@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mechbp import study
+from mechbp.arguments import checked_flag, told
 from mechbp.errors import InputError
 from mechbp.report.folder import check_folder, write_documents
 
@@ -30,13 +31,23 @@ def write_pages(
             "Make a model a run: mechbp.Run.from_model(model, process, task='masked', name='mine')."
         )
     given: Any = [run] if isinstance(run, str | os.PathLike) or hasattr(run, "config") else run
+    runs = isinstance(given, Sequence) and all(isinstance(one, str | os.PathLike) or hasattr(one, "config") for one in given)
+    if not runs:
+        raise InputError(f"report: run must be a mechbp.Run, the name or folder of one, or a list of them, got {told(run)}.")
+    asked = [pages] if isinstance(pages, str) else [] if pages is None else pages
+    if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
+        raise InputError(f"report: pages must be the name of a page, or a list of them, got {told(pages)}.")
+    if not isinstance(out, str | os.PathLike):
+        raise InputError(f"report: out must be the path of a folder, got {told(out)}.")
+    checked_flag(quick, "report", "quick")
+    checked_flag(trust, "report", "trust")
     opened = study.opened_runs(list(given), trust)
     if not opened:
         raise InputError("report: no run is given. Give a mechbp.Run, or the name or folder of one.")
     folder = Path(out)
     check_folder(folder)
-    names = study.chosen_pages([pages] if isinstance(pages, str) else list(pages or []), opened)
-    told = f"mechbp.report([{', '.join(repr(one.name) for one in opened)}], {names}, quick={quick})"
-    found = [study.analyse(name, study.Study(tuple(opened), quick, lambda _: None), told) for name in names]
+    names = study.chosen_pages(list(asked), opened)
+    called = f"mechbp.report([{', '.join(repr(one.name) for one in opened)}], {names}, quick={quick})"
+    found = [study.analyse(name, study.Study(tuple(opened), quick, lambda _: None), called) for name in names]
     write_documents(found, folder)
     return [folder / f"{document.slug}.html" for document in found]

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from nonsense.calls import grammar, hmm, leaves, lists, model, topics, tree
+from nonsense.calls import grammar, hmm, leaves, lists, model, run, topics, tree
 
 import mechbp
 from mechbp.arguments import check_memory, checked_count, checked_number, told
@@ -264,3 +264,18 @@ def test_numbers_are_what_they_say():
     for wrong in (True, np.nan, np.inf, 1, -0.1, "0.5", 1j, 10**400):
         with pytest.raises(MechbpError, match="x: p must be a finite number >= 0 and < 1"):
             checked_number(wrong, "x", "p", least=0, below=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"run": odd} for odd in (3, None, b"x", {"a": 1}, [3], ["no-such-run"], [])]
+    + [{"pages": odd} for odd in (3, [3], b"x", "no-such-page", {"a"})]
+    + [{"out": odd} for odd in (3, None, [], b"x")]
+    + [{"quick": odd} for odd in (1, None, "yes")]
+    + [{"trust": 1}],
+)
+def test_pages_of_nonsense_are_refused(wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MechbpError) as refused:
+        mechbp.report(**{"run": run(), "pages": ["exact_answers"], "out": "pages", "quick": True, **wrong})
+    assert len(str(refused.value).splitlines()) <= 3
