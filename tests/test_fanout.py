@@ -180,6 +180,7 @@ class Here(jobs.Fan):
 def test_how_long_a_page_took_is_read_from_its_record(tmp_path, monkeypatch):
     assert study.recorded_seconds("tree_levels") == pytest.approx(study.load(REPORTS / "tree_levels.json").provenance.wall_s)
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path / "analyses")
+    monkeypatch.chdir(tmp_path)
     assert study.recorded_seconds("tree_levels") == 0
 
 

@@ -161,6 +161,6 @@ def test_a_compiled_model_is_read_as_it_answers_and_a_reading_must_be_log_probab
     asked = {"depth": 2, "n": 40, "n_fit": 500, "rng": mechbp.rng(0, "i")}
     found = mechbp.interchange(compiled.model, tree, "blocks.0.hook_resid_post", **asked)
     assert found.explained("whole vector", mechbp.rng(0, "b")).low > 0.999
-    for reading, message in ((compiled.probabilities, "must return log-probabilities"), ("linear", "must be a function")):
+    for reading, message in ((compiled.probabilities, "must return log-probabilities"), ("linear", "must map logits")):
         with pytest.raises(InputError, match=message):
             mechbp.interchange(compiled.model, tree, "blocks.0.hook_resid_post", reading=reading, **asked)

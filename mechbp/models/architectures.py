@@ -77,8 +77,10 @@ def untrained_twin(model: HookedTransformer, seed: int) -> HookedTransformer:
     """Return a model of the same architecture in eval mode, its weights drawn from `seed` as by `build_model`: a control."""
     settings = {key: value for key, value in model.cfg.to_dict().items() if key not in NOT_SETTINGS}
     twin = hooked_transformer(**settings)
-    if hasattr(model.cfg, "outputs"):
-        twin.cfg.outputs = model.cfg.outputs
+    told: Any = model.cfg
+    if hasattr(told, "outputs"):
+        shown: Any = twin.cfg
+        shown.outputs = told.outputs
     return moved(_drawn(twin, seed), device_of(model))
 
 

@@ -91,7 +91,7 @@ def held_process(process: Any, task: str | Task | None) -> tuple[Any, str]:
                 f"Run.from_model: {type(process).__name__} belongs to no registered family, so that task={told(task)} has no "
                 "meaning.\nPass a mechbp.Task of your own, or name the class in your Family's `processes`."
             )
-        if task not in family.tasks:
+        if task is None or task not in family.tasks:
             known = ", ".join(map(repr, family.tasks))
             what = type(process).__name__
             raise InputError(f"Run.from_model: a model of a {what} can be asked {known}, got task={told(task)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -56,6 +57,7 @@ class Recovery:
         differ = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
         assert not differ, f"{command}, history {number} of seed {seed}, after {told}: {differ} differ in {place.home}"
         shutil.rmtree(place.home.parent)
+        print(f"{command}, history {number}: {', '.join(told)}: nothing lost", file=sys.stderr, flush=True)
 
     def _way(self, draw: np.random.Generator) -> str:
         ways = {way: share for way, share in SHARES.items() if self.address or way != "cluster"}

@@ -48,7 +48,7 @@ def reading_of(model: Any) -> Reading:
     return softmax_reading if getattr(getattr(model, "cfg", None), "outputs", "logits") == "logits" else proportional_reading
 
 
-def checked_reading(where: str, reading: object) -> Reading:
+def checked_reading(where: str, reading: Reading) -> Reading:
     """Return a user's reading so that it raises InputError, in the name of `where`, for what are no log-probabilities [n, q]."""
     if not callable(reading):
         raise InputError(f"{where}: reading must map logits [n, q] to log-probabilities [n, q], got {told(reading)}.")

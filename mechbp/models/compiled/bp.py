@@ -43,7 +43,7 @@ says so, and `mechbp.score`, `interchange` and `erase` read them as they are mea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -205,7 +205,8 @@ def construct(tree: FilteredTree, answer: Answer, knots: int | None, plant: Plan
         d_vocab_out=tree.vocab_size,
         dtype=torch.float64,
     )
-    model.cfg.outputs = "probabilities"  # up to scale: what reads answers takes shares of their sum, and no softmax
+    settings: Any = model.cfg  # TransformerLens declares no such field
+    settings.outputs = "probabilities"  # up to scale: what reads answers takes shares of their sum, and no softmax
     write_weights(model, tree, slots, answer, mlps)
     return CompiledBP(model.eval(), tree, slots, answer, knots)
 

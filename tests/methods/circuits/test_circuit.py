@@ -154,7 +154,7 @@ def test_shipped_models(name):
 
 
 BAD = [
-    ({"variant": "mean"}, InputError, "variant must be one of 'raw', 'mean position', 'per position', got 'mean'"),
+    ({"variant": "mean"}, InputError, "variant must be one of raw, mean position, per position, got 'mean'"),
     ({"layer": 1}, InputError, r"layer must be distinct integers in 0\.\.0, at least one, got \[1\]"),
     ({"layer": -1}, InputError, "layer must be"),
     ({"tokens": [0, 6]}, InputError, r"tokens must be distinct integers in 0\.\.5, at least one, got \[0, 6\]"),
