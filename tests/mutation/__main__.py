@@ -1,0 +1,95 @@
+"""Plant faults that a tool chose, and say how many the tests find: python -m tests.mutation [--faults 240] [--seed 0]
+
+Outcomes are kept line by line in tests/mutation/outcomes.jsonl, so that a run that was stopped goes on; --show prints the score
+of what is recorded and every fault that was missed, with its reason from survivors.toml. Exit code 1 where the score is below
+what is asked, or a survivor has no reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from faults import Fault, drawn, faults_of  # noqa: E402
+from trial import MISSED, copy_of, outcome  # noqa: E402
+
+OUTCOMES, SURVIVORS = HERE / "outcomes.jsonl", HERE / "survivors.toml"
+ASKED = 0.95
+"""Share of faults that must be found."""
+LIMIT_S = 600.0
+
+
+def main() -> int:
+    """Plant, or show what is recorded."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=int, default=240)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--areas", help="comma-separated; all by default")
+    parser.add_argument("--again", action="store_true", help="try those again that were missed")
+    parser.add_argument("--show", action="store_true", help="only print what is recorded")
+    asked = parser.parse_args()
+    areas = tomllib.loads((HERE / "areas.toml").read_text(encoding="utf-8"))
+    if not asked.show:
+        wanted = set(asked.areas.split(",")) if asked.areas else set(areas)
+        plant({name: area for name, area in areas.items() if name in wanted}, asked.faults, asked.seed, asked.again)
+    return show()
+
+
+def plant(areas: dict[str, dict[str, list[str]]], n: int, seed: int, again: bool) -> None:
+    """Try every fault of the draw that has no outcome yet."""
+    known = {area: _all_faults(area, told["sources"]) for area, told in areas.items()}
+    print(
+        f"{sum(map(len, known.values())):,} faults possible: {', '.join(f'{a} {len(f):,}' for a, f in known.items())}", flush=True
+    )
+    done = {line["key"]: line["outcome"] for line in recorded()}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = copy_of(ROOT, Path(folder))
+        for number, fault in enumerate(drawn(known, n, seed), 1):
+            if fault.key in done and not (again and done[fault.key] == MISSED):
+                continue
+            found = outcome(copy, fault, areas[fault.area]["tests"], LIMIT_S)
+            with OUTCOMES.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": fault.key, "outcome": found, **fault.to_dict()}) + "\n")
+            print(f"{number}/{n} {found}: {fault.key}", flush=True)
+
+
+def show() -> int:
+    """Print the score and every survivor; return 1 where either is not as asked."""
+    last = {line["key"]: line for line in recorded()}
+    reasons = tomllib.loads(SURVIVORS.read_text(encoding="utf-8")) if SURVIVORS.exists() else {}
+    survivors = [line for line in last.values() if line["outcome"] == MISSED]
+    by_area = Counter(line["area"] for line in last.values())
+    missed = Counter(line["area"] for line in survivors)
+    for area, n in sorted(by_area.items()):
+        print(f"{area:<12} {n - missed[area]:>4} of {n:>4} found")
+    if not last:
+        print("nothing recorded yet")
+        return 1
+    share = 1 - len(survivors) / len(last)
+    print(f"{'all':<12} {len(last) - len(survivors):>4} of {len(last):>4} found: {share:.1%}, asked {ASKED:.0%}")
+    for line in survivors:
+        print(f"missed: {line['key']}: {reasons.get(line['key'], 'NO REASON GIVEN')}")
+    return int(share < ASKED or any(line["key"] not in reasons for line in survivors))
+
+
+def recorded() -> list[dict[str, str]]:
+    """Return the outcomes so far, oldest first."""
+    return [json.loads(line) for line in OUTCOMES.read_text(encoding="utf-8").splitlines()] if OUTCOMES.exists() else []
+
+
+def _all_faults(area: str, patterns: list[str]) -> list[Fault]:
+    paths = sorted({str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern)})
+    return [fault for path in paths for fault in faults_of(area, ROOT, path)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
