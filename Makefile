@@ -9,7 +9,7 @@ WORKERS ?= 2
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: report test test-4 slow lint bench docs tutorials axe
+.PHONY: report test test-4 slow long lint bench docs tutorials axe
 
 report: $(STAMP)
 	$(BIN)/mechbp report --jobs $(WORKERS)
@@ -24,7 +24,11 @@ test-4: $(STAMP4)
 		tests/methods/patching tests/methods/interchange tests/methods/circuits
 
 slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
+
+# Generators and kills at their full counts: hours, for a release or a suspicion.
+long: $(STAMP)
+	$(BIN)/pytest -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ def made(name):
     return mechbp.Run.from_model(build_model(config, **sizes, seed=3), process, task_name, name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUNS)
 def test_every_page_takes_it(name, tmp_path, monkeypatch):
     monkeypatch.setattr(study.Study, "size", lambda self, full, quick: min(quick, 120))

@@ -19,11 +19,17 @@ def covered(target, seen):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_150_changed_inputs_are_answered_or_refused(target, tmp_path):
-    assert covered(target, fuzz(target, tmp_path, count=150))
+def test_40_changed_inputs_are_answered_or_refused(target, tmp_path):
+    assert covered(target, fuzz(target, tmp_path, count=40))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_300_changed_inputs_are_answered_or_refused(target, tmp_path):
+    assert covered(target, fuzz(target, tmp_path, seed=2, count=300))
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 def test_5000_changed_inputs_are_answered_or_refused(target, tmp_path):
     seen = fuzz(target, tmp_path, seed=1, count=5000, seconds=1200)

@@ -43,7 +43,7 @@ def test_drawn_arguments(name, somewhere):
     settings(max_examples=HEAVY.get(name, EXAMPLES), **SETTLED)(given(st.data())(lambda data: check(name, data)))()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_many_drawn_arguments(name, somewhere):
     settings(max_examples=MANY, **SETTLED)(given(st.data())(lambda data: check(name, data)))()

@@ -10,7 +10,7 @@ from tests.recovery.histories import Recovery, many
 from tests.recovery.worlds import WORLDS, package
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_200_kills_lose_nothing(tmp_path):
     copied = package(tmp_path / "package")
     with cluster(copied) as address:
