@@ -20,7 +20,7 @@ from mechbp.report.claim import Claim
 from mechbp.report.criteria import Criteria
 from mechbp.report.document import Document, Provenance, Section, load
 from mechbp.report.opening import Opening, opened
-from mechbp.report.provenance import git_state, versions
+from mechbp.report.provenance import PACKAGES, git_state, versions
 from mechbp.report.replaced import FILE as REPLACED_LOG
 from mechbp.report.replaced import replaced_runs, used_by
 from mechbp.storage import checked_name
@@ -35,7 +35,6 @@ SEED = 0
 SOURCES = ("--", ":/", ":(top,exclude)reports")
 WITHDRAWN = "withdrawn"
 """The section that lists claims made no longer."""
-PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from analyses.belief_geometry.criteria import CRITERIA
 from analyses.belief_geometry.handing_on import BELIEF, EMBEDDING, LATER, REFITS, HandingOn, handing_on
 from analyses.shared.prefix_corpus import Corpus
 from mechbp.errors import TooFewSequences
+from mechbp.figures.intervals import points
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points, reason
+from mechbp.report.parts import estimate, reason
 from mechbp.study import Study
 
 LAGS = 5

@@ -9,10 +9,11 @@ import numpy as np
 from analyses.chain_training.courses import Courses, Family
 from analyses.chain_training.criteria import CRITERIA
 from analyses.chain_training.turning import LAW
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 
 
 def batch_size(item: Courses) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from analyses.compiled_bp.criteria import CRITERIA
 from analyses.compiled_bp.probes import level_names, message_names, stages
+from mechbp.figures.intervals import points
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.interchange.continuation import pair_activations
@@ -20,7 +21,7 @@ from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.compiled.bp import CompiledBP
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import listed, points
+from mechbp.report.parts import listed
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import MessagePairs, message_pairs
 

@@ -12,10 +12,11 @@ from analyses.constrained_updates.history import History
 from analyses.constrained_updates.seeds import counted, lower, seeds
 from analyses.constrained_updates.settings import Setting
 from analyses.shared.seed_groups import Group
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, points
+from mechbp.report.parts import DECIMALS, estimate
 from mechbp.study import Study
 from mechbp.theory.chain.constrained_attention import (
     PatternFit,

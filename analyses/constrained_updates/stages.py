@@ -21,10 +21,10 @@ from analyses.constrained_updates.settings import COMPONENTS, FINAL, MID, POST, 
 from analyses.shared.baselines import PREFIX_SHARE, token_and_position, token_history
 from analyses.shared.prefix_corpus import CONSTRAINED, FULL, NAIVE, trained_on_exact
 from analyses.shared.seed_groups import Group
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import points
 from mechbp.study import Study
 from mechbp.theory.chain.prefix_activations import prefix_activations
 from mechbp.theory.chain.prefix_probe import WordScore, word_probe

@@ -13,10 +13,10 @@ from analyses.constrained_updates.settings import Setting
 from analyses.shared.belief_clouds import cloud_figure
 from analyses.shared.prefix_corpus import trained_on_exact
 from analyses.shared.seed_groups import Group
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import points
 from mechbp.theory.chain.constrained_values import (
     EARLY,
     VectorFit,

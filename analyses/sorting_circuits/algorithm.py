@@ -10,11 +10,12 @@ from jaxtyping import Float64
 
 from analyses.shared.sorter import Sorter
 from analyses.sorting_circuits.criteria import CRITERIA
+from mechbp.figures.intervals import points
 from mechbp.methods.circuits.order_scores import OrderScores, order_scores
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_scores import AnswerScores
 from mechbp.theory.sorting.attention_classes import CLASSES, class_attention

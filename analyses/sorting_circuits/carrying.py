@@ -9,10 +9,11 @@ import numpy as np
 
 from analyses.shared.sorter import Sorter
 from analyses.sorting_circuits.criteria import CRITERIA
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_pairs import answer_pairs, lent_is_above
 from mechbp.theory.sorting.element_patching import ElementCell, ElementEffects, element_patching

@@ -13,11 +13,12 @@ from jaxtyping import Float64
 from analyses.shared.sorter import Sorter
 from analyses.sorting_circuits.criteria import CRITERIA
 from analyses.sorting_circuits.designs import is_variant, recipe_but_seed
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.cell_difference import CellDifference, cell_difference
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import listed, points
+from mechbp.report.parts import listed
 from mechbp.study import Study
 from mechbp.theory.sorting.answer_scores import answer_measures
 from mechbp.theory.sorting.head_ablation import ablated_forward

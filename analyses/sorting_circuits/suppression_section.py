@@ -9,10 +9,10 @@ import numpy as np
 
 from analyses.shared.calibration import calibration_axes
 from analyses.sorting_circuits.suppression import AS_IT_IS, JUDGED, ROLES, Suppression
+from mechbp.figures.intervals import points
 from mechbp.methods.circuits.kept_diagonal import KEPT, SCALES
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import points
 from mechbp.theory.sorting.head_ablation import STAND_INS
 
 DRAWN = 6

@@ -11,6 +11,7 @@ import torch
 
 from analyses.sorting_development.criteria import CRITERIA
 from analyses.sorting_development.trajectory import NO_RECORDS, Trajectory, settings_of
+from mechbp.figures.intervals import points
 from mechbp.measuring.recheck import Recheck, recheck
 from mechbp.methods.llc.estimate import llc
 from mechbp.methods.llc.ground_truths import normal_crossing_llc, quadratic_llc
@@ -19,7 +20,6 @@ from mechbp.methods.llc.result import LLCEstimate
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import points
 from mechbp.study import Study
 
 CURVATURES = np.array([4.0, 1.0, 0.3, 0.05, 0.0])

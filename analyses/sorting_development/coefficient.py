@@ -10,12 +10,13 @@ from analyses.sorting_development.confidence import Confidence, told
 from analyses.sorting_development.criteria import CRITERIA
 from analyses.sorting_development.falls import Fall
 from analyses.sorting_development.trajectory import NO_RECORDS, Trajectory, settings_of
+from mechbp.figures.intervals import points
 from mechbp.methods.llc.result import RHAT_LIMIT
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.models.llc_config import LLCConfig
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 
 
 def coefficient_claim(found: Sequence[Trajectory], fallen: Sequence[Fall], equal: Sequence[Confidence]) -> Claim:

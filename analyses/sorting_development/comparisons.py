@@ -10,12 +10,13 @@ import numpy as np
 
 from analyses.sorting_development.criteria import CRITERIA
 from analyses.sorting_development.trajectory import NO_RECORDS, Trajectory, settings_of
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.statistics.repetitions import independent_difference, paired_difference, paired_ratio
 from mechbp.models.llc_records import LLCRecord
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,12 @@ import torch
 from analyses.shared.sorter import Sorter
 from analyses.sorting_development.falls import Fall
 from analyses.sorting_development.trajectory import NO_RECORDS
+from mechbp.figures.intervals import points
 from mechbp.measuring.changed import measure_changed
 from mechbp.methods.llc.result import LLCEstimate
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.methods.statistics.temperature import matching_factor
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import points
 from mechbp.study import Study
 from mechbp.theory.sorting.asked import asked_lists
 

@@ -8,11 +8,12 @@ from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.documents import documents_of, held_documents, is_attention
 from analyses.topic_structure.setting import THEORY
 from analyses.topic_structure.training_maps import is_joint, training_maps
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.attention import best_attention, hidden_key_ratio
 from mechbp.theory.topics.dynamics import Trajectories, train_population

@@ -9,10 +9,11 @@ import numpy as np
 from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.embeddings import topic_labels
 from analyses.topic_structure.setting import QUICK_SEEDS, QUICK_STEPS, RATE, SEEDS, SIGMAS, STEPS, THEORY, joint_runs
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import seed_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.bounds import population_bound
 from mechbp.theory.topics.dynamics import Trajectories, train_population

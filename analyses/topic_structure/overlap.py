@@ -11,11 +11,12 @@ import torch
 
 from analyses.topic_structure.criteria import CRITERIA
 from analyses.topic_structure.documents import document_losses
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio, seed_mean
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.hidden_words import unigram
 from mechbp.theory.topics.pairs import PairClasses

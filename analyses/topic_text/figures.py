@@ -15,9 +15,10 @@ from analyses.topic_text.embeddings import MEASURES as SIMILARITIES
 from analyses.topic_text.embeddings import EmbeddingResults
 from analyses.topic_text.estimates import CHANGE, band_names, cost, difference, mean_over_fits, ratio
 from analyses.topic_text.material import THRESHOLDS
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData
-from mechbp.report.parts import panel, points
+from mechbp.report.parts import panel
 
 AMBIGUITY = "least P(topic | word) of a word's topics"
 LOOKS: dict[str, dict] = {

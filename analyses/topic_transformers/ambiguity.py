@@ -12,10 +12,11 @@ from analyses.topic_transformers.attention import Looking
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.embeddings import Embedded
 from analyses.topic_transformers.subjects import Subject
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import RESAMPLES, Interval
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 
 NAMES = ("embeddings", "attention", "embeddings, random weights", "attention, random weights")

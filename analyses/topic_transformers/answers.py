@@ -12,13 +12,14 @@ from analyses.shared.calibration import calibration_axes, calibration_line
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.subjects import Subject
 from mechbp.divergence import kl_nats
+from mechbp.figures.intervals import points
 from mechbp.methods.probing.logistic import LogisticFit, fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.statistics.answers import calibration
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.hidden_words import HiddenWords
 

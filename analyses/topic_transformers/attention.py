@@ -11,10 +11,11 @@ from analyses.shared.attention_maps import by_head, head_names
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.embeddings import Likeness, shuffles
 from analyses.topic_transformers.subjects import Subject
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, panel, points
+from mechbp.report.parts import estimate, panel
 from mechbp.study import Study
 from mechbp.theory.topics.key_classes import CLASSES, DIFF, SAME, SELF, ClassAttention, class_attention
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.subjects import Subject
+from mechbp.figures.intervals import points
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, panel, points
+from mechbp.report.parts import estimate, panel
 from mechbp.study import Study
 
 ASKED = "asked"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.subjects import Subject
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.key_classes import class_attention
 from mechbp.theory.topics.replaced_patterns import (

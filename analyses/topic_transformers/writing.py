@@ -9,6 +9,7 @@ import numpy as np
 
 from analyses.topic_transformers.criteria import CRITERIA
 from analyses.topic_transformers.subjects import Subject
+from mechbp.figures.intervals import points
 from mechbp.hooks import capture, to_array
 from mechbp.methods.interchange.das import STEPS, learn_rotation
 from mechbp.methods.interchange.interchange import WHOLE, MessageTest, erase, interchange
@@ -18,7 +19,7 @@ from mechbp.methods.interchange.subspaces import mean_subspace, probe_subspace
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, points
+from mechbp.report.parts import estimate
 from mechbp.study import Study
 from mechbp.theory.topics.belief_pairs import belief_pairs
 

@@ -10,9 +10,10 @@ from analyses.shared.attention_maps import by_head, head_names, mass_layout
 from analyses.shared.tree_probes import message_layout, message_panel
 from analyses.shared.tree_training import curve_of
 from analyses.tree_beyond.measurements import Measurements
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData
-from mechbp.report.parts import DECIMALS, panel, points
+from mechbp.report.parts import DECIMALS, panel
 
 
 def figures_of(measured: Sequence[Measurements]) -> tuple[FigureData, ...]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyses.tree_content.measurements import Measured
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import panel, points
+from mechbp.report.parts import panel
 
 OWN, STATIC = "everything (own row)", "static row"
 

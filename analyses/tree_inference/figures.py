@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from analyses.shared.calibration import calibration_axes, calibration_density, calibration_line
 from analyses.tree_inference.comparison import Comparison
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.answers import calibration
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.models.runs import Run
 from mechbp.report.document import FigureData
-from mechbp.report.parts import points
 from mechbp.study import Study
 
 

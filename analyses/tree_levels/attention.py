@@ -10,11 +10,12 @@ from analyses.shared.attention_maps import by_head, head_names, map_layout, map_
 from analyses.shared.tree_attention import merging_distances, merging_losses
 from analyses.tree_levels.criteria import CRITERIA
 from analyses.tree_levels.groups import Family
+from mechbp.figures.intervals import points
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, panel, points
+from mechbp.report.parts import DECIMALS, estimate, panel
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, mass_by_level
 from mechbp.theory.tree.oracle_distances import Lead, lead_of

@@ -9,13 +9,14 @@ import numpy as np
 from analyses.shared.attention_maps import by_head, head_names, map_layout, map_panels, mass_layout
 from analyses.shared.tree_attention import kl_to_exact, one_question
 from analyses.tree_mechanism.criteria import CRITERIA
+from mechbp.figures.intervals import points
 from mechbp.methods.attention.comparison import AttentionMatch, compare_patterns
 from mechbp.methods.attention.patterns import mean_pattern
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import DECIMALS, estimate, panel, points
+from mechbp.report.parts import DECIMALS, estimate, panel
 from mechbp.study import Study
 from mechbp.theory.tree.attention import LevelMass, Theory, mass_by_level, theory_pattern
 from mechbp.theory.tree.oracle_distances import AskedOnce, Lead, answers_with_patterns, lead_of, oracle_distances

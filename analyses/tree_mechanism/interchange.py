@@ -19,13 +19,14 @@ from analyses.tree_mechanism.message_grid import (
 )
 from analyses.tree_mechanism.messages import fit_handles, study_messages
 from mechbp.errors import TooFewSequences
+from mechbp.figures.intervals import points
 from mechbp.methods.interchange.interchange import NOTHING, WHOLE
 from mechbp.methods.probing.grid import ProbeGrid
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import DECIMALS, panel, points, reason
+from mechbp.report.parts import DECIMALS, panel, reason
 from mechbp.study import Study
 from mechbp.theory.tree.message_pairs import Message
 

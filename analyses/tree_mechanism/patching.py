@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from analyses.tree_mechanism.criteria import CRITERIA
+from mechbp.figures.intervals import points
 from mechbp.hooks import firing_hooks
 from mechbp.methods.patching.metric import Metric
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.models.runs import Run
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import listed, panel, points
+from mechbp.report.parts import listed, panel
 from mechbp.study import Study
 from mechbp.theory.tree.corruptions import corrupt, sibling_subtree, splice
 

@@ -12,6 +12,7 @@ from analyses.tree_mechanism.message_grid import ROTATION, MessageGrid
 from analyses.tree_mechanism.messages import fit_handles, probed_stages, study_messages
 from mechbp.divergence import kl_nats
 from mechbp.errors import TooFewSequences
+from mechbp.figures.intervals import points
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.statistics.intervals import bootstrap_mean, bootstrap_ratio, seed_mean
 from mechbp.models.forward import answers
@@ -19,7 +20,7 @@ from mechbp.models.runs import Run
 from mechbp.models.tasks.tree import training_evidence
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, listed, points, reason
+from mechbp.report.parts import estimate, listed, reason
 from mechbp.study import Findings, Study
 from mechbp.theory.tree.leaves import own_nodes
 

@@ -15,9 +15,10 @@ from analyses.tree_paper.looking import CONSTRUCTION, RELABELLED, merged_name
 from analyses.tree_paper.measurements import Measured
 from analyses.tree_paper.messages import LEACE, LEARNED, MEANS, PLACEBO, SHUFFLED
 from analyses.tree_paper.token import FAILURES, better_by
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.report.document import FigureData
-from mechbp.report.parts import DECIMALS, panel, points
+from mechbp.report.parts import DECIMALS, panel
 from mechbp.study import Study
 
 

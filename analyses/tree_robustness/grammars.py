@@ -9,6 +9,7 @@ import numpy as np
 
 from analyses.tree_robustness.criteria import CRITERIA
 from mechbp.divergence import expected_hits, kl_nats
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.answers import nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.methods.statistics.rival_oracles import OracleLeads, oracle_leads
@@ -17,7 +18,7 @@ from mechbp.models.runs import Run
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, listed, points
+from mechbp.report.parts import estimate, listed
 from mechbp.study import Study
 
 HEADINGS = {"root": "Root", "masked": "Masked leaf"}

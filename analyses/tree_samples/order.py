@@ -8,11 +8,12 @@ import numpy as np
 
 from analyses.tree_samples.criteria import CRITERIA
 from analyses.tree_samples.curves import Curve
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.statistics.repetitions import crossed_difference, independent_difference
 from mechbp.report.claim import Claim
 from mechbp.report.document import FigureData, Section
-from mechbp.report.parts import estimate, listed, points
+from mechbp.report.parts import estimate, listed
 
 BOUNDS = CRITERIA["order"].bounds
 THRESHOLDS: tuple[float, ...] = tuple(np.linspace(BOUNDS["least_share"], BOUNDS["most_share"], 10).round(3).tolist())

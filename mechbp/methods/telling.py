@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-
-@runtime_checkable
-class HasInterval(Protocol):
-    """Means with the ends of their intervals, arrays of one shape."""
-
-    @property
-    def mean(self) -> np.ndarray: ...
-    @property
-    def low(self) -> np.ndarray: ...
-    @property
-    def high(self) -> np.ndarray: ...
+from mechbp.figures.intervals import HasInterval, points
 
 
 def told(interval: HasInterval, unit: str = "") -> str:
@@ -60,15 +50,6 @@ def named(intervals: Mapping[str, HasInterval], label: str = "measure") -> pd.Da
         {label: name, **{end: float(getattr(found, end)) for end in ("mean", "low", "high")}} for name, found in intervals.items()
     ]
     return pd.DataFrame(rows, columns=[label, "mean", "low", "high"])
-
-
-def points(intervals: HasInterval | Sequence[HasInterval], axis: str) -> dict[str, Any]:
-    """Return values of a series along `axis` with `low` and `high`: of one interval [n], or of n scalar ones."""
-    if isinstance(intervals, Sequence):
-        found = {end: [float(getattr(interval, end)) for interval in intervals] for end in ("mean", "low", "high")}
-    else:
-        found = {end: getattr(intervals, end) for end in ("mean", "low", "high")}
-    return {axis: found["mean"], "low": found["low"], "high": found["high"]}
 
 
 def panel(title: str, values: HasInterval | np.ndarray, control: np.ndarray | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError, reason
 from mechbp.models.run_folder import stored_steps
-from mechbp.storage import atomic_write
+from mechbp.storage import atomic_write, read_regular
 
 SETTING = re.compile(r"([a-z_]+)\.([a-z0-9_]+)=(.*)", re.DOTALL)
 RANGE = re.compile(r"(-?\d{1,6})\.\.(-?\d{1,6})")
@@ -102,8 +102,6 @@ def set_in_place(folder: Path, settings: Sequence[Setting]) -> None:
 
     Raises InputError where it has, where a key has several values, and where the recipe would be wrong.
     """
-    from mechbp.models.run_folder import stored_steps
-
     if several := [setting for setting in settings if len(setting.values) > 1]:
         name = f"{several[0].table}.{several[0].key}"
         raise InputError(f"train: --set {name} has {len(several[0].values)} values. One run takes one: use mechbp sweep.")
@@ -118,7 +116,6 @@ def set_in_place(folder: Path, settings: Sequence[Setting]) -> None:
 def changed(recipe: Path, changes: Sequence[tuple[str, str, Any]]) -> str:
     """Return the text of a recipe file with changes. Raises InputError where it cannot be read."""
     from mechbp.models.config import MAX_RECIPE_BYTES
-    from mechbp.storage import read_regular
 
     try:
         text = read_regular(recipe, MAX_RECIPE_BYTES).decode("utf-8")
@@ -133,7 +130,6 @@ def write_recipe(folder: Path, text: str) -> None:
     Files that it names must be in the folder already; code is hashed, and not executed.
     """
     from mechbp.models.config import checked_recipe
-    from mechbp.storage import atomic_write
 
     checked_recipe(text, f"{folder / 'run.toml'}", folder)
     atomic_write(folder / "run.toml", text.encode("utf-8"))

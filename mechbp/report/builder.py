@@ -15,20 +15,20 @@ from mechbp import IMPORTED
 from mechbp.arguments import checked_text, is_integer, told
 from mechbp.errors import InputError, MechbpError
 from mechbp.figures import drawn
+from mechbp.figures.intervals import HasInterval
 from mechbp.figures.picture import Picture
 from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion
 from mechbp.report.document import Document, FigureData, Provenance, Section, dumps
 from mechbp.report.page import render
-from mechbp.report.parts import HasInterval, estimate
-from mechbp.report.provenance import git_state, versions
+from mechbp.report.parts import estimate
+from mechbp.report.provenance import PACKAGES, git_state, versions
 from mechbp.report.rules import Rule
 from mechbp.storage import atomic_write, checked_name, make_folder
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
 LONGEST_SLUG = 40
 
 

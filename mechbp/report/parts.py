@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
+from mechbp.figures.intervals import HasInterval
 from mechbp.report.document import Section
 
 DECIMALS = 3
 """What a heat-map cell keeps; its interval is wider than the rest."""
-
-
-@runtime_checkable
-class HasInterval(Protocol):
-    """Means with the ends of their intervals, arrays of one shape."""
-
-    @property
-    def mean(self) -> np.ndarray: ...
-    @property
-    def low(self) -> np.ndarray: ...
-    @property
-    def high(self) -> np.ndarray: ...
 
 
 def estimate(interval: HasInterval, digits: int = 3, unit: str = "") -> str:
@@ -53,12 +42,6 @@ def listed(items: Sequence[str]) -> str:
 def spread(steps: Sequence[int], count: int) -> tuple[int, ...]:
     """Return at most `count` of the steps for the frames of a slider, evenly spaced, the first and the last among them."""
     return tuple(steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)))
-
-
-def points(intervals: Sequence[HasInterval], axis: str) -> dict[str, list[float]]:
-    """Return scalar intervals as a series' values along `axis` with `low` and `high`."""
-    ends = {axis: "mean", "low": "low", "high": "high"}
-    return {key: [float(getattr(interval, end)) for interval in intervals] for key, end in ends.items()}
 
 
 def panel(title: str, interval: HasInterval) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from mechbp import __version__
 
+PACKAGES = ("torch", "transformer-lens", "numpy", "scipy", "scikit-learn", "plotly")
+"""Whose versions every page tells."""
+
 
 def git_state(folder: Path, *paths: str) -> tuple[str, bool]:
     """Return the commit of the repository that holds `folder`, and whether tracked files differ from it.

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mechbp.figures import check_data
+from mechbp.figures.intervals import points
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.randomness import rng
-from mechbp.report.parts import estimate, left_out, listed, panel, points
+from mechbp.report.parts import estimate, left_out, listed, panel
 
 
 def scalar(mean, low, high):

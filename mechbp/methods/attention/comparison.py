@@ -17,12 +17,13 @@ from torch import Tensor
 from mechbp.arguments import check_memory, checked_count, checked_reals
 from mechbp.divergence import js_nats
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import to_array
 from mechbp.methods.attention.patterns import AttentionPatterns, Pattern
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.randomness import checked_generator
 
 Rows = Float64[np.ndarray, "*cells query key"]

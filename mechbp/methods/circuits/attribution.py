@@ -32,8 +32,7 @@ class AnswerAttribution(Shown):
             kind="heatmap",
             title="What each head adds to the correct logit",
             caption=f"Mean over the questions with that answer, nats; n = {int(self.counts.sum()):,} questions in all. Gaps: "
-            "tokens that "
-            "were never correct. An exact sum taken apart: no interval.",
+            "tokens that were never correct. An exact sum taken apart: no interval.",
             alt=f"Heat map of {heads} heads by {outputs} answers: what the head adds to the logit of the answer.",
             data={
                 "rows": [f"head {head}" for head in range(heads)],

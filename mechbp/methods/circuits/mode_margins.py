@@ -46,8 +46,7 @@ class Margin(Shown):
             kind="lines",
             title=f"Noise that the label {self.label!r} bears",
             caption=f"Share of {len(self.flips_at)} directions of noise in which the label is still {self.label!r}; noise in "
-            "units of "
-            f"the mean largest diagonal of OV and the spread of QK, tried up to {LARGEST_NOISE:g}.",
+            f"units of the mean largest diagonal of OV and the spread of QK, tried up to {LARGEST_NOISE:g}.",
             alt="A falling line: share of noise draws that keep the label, by size of the noise.",
             data={
                 "x_title": "noise",

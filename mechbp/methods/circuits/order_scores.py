@@ -41,11 +41,9 @@ class OrderScores(Shown):
         return Picture(
             kind="dots",
             title="How far scores follow the order of values",
-            caption="Share of triples of values in the expected order, all triples counted: no sampling. Nearest first: the "
-            "next larger "
-            f"value before a farther one ({int(self.nearest_triples.sum()):,} triples); larger first: a larger value before "
-            "one that "
-            f"is not ({int(self.larger_triples.sum()):,}). Scores that know no order have 1/2.",
+            caption="Share of triples of values in the expected order, all triples counted: no sampling. Nearest first: the next "
+            f"larger value before a farther one ({int(self.nearest_triples.sum()):,} triples); larger first: a larger value "
+            f"before one that is not ({int(self.larger_triples.sum()):,}). Scores that know no order have 1/2.",
             alt="Dots by head: shares of triples in order, for the two kinds of triples.",
             data={
                 "x_title": "share of triples in order",

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, require_hooked
 from mechbp.methods.interchange.continuation import Continuation
@@ -25,7 +26,7 @@ from mechbp.methods.interchange.message_test import NOTHING
 from mechbp.methods.interchange.subspaces import Subspace
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.randomness import rng as named_rng
 
 MOST_TOLD = 4

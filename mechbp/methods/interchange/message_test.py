@@ -10,10 +10,11 @@ import pandas as pd
 from jaxtyping import Float64
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import named, points, told
+from mechbp.methods.telling import named, told
 from mechbp.randomness import rng as named_rng
 
 NOTHING = "nothing"

@@ -129,9 +129,8 @@ def by_leaf(
         if not fits or not 1 <= dims <= activations.shape[2]:
             if given.ndim != 3 or activations.ndim != 3:
                 raise InputError(
-                    f"subspace: need activations [n, position, d] and messages [n, position, q], got {list(activations.shape)} "
-                    "and "
-                    f"{list(given.shape)}.\n{CURE}, and activations with a head axis flattened."
+                    "subspace: need activations [n, position, d] and messages [n, position, q], got "
+                    f"{list(activations.shape)} and {list(given.shape)}.\n{CURE}, and activations with a head axis flattened."
                 )
             raise InputError(
                 f"subspace: need activations [n >= 8, position, d >= dims] and messages [n, position, q], a last position may "

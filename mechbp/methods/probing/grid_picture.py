@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.methods.telling import panel, points
+from mechbp.methods.telling import panel
 
 NAMES = {
     "r2": "held-out R²",

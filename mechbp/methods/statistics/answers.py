@@ -11,10 +11,11 @@ from scipy import stats
 
 from mechbp.divergence import FLOOR, expected_hits, js_nats, kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import dots, examples, frame, named, points, told
+from mechbp.methods.telling import dots, examples, frame, named, told
 
 RESAMPLES = 1000
 
@@ -127,8 +128,8 @@ class Calibration(Shown):
             kind="scatter",
             title=f"Calibration: error {self.error:.3g}",
             caption=f"Mean exact probability where the model says p, in {len(self.filled)} bins, {exact.level:.0%} bootstrap "
-            "intervals "
-            f"over n = {exact.n:,} sequences; colours count pairs of probabilities. On the diagonal the model is calibrated.",
+            f"intervals over n = {exact.n:,} sequences; colours count pairs of probabilities. On the diagonal the model is "
+            "calibrated.",
             alt="Exact against stated probabilities, with the diagonal, and a density of all pairs.",
             data={
                 "x_title": "probability that the model states",

@@ -15,10 +15,11 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.randomness import checked_generator
 
 BINS = 15
@@ -55,9 +56,8 @@ class Reliability(Shown):
             kind="scatter",
             title=f"Reliability: calibration error {told(self.error)}",
             caption=f"Share of right choices where the model is so sure, in {len(self.filled)} bins; areas count choices. "
-            f"{accuracy.level:.0%} bootstrap intervals over n = {accuracy.n:,} rows. A calibrated model with these confidences "
-            "has an "
-            f"error of {self.floor:.3g} on average.",
+            f"{accuracy.level:.0%} bootstrap intervals over n = {accuracy.n:,} rows. A calibrated model with these "
+            f"confidences has an error of {self.floor:.3g} on average.",
             alt="Accuracy against confidence, with the diagonal.",
             data={
                 "x_title": "confidence",

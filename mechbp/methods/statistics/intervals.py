@@ -15,9 +15,10 @@ from jaxtyping import Float64
 from scipy import stats
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 
 RESAMPLES = 2000
 

@@ -11,10 +11,11 @@ from jaxtyping import Float64
 
 from mechbp.divergence import expected_hits, kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 
 Answers = Float64[np.ndarray, "n query q"]
 
@@ -52,8 +53,7 @@ class OracleLeads(Shown):
             kind="dots",
             title="The model's own oracle against its rivals",
             caption="Closer: D(own || rival) - D(own || model). Nearer: D(rival || model) - D(own || model). Better: expected "
-            "accuracy "
-            f"over the rival's. {self.better.level:.0%} bootstrap intervals over n = {self.better.n:,} sequences.",
+            f"accuracy over the rival's. {self.better.level:.0%} bootstrap intervals over n = {self.better.n:,} sequences.",
             alt=f"Dots with intervals by rival oracle ({len(self.rivals)} of them): three differences.",
             data={
                 "x_title": "difference",

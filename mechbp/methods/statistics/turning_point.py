@@ -13,10 +13,11 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, seed_mean
-from mechbp.methods.telling import examples, points, told
+from mechbp.methods.telling import examples, told
 
 _GAP = Interval(np.asarray(np.nan), np.asarray(np.nan), np.asarray(np.nan), 1)
 """A value that is not drawn."""
@@ -41,9 +42,8 @@ class Turn(Shown):
         return Picture(
             kind="dots",
             title="Rise after the lowest step",
-            caption=f"Last entry less that at the step where the others are lowest; n = {len(self.rise)} repetitions, and "
-            "their mean "
-            "with Student's 95% interval.",
+            caption=f"Last entry less that at the step where the others are lowest; n = {len(self.rise)} repetitions, and their "
+            "mean with Student's 95% interval.",
             alt="Dots: the rise of every repetition, and their mean with its interval.",
             data={
                 "x_title": "rise",

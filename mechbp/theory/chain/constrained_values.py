@@ -68,8 +68,7 @@ class VectorFit(Shown):
             kind="lines",
             title=f"Vectors in belief space: R² {self.r2():.3g}, cosine {self.cosine():.3g}",
             caption="Least-squares multiples of k(z), along which theory has all vectors; from the weights, no sampling. R² of "
-            "all "
-            "entries is about the mean vector.",
+            "all entries is about the mean vector.",
             alt="Two lines over positions: predicted and measured multiples.",
             data={
                 "x_title": "position",

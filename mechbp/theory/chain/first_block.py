@@ -86,8 +86,7 @@ class MeanPattern(Shown):
             kind="heatmap",
             title="Mean attention of the first block",
             caption=f"Mean over n = {self.n:,} words, each counted once; rows sum to 1. The largest standard deviation over "
-            "words is "
-            f"{self.spread.max():.3g}: near 0 a pattern does not depend on the tokens.",
+            f"words is {self.spread.max():.3g}: near 0 a pattern does not depend on the tokens.",
             alt=f"Heat maps of attention, one per head ({heads}): destination down, source across.",
             data={
                 "rows": [str(place) for place in range(destinations)],

@@ -113,10 +113,9 @@ class WordScore(Shown):
     def summary(self) -> str:
         """Return R² in and out of sample, the control, and the sizes."""
         return (
-            f"R² {self.r2:.4g} on the words fitted, {self.held_out_r2:.4g} [{self.held_out_low:.4g}, {self.held_out_high:.4g}] "
-            "held out "
-            f"(over splits)\nshuffled targets, the control: R² {self.shuffled_r2:.3g}\n"
-            f"n = {self.n_rows:,} distinct prefixes, {self.n_features} features"
+            f"R² {self.r2:.4g} on the words fitted, {self.held_out_r2:.4g} [{self.held_out_low:.4g}, "
+            f"{self.held_out_high:.4g}] held out (over splits)\nshuffled targets, the control: R² {self.shuffled_r2:.3g}\nn = "
+            f"{self.n_rows:,} distinct prefixes, {self.n_features} features"
         )
 
 

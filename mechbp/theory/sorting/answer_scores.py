@@ -17,12 +17,13 @@ from jaxtyping import Float, Float64, Int
 from scipy.special import log_softmax, xlogy
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.confidence import calibration_error
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import dots, examples, named, points, told
+from mechbp.methods.telling import dots, examples, named, told
 from mechbp.randomness import checked_generator
 
 By = Literal["all", "value", "gap"]

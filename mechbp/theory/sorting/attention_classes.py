@@ -22,11 +22,12 @@ from jaxtyping import Float, Float64, Int, Integer
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import to_array
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import AskedLists, asked_lists

@@ -25,12 +25,13 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
 from mechbp.methods.patching.patch import PatchEffects, patch
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import examples, points, told
+from mechbp.methods.telling import examples, told
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.list_pairs import ListPairs
 

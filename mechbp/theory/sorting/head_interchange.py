@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward, to_tokens
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.randomness import rng as named_rng
 
 BATCH = 512

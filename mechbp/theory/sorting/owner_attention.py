@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float, Float64, Int, Integer
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import asked_lists

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from mechbp.divergence import FLOOR
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward, to_array, to_tokens
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.sorting.asked import AskedLists, asked_lists

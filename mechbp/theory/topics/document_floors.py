@@ -46,8 +46,7 @@ class DocumentFloors(Shown):
             kind="dots",
             title="Floors of the given documents",
             caption=f"Per selected position, of {int(self.n_targets.sum()):,} in n = {len(self.n_targets):,} documents; 95% "
-            "bootstrap "
-            "intervals over documents, for how another set of as many would differ.",
+            "bootstrap intervals over documents, for how another set of as many would differ.",
             alt="Two dots with intervals: least cross-entropy and least squared loss per selected position.",
             data=dots("loss per selected position", self._floors(rng)),
         )

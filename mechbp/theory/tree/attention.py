@@ -63,10 +63,8 @@ class LevelMass(Shown):
             kind="heatmap",
             title="How far up the tree heads look",
             caption="Attention mass by level of the lowest common ancestor of query and key, mean over queries; level 0 is the "
-            "leaf "
-            f"itself. Mean over n = {self.mass.n:,} examples, {self.mass.level:.0%} bootstrap intervals in hover and table. "
-            "Last row: "
-            "uniform attention, the control.",
+            f"leaf itself. Mean over n = {self.mass.n:,} examples, {self.mass.level:.0%} bootstrap intervals in hover and table. "
+            "Last row: uniform attention, the control.",
             alt=f"Heat map of attention mass: {len(rows)} heads and uniform attention down, {levels} levels across.",
             data={
                 "rows": [*rows, "uniform"],

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.answers import nearest
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.theory.tree.oracle_distances import oracle_distances
 
 

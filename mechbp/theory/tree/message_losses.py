@@ -14,10 +14,11 @@ import pandas as pd
 from jaxtyping import Float64, Int
 
 from mechbp.divergence import FLOOR
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval
-from mechbp.methods.telling import examples, frame, points, told
+from mechbp.methods.telling import examples, frame, told
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.sibling_subtrees import hide, under_sibling
 

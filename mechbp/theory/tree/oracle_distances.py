@@ -15,12 +15,13 @@ from jaxtyping import Float, Float64, Int
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
 from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import examples, frame, points
+from mechbp.methods.telling import examples, frame
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.theory.tree.pattern_ablation import logits_with_patterns
 
@@ -111,8 +112,7 @@ class Lead(Shown):
             kind="dots",
             title="How much nearer one oracle is than the others",
             caption=f"The other's distance minus the oracle's own, nats: above 0 the oracle is nearer. {found.level:.0%} "
-            "bootstrap "
-            f"intervals over n = {found.n:,} sequences.",
+            f"bootstrap intervals over n = {found.n:,} sequences.",
             alt=f"Dots with intervals: lead over {found.mean.shape[1]} other oracles, by both directions of the divergence.",
             data={
                 "x_title": "lead (nats)",

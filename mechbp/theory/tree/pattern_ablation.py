@@ -17,6 +17,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
@@ -25,7 +26,7 @@ from mechbp.methods.brief import Brief
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import dots, ends, examples, points, told
+from mechbp.methods.telling import dots, ends, examples, told
 from mechbp.randomness import rng as named_rng
 from mechbp.theory.tree.attention import block_average, named_pattern
 

@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.errors import InputError
+from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, matching_hooks, to_array
 from mechbp.methods.probing.logistic import fit_logistic
@@ -18,7 +19,7 @@ from mechbp.methods.probing.ridge import Spectrum
 from mechbp.methods.probing.targets import Split, split_sequences
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
-from mechbp.methods.telling import frame, panel, points, told
+from mechbp.methods.telling import frame, panel, told
 from mechbp.randomness import checked_generator
 from mechbp.theory.tree.leaves import own_nodes
 
