@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mechbp import reporting as reporting
     from mechbp.errors import ContractError
     from mechbp.hook_check import check_model
-    from mechbp.hooks import capture, edit, hook_table
+    from mechbp.hook_listing import hook_table
+    from mechbp.hooks import capture, edit
     from mechbp.interchanging import erase, interchange
     from mechbp.judging.judge import judge
     from mechbp.methods.circuits.circuit import circuits
@@ -63,7 +64,7 @@ _HOMES = {
     "compile_bp": "mechbp.models.compiled.bp",
     "edit": "mechbp.hooks",
     "erase": "mechbp.interchanging",
-    "hook_table": "mechbp.hooks",
+    "hook_table": "mechbp.hook_listing",
     "interchange": "mechbp.interchanging",
     "judge": "mechbp.judging.judge",
     "llc": "mechbp.methods.llc.estimate",

@@ -211,7 +211,9 @@ def test_train_list_and_verify_on_a_run_of_ones_own(workplace, capsys, monkeypat
     folder = write_run(workplace / "checkpoints" / "mine", training__steps=2)
     assert "not trained yet (incomplete)" in call(capsys, monkeypatch, "list")[1]
     assert call(capsys, monkeypatch, "verify", "mine")[0] == 1
-    assert call(capsys, monkeypatch, "train", "mine")[0] == 0
+    code, out, err = call(capsys, monkeypatch, "train", "mine")
+    assert code == 0 and "mine trained to step 2, KL(exact || model)" in err and "Next: mechbp report --quick --run" in err
+    assert "mine was trained already, to step 2" in call(capsys, monkeypatch, "train", "mine")[2]
     code, out, err = call(capsys, monkeypatch, "verify", "./checkpoints/mine")
     assert (code, err) == (0, "") and "stored steps intact" in out and "FAIL" not in out
     assert "2 stored steps, last 2" in call(capsys, monkeypatch, "list")[1]

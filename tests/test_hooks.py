@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from mechbp.errors import HookError, InputError
-from mechbp.hooks import capture, edit, firing_hooks, hook_table, matching_hooks, model_device, require_hooked, to_tokens
+from mechbp.hook_listing import hook_table
+from mechbp.hooks import capture, edit, firing_hooks, matching_hooks, model_device, require_hooked, to_tokens
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 

@@ -23,6 +23,7 @@ LAYERS = {
     "mechbp.hooks": 3,
     "mechbp.metrics": 3,
     "mechbp.hook_check": 3,
+    "mechbp.hook_listing": 3,
     "mechbp.methods": 4,
     "mechbp.theory": 5,
     "mechbp.report": 6,

@@ -7,6 +7,7 @@ import io
 import warnings
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,6 @@ def transformer_lens_patching(question: Question) -> np.ndarray:
         warnings.simplefilter("ignore")
         from transformer_lens import ActivationCache
         from transformer_lens import patching as peer
-    setattr(peer, "tqdm", list)  # noqa: B010 - its progress bar
-
     corrupted = torch.from_numpy(question.corrupted)
     _, cache = question.model.run_with_cache(torch.from_numpy(question.clean))
     base = float(question.metric(question.model(corrupted)).mean())
@@ -42,15 +41,16 @@ def transformer_lens_patching(question: Question) -> np.ndarray:
         # It makes a name of "layer" and site: that a layer be a number it does not ask.
         layers = [candidate.hook.removeprefix("blocks.").removesuffix(f".hook_{site}") for candidate in asked]
         table = pd.DataFrame({"layer": layers, "pos": [candidate.positions for candidate in asked]})
-        values = peer.generic_activation_patch(
-            question.model,
-            corrupted,
-            cache,
-            lambda logits: question.metric(logits).mean(),
-            _write_positions,
-            site,
-            index_df=table,
-        )
+        with mock.patch.object(peer, "tqdm", list):  # its progress bar
+            values = peer.generic_activation_patch(
+                question.model,
+                corrupted,
+                cache,
+                lambda logits: question.metric(logits).mean(),
+                _write_positions,
+                site,
+                index_df=table,
+            )
         found |= dict(zip(asked, (values.double() - base).abs().tolist(), strict=True))
     return question.in_order(found)
 

@@ -56,6 +56,11 @@ def test_nothing_is_replaced(trained, tmp_path):
         export(trained, tmp_path)
 
 
+def test_a_run_folder_is_no_place_for_an_export(trained):
+    with pytest.raises(InputError, match="is a run folder, whose files are its own"):
+        export(trained, trained.folder)
+
+
 def test_models_that_transformer_lens_does_not_have_are_refused(tmp_path):
     post_norm = {f"model__{key}": value for key, value in {"kind": "post-norm", "n_heads": 1}.items()}
     folder = write_run(tmp_path / "own", training__steps=2, training__warmup_steps=0, **post_norm)

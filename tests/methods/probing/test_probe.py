@@ -10,6 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
+import mechbp
 from mechbp.errors import HookError, InputError, TooFewSequences
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.probe import probe
@@ -407,3 +408,16 @@ def test_a_target_that_is_constant_but_for_rounding_has_no_r2() -> None:
     errors, totals = (rng(0, name).random((3, 50)) * 1e-32 for name in ("errors", "totals"))
     assert np.isnan(resampling.explained(errors, totals).mean).all()
     assert not np.isnan(resampling.explained(errors, totals + 1e-6).mean).any()
+
+
+def test_the_summary_tells_the_cell_that_beats_its_controls_and_not_the_one_where_they_are_as_good():
+    run = mechbp.load("tree-mlm-k0")
+    tokens = run.process.sample(400, rng(0, "summary")).tokens
+    leaves = np.eye(run.process.vocab_size)[tokens[:, :2]]  # each is its own token: read everywhere, at its own position by all
+    parents = run.process.beliefs(tokens).upward[3][:, :1]
+    targets = {"leaf": leaves, "parent": parents}
+    grid = probe(run.model, tokens, targets, hooks=["blocks.0.hook_resid_post"], rng=rng(0, "fit"))
+    told = dict(line.split(": ", 1) for line in grid.summary().splitlines()[1:])
+    place = int(told["leaf"].split("position ")[1].split(",")[0])
+    node = int(told["leaf"].split("node ")[1].split(";")[0])
+    assert place != node and told["leaf"].startswith(f"mean r2 {np.nanmean(grid.r2['leaf']):.3g}; farthest ahead of its controls")
