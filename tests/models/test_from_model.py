@@ -13,7 +13,7 @@ import mechbp
 from mechbp.errors import CheckpointError, HookError, InputError
 from mechbp.hooks import capture
 from mechbp.models import families
-from mechbp.models.architectures import build_model, hooked_transformer
+from mechbp.models.architectures import LINE, build_model, hooked_transformer
 from mechbp.models.config import ModelConfig
 from mechbp.models.post_norm import PostNormEncoder
 from mechbp.models.runs import Run
@@ -36,7 +36,10 @@ def other(**settings):
     model = hooked_transformer(
         **(defaults | {"d_vocab_out": 3, "attention_dir": "bidirectional", "normalization_type": "LN"} | settings)
     )
-    model.init_weights()
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        for weights in model.parameters():
+            nn.init.normal_(weights, std=0.1)
     return model.eval()
 
 
@@ -145,10 +148,14 @@ UNTOLD = {
     "double precision": (lambda: other(dtype=torch.float64), r"no recipe can say dtype = torch.float64"),
     "a hook that stays": (with_hook, r"answers differently, by .*, with the same weights: this one has hooks"),
 }
+# The class that stands in for HookedTransformer on release 4 refuses these where the model is made.
+BUILT_ON_3 = ("another activation", "rotary positions")
 
 
 @pytest.mark.parametrize("kind", UNTOLD)
 def test_what_no_recipe_can_say_stays_in_memory(kind, tmp_path):
+    if LINE >= 4 and kind in BUILT_ON_3:
+        pytest.skip("only TransformerLens 3 has a HookedTransformer with this")
     model, message = UNTOLD[kind]
     run = Run.from_model(model(), TREE)
     assert run.untrained(1) is not None and run.config.model.n_layers == 1
