@@ -8,6 +8,8 @@ WORKERS ?= 2
 # One thread per process: the matrices are small, and threads that wait for each other cost more than they save.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
+# Compiled modules are kept, whatever the machine is set to: the tests start hundreds of processes, and compiling takes a minute of each run.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: report test test-4 slow long lint bench docs tutorials axe
 

@@ -35,13 +35,20 @@ def outcome(copy: Path, fault: Fault, tests: list[str], limit_s: float) -> str:
     original = target.read_text(encoding="utf-8")
     nearest = _importers(copy, fault.path, tests)
     try:
-        target.write_text(fault.planted(original), encoding="utf-8")
+        _write(target, fault.planted(original))
         for selected in (nearest, tests):
             if selected and (found := _run(copy, selected, limit_s)) != MISSED:
                 return found
         return MISSED
     finally:
-        target.write_text(original, encoding="utf-8")
+        _write(target, original)
+
+
+def _write(target: Path, source: str) -> None:
+    """Write a module with a time of its own: compiled modules are told from outdated ones by seconds, and two faults may share one."""
+    written = int(target.stat().st_mtime) + 1
+    target.write_text(source, encoding="utf-8")
+    os.utime(target, (written, written))
 
 
 def passes(copy: Path, tests: list[str], limit_s: float) -> bool:
@@ -51,7 +58,8 @@ def passes(copy: Path, tests: list[str], limit_s: float) -> bool:
 
 def _run(copy: Path, tests: list[str], limit_s: float) -> str:
     one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment = {**os.environ, **one_thread, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, **one_thread, "PYTHONPATH": str(copy)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile all modules anew
     command = [sys.executable, "-m", "pytest", *PYTEST, *tests]
     try:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=limit_s)
