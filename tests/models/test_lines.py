@@ -52,10 +52,8 @@ def test_all_restarts_agree(name):
 
 
 def test_patches_are_finished_from_the_weights_of_our_own_class():
-    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    model = _own_model()
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).mul(1.3).sin().view(parameter.shape))
         logits = model(tokens(0))
     residuals = [model(tokens(0), stop_at_layer=layer).detach() for layer in range(3)]
     assert Network.of(model) is not None
@@ -69,10 +67,7 @@ def test_switches_show_what_they_are_for():
         ("use_attn_in", "hook_attn_in", (3, 4, 2, 8)),
         ("use_hook_mlp_in", "hook_mlp_in", (3, 4, 8)),
     ):
-        model = OwnTransformer(OwnConfig(**_settings())).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).sin().view(parameter.shape))
+        model = _own_model()
         before = model(tokens(0))
         getattr(model, f"set_{switch}")(True)
         torch.testing.assert_close(model(tokens(0)), before, rtol=0, atol=1e-12)
@@ -80,7 +75,7 @@ def test_switches_show_what_they_are_for():
 
 
 def test_a_cache_has_the_short_names_of_transformer_lens():
-    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    model = _own_model()
     _, cache = model.run_with_cache(tokens(0))
     assert torch.equal(cache["resid_post", 1], cache["blocks.1.hook_resid_post"])
 
@@ -98,6 +93,15 @@ def test_a_cache_has_the_short_names_of_transformer_lens():
 def test_settings_that_our_own_class_does_not_know(changed, error, message):
     with pytest.raises(error, match=message):
         OwnTransformer(OwnConfig(**{**_settings(), **changed}))
+
+
+def _own_model():
+    """A model of our own class with weights written: until then they are whatever the memory held, which may be NaN."""
+    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).mul(1.3).sin().view(parameter.shape))
+    return model
 
 
 def _settings():
