@@ -1,7 +1,9 @@
 """A script's own page: what it shows, what it refuses, and that its bytes follow from its JSON."""
 
 import re
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,6 +14,7 @@ import mechbp
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
 from mechbp.methods.statistics.intervals import bootstrap_mean
+from mechbp.report import builder
 from mechbp.report.document import load
 from mechbp.report.page import render
 
@@ -60,6 +63,7 @@ def test_a_page_holds_what_was_added_in_its_order(tmp_path):
     path = page().write(tmp_path / "new" / "probe.html")
     assert (plotly.io.templates.default, plotly.io.renderers.default) == before
     document = load(path.with_suffix(".json"))
+    assert document.lead == "It does."
     assert document.slug == "my-probe-does-it-work" and [section.title for section in document.sections] == ["Where", "Own"]
     beats, unasked = document.claims
     assert (beats.verdict, unasked.verdict) == ("fails" if beats.numbers["mean"] <= 25 else "partly", "not run")
@@ -93,6 +97,52 @@ def test_a_run_is_told_by_its_digest_and_step():
     run = mechbp.load("tree-mlm-k0")
     told = mechbp.Report("t", runs=[run]).document().provenance.runs["tree-mlm-k0"]
     assert told == {"checkpoint_sha256": run.digest, "step": run.steps[-1]}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run of two steps on another device."""
+
+    name: str = "mine"
+    digest: str = "ab12"
+    steps: tuple[int, ...] = (100, 500)
+    device: str = "cuda"
+
+
+def test_a_run_of_several_steps_is_told_by_its_last_and_by_the_device_it_is_on():
+    provenance = mechbp.Report("t", runs=[Stored()]).document().provenance
+    assert provenance.runs == {"mine": {"checkpoint_sha256": "ab12", "step": 500}} and provenance.device == "cuda"
+    assert mechbp.Report("t", runs=[Stored()], device="cpu, later").document().provenance.device == "cpu, later"
+    assert mechbp.Report("t").document().provenance.device == "cpu"
+
+
+def test_the_time_it_took_is_counted_from_the_import(monkeypatch):
+    monkeypatch.setattr(builder, "IMPORTED", time.monotonic() - 7200)
+    provenance = mechbp.Report("t").document().provenance
+    begun = datetime.strptime(provenance.utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - begun - timedelta(hours=2)) < timedelta(minutes=10)
+    assert 7200 <= provenance.wall_s < 7800
+
+
+def test_a_claim_holds_each_text_in_its_own_field():
+    told = dict(measured="2.0", control="0.5", reference="Smith 2020, table 1", kind="reproduction")
+    claim = mechbp.Report("t").claim("It is two.", holds="a > 1", numbers={"a": 2.0, "b": None}, **told).document().claims[0]
+    assert {name: getattr(claim, name) for name in told} == told
+    assert claim.statement == "It is two." and claim.numbers == {"a": 2.0, "b": None} and claim.verdict == "holds"
+
+
+def test_texts_of_the_call_stand_in_place_of_those_of_the_result():
+    texts = dict(title="My title", caption="My caption.", alt="My line.")
+    result = Result(np.array([1.0, 2.0]))
+    for item in (result, result.picture()):
+        figure = mechbp.Report("t").add(item, **texts).document().figures[0]
+        assert {name: getattr(figure, name) for name in texts} == texts
+
+
+def test_of_an_own_figures_layout_the_page_decides_what_is_its_own():
+    layout = {"width": 300, "autosize": False, "template": "ggplot2", "sliders": [{"steps": []}], "updatemenus": [{"buttons": []}]}
+    figure = go.Figure(go.Bar(y=[1.0]), {**layout, "bargap": 0.5})
+    assert mechbp.Report("t").add(figure, alt="a bar").document().figures[0].data["layout"] == {"bargap": 0.5}
 
 
 def test_grids_and_points_of_an_own_figure_are_in_its_table():
