@@ -59,7 +59,8 @@ class Toy(HookedRootModule):
             kept = attention.hook_attn_scores(raw)
             pattern = attention.hook_pattern((raw if trap == "scores thrown away" else kept).softmax(-1))
         mixed = raw.softmax(-1) if trap == "pattern beside" else pattern
-        z = attention.hook_z(torch.einsum("bhqk,bkhd->bqhd", mixed, value))
+        moved = (value + (before @ self.mixing)[:, :, None]) / 2 if trap == "half of the value" else value
+        z = attention.hook_z(torch.einsum("bhqk,bkhd->bqhd", mixed, moved))
         beside = torch.einsum("bhqk,bkhd->bqhd", pattern, value) if trap == "pattern beside" else 0 * z
         out = (z + (beside - z if trap == "pattern beside" else 0)).flatten(2)
         written = block.hook_attn_out(out)
@@ -68,7 +69,16 @@ class Toy(HookedRootModule):
             middle = middle + 0.5 * (written - out)
         seen = block.hook_resid_mid(middle)
         skipped = middle if trap == "skip path" else seen
-        return block.hook_resid_post(skipped + block.hook_mlp_out((seen @ self.mixing).relu()))
+        added = (seen @ self.mixing).relu()
+        written = block.hook_mlp_out(added)
+        if trap == "half of the MLP":
+            written = added + 0.5 * (written - added)
+        after = skipped + written
+        if trap == "shows a rounded copy":
+            shown = after.round()
+            found = block.hook_resid_post(shown)
+            return after if found is shown else found
+        return block.hook_resid_post(after)
 
 
 TOKENS = torch.tensor([[0, 1, 2, 3], [4, 0, 2, 1], [3, 3, 0, 4]])
@@ -78,6 +88,9 @@ TRAPS = {
     "scores after softmax": ("blocks.0.attn.hook_attn_scores", "it shows the attention pattern, after the softmax"),
     "attention beside": ("blocks.0.hook_attn_out", "does not arrive at hook_resid_mid"),
     "pattern beside": ("blocks.0.attn.hook_pattern", "does not arrive at attn.hook_z"),
+    "half of the value": ("blocks.0.attn.hook_v", "does not arrive at attn.hook_z"),
+    "half of the MLP": ("blocks.0.hook_mlp_out", "does not arrive at hook_resid_post"),
+    "shows a rounded copy": ("blocks.0.hook_resid_post", "its own value written back changes the output"),
     "stops late": ("stop_at_layer=1", "which is not the input of that block"),
     "starts elsewhere": ("start_at_layer=1", "which is not the output of the whole run"),
 }

@@ -47,6 +47,25 @@ def test_analyses_are_found_by_name(analyses):
             study.load_page(name)
 
 
+def test_pages_are_left_out_for_the_first_thing_that_they_lack(analyses, tmp_path, monkeypatch):
+    for slug, runs in (("none", ()), ("second", ("here", "gone")), ("both", ("gone", "lost"))):
+        write_page(analyses, slug, runs=runs)
+    for slug in ("unrecorded", "recorded"):
+        write_page(analyses, slug, runs=())
+        with (analyses / slug / "page.py").open("a") as file:
+            file.write("from dataclasses import replace\nPAGE = replace(PAGE, needs=('no-such-package',), extra='text')\n")
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "recorded.json").touch()
+    write_run(tmp_path / "runs" / "here")
+    monkeypatch.setenv("MECHBP_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    assert study.left_out(["none", "second", "both", "unrecorded", "recorded"]) == {
+        "second": f"its runs (gone) are not in {tmp_path / 'runs'}",
+        "both": f"its runs (gone, …) are not in {tmp_path / 'runs'}",
+        "unrecorded": "it needs pip install 'mechbp[text]'",
+    }
+
+
 def test_a_script_that_registers_no_page_is_refused(analyses):
     (analyses / "tiny" / "page.py").write_text("PAGE = {'title': 'Tiny'}\n")
     with pytest.raises(InputError, match="registers no page, got PAGE = {'title': 'Tiny'}"):

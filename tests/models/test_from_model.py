@@ -14,8 +14,10 @@ from mechbp.errors import CheckpointError, HookError, InputError
 from mechbp.hooks import capture
 from mechbp.models import families
 from mechbp.models.architectures import LINE, build_model, hooked_transformer
+from mechbp.models.checkpoint import save_checkpoint
 from mechbp.models.config import ModelConfig
 from mechbp.models.post_norm import PostNormEncoder
+from mechbp.models.run_folder import step_file
 from mechbp.models.runs import Run
 from mechbp.models.training import train
 from mechbp.models.verify import verify_run
@@ -108,6 +110,14 @@ def test_weights_of_another_model_are_found(mine, tmp_path):
     (tmp_path / "one" / "run.toml").write_text(text.replace(mine.digest, "0" * 64))
     with pytest.raises(CheckpointError, match="another recipe"):
         mechbp.load(tmp_path / "one").at(0)
+
+
+def test_weights_that_were_exchanged_under_their_recipe_are_found(mine, tmp_path):
+    saved = mine.save(tmp_path / "one")
+    other_weights = {f"model/{name}": weights for name, weights in mine.untrained(1).named_parameters()}
+    save_checkpoint(step_file(saved.folder, 0), other_weights, 0, saved.config.trained_recipe())
+    with pytest.raises(CheckpointError, match="holds other weights than start.given names"):
+        mechbp.load(saved.folder).at(0)
 
 
 SAVED = {
@@ -274,3 +284,5 @@ def test_its_pages_are_written_and_others_are_refused(mine, tmp_path, monkeypatc
 def test_the_task_and_a_chains_length_are_those_of_the_family_and_the_model():
     run = Run.from_model(hooked(5, 3, 3, attention="causal"), mechbp.mess3(0.2, 0.6))
     assert run.config.objective.task == "next-token" and run.process.length == 5
+    shorter = Run.from_model(hooked(5, 3, 3, attention="causal"), mechbp.mess3(0.2, 0.6, length=4))
+    assert shorter.process.length == 4, "a chain that has a length keeps it"

@@ -12,6 +12,7 @@ from mechbp.methods.patching.plain_transformer import Network
 from mechbp.models.architectures import LINE, HookedTransformer
 from mechbp.models.own_transformer import HookedTransformer as OwnTransformer
 from mechbp.models.own_transformer import HookedTransformerConfig as OwnConfig
+from mechbp.models.own_transformer import LayerNorm
 from mechbp.models.verify import _check_curve
 
 EXPECTED = json.loads(RECORD.read_text())
@@ -80,6 +81,37 @@ def test_a_cache_has_the_short_names_of_transformer_lens():
     assert torch.equal(cache["resid_post", 1], cache["blocks.1.hook_resid_post"])
 
 
+def test_scores_are_divided_by_the_scale_that_the_settings_name_or_by_none():
+    scaled, plain = _own_model(attn_scale=2.5), _own_model(attn_scale=2.5, use_attn_scale=False)
+    with torch.no_grad():
+        for block in plain.blocks:
+            block.attn.W_Q /= 2.5
+            block.attn.b_Q /= 2.5
+    torch.testing.assert_close(plain(tokens(0)), scaled(tokens(0)), rtol=0, atol=1e-12)
+
+
+def test_norms_are_computed_with_room_in_half_precision():
+    norm = LayerNorm(OwnConfig(**(_settings() | {"dtype": torch.float16})))
+    x = torch.linspace(-900, 900, 8, dtype=torch.float16)  # whose squares are beyond the largest half-precision number
+    expected = torch.nn.functional.layer_norm(x.double(), (8,))
+    torch.testing.assert_close(norm(x).double(), expected, rtol=0, atol=2e-3)
+    assert norm(x).dtype == torch.float16 and _own_model().to(torch.float16).cfg.dtype == torch.float16
+
+
+def test_a_query_that_sees_no_key_attends_to_nothing():
+    model = _own_model()
+    with mechbp.edit(model, {"blocks.0.attn.hook_attn_scores": lambda scores: torch.full_like(scores, -torch.inf)}):
+        pattern = mechbp.capture(model, tokens(0), "blocks.0.attn.hook_pattern")["blocks.0.attn.hook_pattern"]
+        assert not pattern.any() and model(tokens(0)).isfinite().all()
+
+
+def test_one_sequence_is_cached_without_its_batch_axis_and_nothing_is_unembedded_unasked():
+    model = _own_model()
+    logits, cache = model.run_with_cache(tokens(0)[:1], remove_batch_dim=True)
+    assert not cache.has_batch_dim and cache["resid_post", 1].shape == (4, 8) and logits.shape == (1, 4, 3)
+    assert model(tokens(0), return_type=None) is None
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
@@ -95,9 +127,9 @@ def test_settings_that_our_own_class_does_not_know(changed, error, message):
         OwnTransformer(OwnConfig(**{**_settings(), **changed}))
 
 
-def _own_model():
+def _own_model(**settings):
     """A model of our own class with weights written: until then they are whatever the memory held, which may be NaN."""
-    model = OwnTransformer(OwnConfig(**_settings())).eval()
+    model = OwnTransformer(OwnConfig(**(_settings() | settings))).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.arange(parameter.numel(), dtype=torch.float64).mul(1.3).sin().view(parameter.shape))

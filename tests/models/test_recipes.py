@@ -7,6 +7,8 @@ from small_runs import recipe, toml
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
 from mechbp.models.config import MAX_RECIPE_BYTES, read_recipe
+from mechbp.models.recipe_edits import restored_on_failure
+from mechbp.models.run_folder import step_file
 from mechbp.randomness import rng
 
 GOOD = toml(recipe())
@@ -201,3 +203,14 @@ def test_shipped_recipes_are_valid():
     for name in run_names():
         config = load(name).config
         assert config.objective.targets in ("tokens", "posteriors")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_recipe_is_put_back_only_where_nothing_was_stored_with_the_new_one(tmp_path, stored):
+    (tmp_path / "run.toml").write_text("before")
+    with pytest.raises(InputError, match="failed"), restored_on_failure([tmp_path]):
+        (tmp_path / "run.toml").write_text("after")
+        if stored:
+            step_file(tmp_path, 0).touch()
+        raise InputError("failed")
+    assert (tmp_path / "run.toml").read_text() == ("after" if stored else "before")

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 import mechbp
 from mechbp.errors import HookError, InputError, TooFewSequences
+from mechbp.methods.probing.grid import ProbeGrid, ProbeScores
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.probe import probe
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 from mechbp.methods.probing.targets import split_sequences
+from mechbp.methods.statistics.intervals import Interval
 from mechbp.methods.statistics.shared_bootstrap import Resampling
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
@@ -421,3 +423,31 @@ def test_the_summary_tells_the_cell_that_beats_its_controls_and_not_the_one_wher
     place = int(told["leaf"].split("position ")[1].split(",")[0])
     node = int(told["leaf"].split("node ")[1].split(";")[0])
     assert place != node and told["leaf"].startswith(f"mean r2 {np.nanmean(grid.r2['leaf']):.3g}; farthest ahead of its controls")
+
+
+def test_the_best_cell_is_the_farthest_ahead_of_its_strongest_control():
+    """Strong controls in turn: the cell that scores most, 0.9, is ahead of the weaker one alone."""
+    cells = np.array([[[0.9], [0.5], [0.4]]])
+    controls = {"first": [0.8, 0.1, 0.05], "second": [0.0, 0.05, np.nan]}
+
+    def scores(values):
+        interval = Interval(values, values - 0.01, values + 0.01, 9)
+        return ProbeScores({"r2": {"belief": interval}}, {}, {})
+
+    grid = ProbeGrid(
+        hooks=("hook_embed",),
+        n_positions=3,
+        own={"belief": np.full(3, -1)},
+        n_nodes={"belief": 1},
+        model=scores(cells),
+        controls={name: scores(np.array(values).reshape(cells.shape)) for name, values in controls.items()},
+        penalty={"belief": np.ones(cells.shape)},
+        n_train=5,
+        n_validation=2,
+        n_test=9,
+        floor=1e-12,
+        unconverged=0,
+    )
+    told = grid.summary().splitlines()[1]
+    assert told.startswith("belief: mean r2 0.6; farthest ahead of its controls 0.5 [0.49, 0.51] at hook_embed, position 1, node 0")
+    assert told.endswith("controls: first 0.1, second 0.05")
