@@ -8,7 +8,7 @@ import torch
 from nonsense.calls import grammar, hmm, leaves, lists, model, run, topics, tree
 
 import mechbp
-from mechbp.arguments import check_memory, checked_count, checked_number, told
+from mechbp.arguments import LARGEST, check_memory, checked_count, checked_number, memory_limit, told, told_text
 from mechbp.errors import InputError, LimitExceeded, MechbpError
 from mechbp.finite import NotFinite, check_finite
 from mechbp.methods.interchange.interchange import interchange
@@ -264,6 +264,39 @@ def test_numbers_are_what_they_say():
     for wrong in (True, np.nan, np.inf, 1, -0.1, "0.5", 1j, 10**400):
         with pytest.raises(MechbpError, match="x: p must be a finite number >= 0 and < 1"):
             checked_number(wrong, "x", "p", least=0, below=1)
+
+
+def test_bounds_are_closed_or_open_as_they_are_named():
+    for count in (2, 5):
+        assert checked_count(count, "x", "n", least=2, most=5) == count
+    for count in (1, 6):
+        with pytest.raises(InputError, match=rf"x: n must be an integer in 2..5, got {count}: that many there are\."):
+            checked_count(count, "x", "n", least=2, most=5, why="that many there are")
+    with pytest.raises(LimitExceeded, match="is more than any array holds"):
+        checked_count(LARGEST + 1, "x", "n")
+    assert checked_count(LARGEST, "x", "n") == LARGEST
+    assert checked_number(0, "x", "p", least=0, most=1) == 0 and checked_number(1, "x", "p", least=0, most=1) == 1
+    for number in (0, 1):
+        with pytest.raises(InputError, match="x: p must be a finite number > 0 and < 1"):
+            checked_number(number, "x", "p", above=0, below=1)
+
+
+def test_a_line_has_the_width_that_it_may_have():
+    assert told_text("a" * 80) == "a" * 80 and told_text("a" * 81) == "a" * 79 + "…"
+    assert told("b" * 99, 10) == "'bbbbbbbb…"
+
+
+def test_memory_is_that_of_the_container_where_it_has_less(tmp_path, monkeypatch):
+    bound = tmp_path / "memory.max"
+    monkeypatch.setattr("mechbp.arguments.CGROUP", bound)
+    machine = memory_limit()
+    for text, limit in (("4096\n", 4096), ("max\n", machine), (str(2 * machine), machine)):
+        bound.write_text(text)
+        assert memory_limit() == limit
+    bound.write_text("4096")
+    check_memory(4096, "x", "y")
+    with pytest.raises(LimitExceeded):
+        check_memory(4097, "x", "y")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,26 @@ def test_a_dead_weight_is_no_trap():
     require_sound("patch", model, ["blocks.0.hook_resid_pre"], TOKENS)
 
 
+def test_what_had_no_effect_is_tried_again_once_it_has_one():
+    model, name = Toy("skip path"), "blocks.0.hook_resid_mid"
+    kept = model.mixing.detach().clone()
+    with torch.no_grad():
+        model.mixing.zero_()
+    require_sound("patch", model, [name], TOKENS)
+    with torch.no_grad():
+        model.mixing.copy_(kept)
+    with pytest.raises(HookError, match="a skip path goes past it"):
+        require_sound("patch", model, [name], TOKENS)
+
+
+def test_differences_count_from_a_ten_thousandth_of_the_largest_value_on():
+    for scale in (1.0, 300.0):
+        expected = scale * torch.tensor([1.0, 0.5])
+        assert hook_check._close(expected + 0.9e-4 * scale, expected)
+        assert not hook_check._close(expected + 1.2e-4 * scale, expected)
+    assert not hook_check._close(torch.ones(1, 2), torch.ones(2)) and not hook_check._close(None, torch.ones(2))
+
+
 def test_a_hook_is_tried_once_while_the_model_lives_and_anew_where_its_point_was_exchanged(monkeypatch):
     tried = []
     real = hook_check._Trial.checked

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float64
 
 from mechbp.methods.brief import Brief
@@ -89,7 +90,7 @@ def fit_ridge(
     intercept = train.mean(axis=-1, keepdims=True)
     cross = _flat(train) @ spectrum.rotated  # the features' mean is 0, so the targets need no centring
     held_gram = held_rotated.T @ held_rotated
-    held_cross = _flat(held) @ held_rotated - intercept.reshape(-1, 1) * held_rotated.sum(axis=0)
+    held_cross = _flat(held) @ held_rotated - _flat(intercept) * held_rotated.sum(axis=0)
     candidates = spectrum.scale * np.asarray(penalties, np.float64)
     errors = np.empty((len(candidates), nodes))
     for row, penalty in enumerate(candidates):
@@ -101,4 +102,4 @@ def fit_ridge(
 
 
 def _flat(targets: Targets) -> Float64[np.ndarray, "rows _"]:
-    return targets.reshape(-1, targets.shape[-1])
+    return rearrange(targets, "symbol node example -> (symbol node) example")

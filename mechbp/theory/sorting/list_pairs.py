@@ -150,10 +150,8 @@ def _legal(
     n, length = ordered.shape
     value = np.arange(process.vocab_size)
     rest = ordered[np.arange(length) != rank[:, None]].reshape(n, length - 1)
-    # Without the value of rank r, its neighbours are number r - 1 and r of the rest; beyond the ends there is none.
-    padded = np.pad(rest, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, process.vocab_size)))
-    below, above = (np.take_along_axis(padded, (rank + side)[:, None], axis=1) for side in (0, 1))
-    legal = value > above if overtaking else (value > below) & (value < above)
+    smaller = (rest[:, None] < value[:, None]).sum(axis=2)  # of the others: the rank that this value would have
+    legal = smaller > rank[:, None] if overtaking else smaller == rank[:, None]
     legal &= value != np.take_along_axis(ordered, rank[:, None], axis=1)
     if length > 1:
         legal &= (np.abs(value[:, None] - rest[:, None]) >= process.gap).all(axis=2)
