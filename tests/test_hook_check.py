@@ -41,13 +41,14 @@ class Toy(HookedRootModule):
     def forward(self, tokens, start_at_layer=None, stop_at_layer=None):
         block, trap = self.blocks[0], self.trap
         residual = self.embed(tokens) if start_at_layer is None else tokens
+        beside = 0.3 * residual if trap in ("past the start", "past the end") else 0
         if start_at_layer != 1:
             if stop_at_layer == 0:
                 return residual
             residual = self._block(block, block.hook_resid_pre(residual), trap)
         if stop_at_layer is not None and trap != "stops late":
             return residual
-        return 2 * residual if trap == "starts elsewhere" and start_at_layer == 1 else residual.sin() @ self.mixing
+        return 2 * residual if trap == "starts elsewhere" and start_at_layer == 1 else (residual + beside).sin() @ self.mixing
 
     def _block(self, block, before, trap):
         attention = block.attn
@@ -84,6 +85,8 @@ class Toy(HookedRootModule):
 TOKENS = torch.tensor([[0, 1, 2, 3], [4, 0, 2, 1], [3, 3, 0, 4]])
 TRAPS = {
     "skip path": ("blocks.0.hook_resid_mid", "a skip path goes past it"),
+    "past the start": ("blocks.0.hook_resid_pre", "a skip path goes past it"),
+    "past the end": ("blocks.0.hook_resid_post", "a skip path goes past it"),
     "scores thrown away": ("blocks.0.attn.hook_attn_scores", "edits are thrown away"),
     "scores after softmax": ("blocks.0.attn.hook_attn_scores", "it shows the attention pattern, after the softmax"),
     "attention beside": ("blocks.0.hook_attn_out", "does not arrive at hook_resid_mid"),
@@ -117,6 +120,38 @@ def test_each_trap_is_found(trap):
         return
     with pytest.raises(HookError, match=f"patch: {name} of this Toy is not what it is called: .*{reason}"):
         require_sound("patch", Toy(trap), [name], TOKENS)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 0], [0], [0, 0]])
+def test_a_trap_is_found_whichever_sequences_are_alike(rows):
+    found = {row.name: row.verdict for row in check_model(Toy("skip path"), TOKENS[rows])}
+    assert found["blocks.0.hook_resid_mid"] == "unsound" and found["blocks.0.hook_resid_post"] == "sound"
+
+
+class OfTokens(nn.Module):
+    """A model whose first hook shows the tokens themselves, whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.cfg = type("Cfg", (), {"n_ctx": 4})()
+        self.embed = nn.Parameter((1.3 * torch.arange(30.0)).sin().view(5, 6))
+        self.hook_dict = {"hook_tokens": nn.Identity()}
+
+    def forward(self, tokens):
+        return self.embed[self.hook_dict["hook_tokens"](tokens)]
+
+    def run_with_hooks(self, tokens, fwd_hooks=()):
+        return self(tokens)
+
+    def run_with_cache(self, tokens):
+        return self(tokens), {}
+
+
+def test_whole_numbers_are_written_over_by_others_that_every_vocabulary_has():
+    (row,) = check_model(OfTokens().eval(), torch.zeros((2, 4), dtype=torch.int64))
+    assert (row.verdict, row.shape) == ("sound", ("batch", 4))
+    (shown,) = mechbp.hook_table(OfTokens().eval())
+    assert shown.writable and shown.shape == ("batch", 4)
 
 
 def test_a_point_of_two_names_is_told_and_asked_for_once():
