@@ -4,20 +4,22 @@ import doctest
 
 import numpy as np
 import pytest
+import torch
 
 import mechbp
 from mechbp import interchanging
 from mechbp.errors import HookError, InputError
 from mechbp.hooks import capture
+from mechbp.message_questions import asked_of
 from mechbp.methods.interchange.answer_heads import proportional_reading
 from mechbp.methods.interchange.interchange import erase, interchange
-from mechbp.methods.interchange.leace import leace
+from mechbp.methods.interchange.leace import leace, projection
 from mechbp.methods.interchange.message_test import ANOTHER_SOURCE, NOTHING, OTHER_MESSAGES, PLACEBO
-from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspace, slot_subspace
+from mechbp.methods.interchange.subspaces import Subspace, at_leaves, mean_subspace, probe_subspace, slot_subspace
 from mechbp.models.compiled.bp import compile_bp
 from mechbp.processes.chain.library import mess3
 from mechbp.theory.chain.belief_pairs import belief_pairs
-from mechbp.theory.tree.message_pairs import message_pairs
+from mechbp.theory.tree.message_pairs import child_sides, message_pairs
 from tests.support.belief_model import BeliefModel
 
 HOOK = "blocks.1.hook_resid_post"
@@ -45,28 +47,42 @@ def by_hand(run, rng):
     return messages, capture(run.model, tokens, HOOK)[HOOK], pairs
 
 
-def test_a_message_written_in_one_call_is_the_one_written_step_by_step(run):
+@pytest.mark.parametrize(("name", "fitted", "dims"), [("means", mean_subspace, None), ("probe", probe_subspace, 2)])
+def test_a_message_written_in_one_call_is_the_one_written_step_by_step(run, name, fitted, dims):
     rng = mechbp.rng(0, "i")
     messages, activations, pairs = by_hand(run, rng)
-    subspace = mean_subspace(activations, messages, run.process.vocab_size - 1)
-    expected = interchange(run.model, pairs, HOOK, {"means": subspace}, rng=rng)
-    found = mechbp.interchange(run.model, run.process, HOOK, depth=2, subspace="means", rng=mechbp.rng(0, "i"), **SIZES)
-    assert found.edits == (*expected.edits, f"means{ANOTHER_SOURCE}")
+    subspace = fitted(activations, messages, dims or run.process.vocab_size - 1)
+    expected = interchange(run.model, pairs, HOOK, {name: subspace}, rng=rng)
+    found = mechbp.interchange(run.model, run.process, HOOK, 2, name, dims=dims, rng=mechbp.rng(0, "i"), **SIZES)
+    assert found.edits == (*expected.edits, f"{name}{ANOTHER_SOURCE}")
     for name in ("target_kl_nats", "before_kl_nats", "bystander_kl_nats"):
         for edit, kl in getattr(expected, name).items():
             np.testing.assert_allclose(getattr(found, name)[edit], kl, rtol=0, atol=1e-6)  # float32 of another order of sums
     np.testing.assert_array_equal(found.rivals_kl_nats["exact answer without the message"], pairs.deletion_kl_nats)
 
 
-def test_a_message_erased_in_one_call_is_the_one_erased_step_by_step(run):
+@pytest.mark.parametrize(("name", "dims"), [("leace", None), ("means", 2)])
+def test_a_message_erased_in_one_call_is_the_one_erased_step_by_step(run, name, dims):
     rng = mechbp.rng(0, "e")
     messages, activations, pairs = by_hand(run, rng)
-    expected = erase(run.model, pairs, HOOK, {"leace": leace(activations, messages)}, rng=rng)
-    found = mechbp.erase(run.model, run.process, HOOK, depth=2, rng=mechbp.rng(0, "e"), **SIZES)
-    assert found.edits == (NOTHING, "leace", f"leace{PLACEBO}", f"leace{OTHER_MESSAGES}")
+    eraser = leace(activations, messages) if dims is None else projection(activations, mean_subspace(activations, messages, dims))
+    expected = erase(run.model, pairs, HOOK, {name: eraser}, rng=rng)
+    found = mechbp.erase(run.model, run.process, HOOK, 2, name, dims=dims, rng=mechbp.rng(0, "e"), **SIZES)
+    assert found.edits == (NOTHING, name, f"{name}{PLACEBO}", f"{name}{OTHER_MESSAGES}")
     for edit, kl in expected.target_kl_nats.items():
         np.testing.assert_allclose(found.target_kl_nats[edit], kl, rtol=0, atol=1e-5)
     assert set(found.rivals_kl_nats) == {"another message", "everything forgotten"}
+
+
+@pytest.mark.parametrize("call", [mechbp.interchange, mechbp.erase])
+def test_every_answer_is_read_as_the_reading_says(compiled, call):
+    """One that answers every symbol alike, whatever the logits: no edit moves it."""
+    found = call(
+        compiled.model, compiled.tree, "blocks.0.hook_resid_post", depth=2, rng=mechbp.rng(0, "u"), n=20, n_fit=200,
+        reading=lambda logits: torch.full(logits.shape, 0.25, dtype=torch.float64).log(),
+    )  # fmt: skip
+    for kl in found.target_kl_nats.values():
+        np.testing.assert_allclose(kl, found.target_kl_nats[NOTHING], rtol=0, atol=1e-12)
 
 
 def test_controls_explain_nothing_where_the_message_has_an_address(compiled):
@@ -95,6 +111,27 @@ def test_the_belief_of_a_chain_is_written_by_the_same_call(subspace):
     assert found.rivals_kl_nats["exact answer without the message"].shape == (len(pairs),)
     erased = mechbp.erase(model, hmm, hook, position=4, rng=mechbp.rng(0, "b"), n=60, n_fit=500).shares()
     assert float(erased["leace"].mean) > 0.98 and float(erased[f"leace{OTHER_MESSAGES}"].mean) < 0.5
+
+
+def asked(model, process, *, depth=None, position=None, message="upward", mask_rates=(0.0, 0.4)):
+    return asked_of("x", model, process, depth, position, message, None, (8, 200), mask_rates, mechbp.rng(0, "asked"))
+
+
+def test_what_is_fitted_to_of_a_chain_is_the_belief_after_the_token():
+    hmm = mess3(0.05, 0.85)
+    found = asked(BeliefModel(hmm), hmm, position=4)
+    assert found.inputs.shape == (200, 5) and range(5)[found.positions] == range(4, 5) and found.dims == 2
+    np.testing.assert_array_equal(found.messages[:, 0], hmm.beliefs(found.inputs)[:, 4 + 1])  # the first is of no token
+    assert found.groups is None
+
+
+@pytest.mark.parametrize("message", ["upward", "downward"])
+def test_what_is_fitted_to_of_a_tree_is_the_message_that_is_named(compiled, message):
+    tree = compiled.tree
+    found = asked(compiled.model, tree, depth=2, message=message, mask_rates=(0.5, 0.5))
+    np.testing.assert_array_equal(found.messages, at_leaves(getattr(tree.beliefs(found.inputs), message)[2], tree.n_leaves))
+    assert found.groups == child_sides(tree, 2, tree.n_leaves).tolist() and len(set(found.groups)) > 1
+    assert 0.4 < (found.inputs == tree.mask_token).mean() < 0.6
 
 
 def test_every_source_is_exchanged_for_another():

@@ -140,7 +140,13 @@ def test_texts_of_the_call_stand_in_place_of_those_of_the_result():
 
 
 def test_of_an_own_figures_layout_the_page_decides_what_is_its_own():
-    layout = {"width": 300, "autosize": False, "template": "ggplot2", "sliders": [{"steps": []}], "updatemenus": [{"buttons": []}]}
+    layout = {
+        "width": 300,
+        "autosize": False,
+        "template": "ggplot2",
+        "sliders": [{"steps": []}],
+        "updatemenus": [{"buttons": []}],
+    }
     figure = go.Figure(go.Bar(y=[1.0]), {**layout, "bargap": 0.5})
     assert mechbp.Report("t").add(figure, alt="a bar").document().figures[0].data["layout"] == {"bargap": 0.5}
 

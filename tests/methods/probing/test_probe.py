@@ -449,5 +449,7 @@ def test_the_best_cell_is_the_farthest_ahead_of_its_strongest_control():
         unconverged=0,
     )
     told = grid.summary().splitlines()[1]
-    assert told.startswith("belief: mean r2 0.6; farthest ahead of its controls 0.5 [0.49, 0.51] at hook_embed, position 1, node 0")
+    assert told.startswith(
+        "belief: mean r2 0.6; farthest ahead of its controls 0.5 [0.49, 0.51] at hook_embed, position 1, node 0"
+    )
     assert told.endswith("controls: first 0.1, second 0.05")
