@@ -51,11 +51,8 @@ def test_shares_have_intervals_within_what_shares_can_be():
 
 def test_questions_of_one_grammar_are_averaged_first_and_intervals_are_over_grammars():
     """Right of every plain model and wrong of its companion, at another price: in that every grammar is alike."""
-    key = {
-        one.name: np.array([bool(RIGHT["localisation"][what]) for what in one.truth])
-        for g in (0, 1)
-        for one in settings(g, "parts")
-    }
+    right = RIGHT["localisation"]
+    key = {one.name: np.array([bool(right[what]) for what in one.truth]) for g in (0, 1) for one in settings(g, "parts")}
     seen = []
 
     @torch.no_grad()
@@ -71,7 +68,7 @@ def test_questions_of_one_grammar_are_averaged_first_and_intervals_are_over_gram
         assert (interval.n, interval.mean, interval.low, interval.high) == (2, *[pytest.approx(mean)] * 3)
     at = TRUTHS.index("nothing")
     assert found.per_grammar.shape == (2, len(TRUTHS)) and found.false_alarms.mean[at] == 0.5 and np.isnan(found.hits.mean[at])
-    assert found.chance_precision == pytest.approx(np.mean([right.mean() for right in key.values()]))
+    assert found.chance_precision == pytest.approx(np.mean([answers.mean() for answers in key.values()]))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +110,8 @@ def test_a_questions_pairs_go_from_the_corrupted_to_the_clean_run():
     tree, question = setting.compiled.tree, setting.question("interchange", 8, 60, None)
     pairs = question.pairs((1, 2))
     for given, own in (
-        ("base", "corrupted"), ("source", "clean"), ("before", "exact_corrupted"), ("expected", "exact_clean"), ("without", "exact_without"),
+        ("base", "corrupted"), ("source", "clean"), ("before", "exact_corrupted"), ("expected", "exact_clean"),
+        ("without", "exact_without"),
     ):  # fmt: skip
         assert np.array_equal(getattr(pairs, given), getattr(question, own)), given
     assert pairs.positions.sum(axis=0).tolist() == [8 * (place in (1, 2)) for place in range(question.clean.shape[1])]
