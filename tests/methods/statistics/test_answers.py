@@ -105,6 +105,13 @@ def test_calibration_bins_pairs_by_what_the_model_states():
     assert found.error == pytest.approx(1 / 3, rel=0, abs=TOLERANCE) and found.exact.n == 3
 
 
+def test_the_density_of_pairs_stands_with_exact_probabilities_upwards():
+    exact, answers = np.array([[[0.8, 0.1, 0.1]]]), np.array([[[0.3, 0.3, 0.4]]])
+    found = calibration(exact, answers, rng(0, "density"), bins=2)
+    assert found.counts.tolist() == [[2, 1], [0, 0]]  # by what the model says, which is below one half
+    assert np.asarray(found.picture().data["density"]["counts"]).tolist() == [[2, 0], [1, 0]]
+
+
 def test_an_exact_model_is_calibrated_and_its_empty_bins_are_undefined():
     exact = np.full((10, 2, 2), 0.5)
     found = calibration(exact, exact, rng(0), bins=4)
