@@ -16,6 +16,7 @@ from mechbp.models import families
 from mechbp.models.architectures import LINE, build_model, hooked_transformer
 from mechbp.models.checkpoint import save_checkpoint
 from mechbp.models.config import ModelConfig
+from mechbp.models.held import digest_of_parameters
 from mechbp.models.post_norm import PostNormEncoder
 from mechbp.models.run_folder import step_file
 from mechbp.models.runs import Run
@@ -75,6 +76,28 @@ def test_its_digest_is_that_of_its_parameters(mine):
     with torch.no_grad():
         model.unembed.b_U[0] += 1e-6
     assert Run.from_model(model, TREE).digest != mine.digest
+
+
+def test_equal_numbers_of_other_names_or_shapes_have_another_digest():
+    numbers = torch.arange(6.0)
+    parts = [("a", (2, 3)), ("b", (2, 3)), ("a", (3, 2))]
+    held = [nn.ParameterDict({name: nn.Parameter(numbers.reshape(shape))}) for name, shape in parts]
+    assert len({digest_of_parameters(weights) for weights in held}) == 3
+
+
+def test_a_model_whose_outputs_are_probabilities_is_scored_by_squares():
+    shipped = mechbp.load("topics-attention")
+    run = Run.from_model(shipped.model, shipped.process, shipped.task)
+    assert (run.config.model.outputs, run.config.objective.loss) == ("probabilities", "squared")
+
+
+def test_large_tables_of_numbers_get_a_file_beside_the_recipe(tmp_path):
+    tree = mechbp.FilteredTree(mechbp.TreeGrammar.random(5, 1.0, 5), 2)
+    saved = Run.from_model(hooked(d_vocab=7, d_vocab_out=5), tree).save(tmp_path / "wide")
+    assert 'rules = "rules.json"' in (tmp_path / "wide" / "run.toml").read_text()
+    np.testing.assert_array_equal(saved.process.grammar.rules, tree.grammar.rules)
+    small = Run.from_model(hooked(), TREE).save(tmp_path / "small").folder
+    assert not list(small.glob("rules.json")) and "rules = [[[" in (small / "run.toml").read_text()
 
 
 def test_untrained_is_the_same_architecture_with_other_weights(mine):
