@@ -72,3 +72,12 @@ def test_what_cannot_be_compared_is_refused():
         cell_difference(np.arange(4.0), np.array([1, 1, 0, 0], bool), np.array([0, 0, 1, 1]), rng(0))
     with pytest.raises(InputError, match="one finite value"):
         cell_difference(np.array([1.0, np.nan]), np.array([True, False]), np.array([0, 0]), rng(0))
+
+
+@pytest.mark.parametrize(("draws", "bounded"), [(39, True), (38, False)])
+def test_the_least_number_of_deals_that_bounds_anything(draws, bounded):
+    """1 of 40, the deal at hand among them, is 2.5 %: of 39 that were dealt the outermost are the ends, of 38 there are none."""
+    cells, member = np.zeros(40, np.int64), np.arange(40) < 20
+    found = cell_difference(values_with(1.0, 0, cells, member), member, cells, rng(0, "deals"), draws=draws)
+    assert np.isfinite([found.low, found.high]).tolist() == [bounded] * 2
+    assert found.low < found.difference < found.high and found.p == pytest.approx(1 / (1 + draws))

@@ -63,3 +63,10 @@ def test_the_error_alone_is_that_of_fifteen_bins():
     assert float(found.mean) == pytest.approx(expected, abs=1e-12) and found.low < found.high
     assert float(reliability(confidence, right, rng(0)).error.mean) == pytest.approx(expected, abs=1e-12)
     assert abs(expected - float(reliability(confidence, right, rng(0), bins=7).error.mean)) > 1e-3, "other bins would be seen"
+
+
+def test_choices_that_are_not_counted_count_nowhere():
+    confidence, right = np.array([[0.9, 0.5], [0.8, 0.1]]), np.array([[True, False], [False, True]])
+    found = reliability(confidence, right, rng(0), counted=np.array([[True, False], [True, False]]))
+    assert found.excess.mean == pytest.approx((0.9 - 1 + 0.8) / 2) and found.filled.sum() == 2
+    assert found.error.mean == pytest.approx((0.1 + 0.8) / 2)

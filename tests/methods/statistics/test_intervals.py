@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mechbp.errors import InputError
 from mechbp.methods.statistics.intervals import bootstrap_mean, bootstrap_ratio, seed_mean
@@ -80,3 +81,11 @@ def test_intervals_over_few_seeds_cover():
     assert single.mean == 0.5 and np.isnan(single.low) and np.isnan(single.high)
     with pytest.raises(InputError, match="at least one value"):
         seed_mean(np.zeros(0))
+
+
+def test_the_mean_over_seeds_is_students():
+    values = rng(0, "student").normal(size=(4, 3))
+    found = seed_mean(values, level=0.9)
+    for cell in range(3):
+        low, high = stats.ttest_1samp(values[:, cell], 0).confidence_interval(0.9)
+        np.testing.assert_allclose((found.low[cell], found.high[cell]), (low, high), rtol=0, atol=1e-12)

@@ -109,3 +109,10 @@ def test_repetitions_are_averaged_and_drawn_anew():
     mean = over_repetitions(draws, rng(4))
     assert mean[0] == 2.0 and set(np.round(3 * mean[1:]).astype(int)) <= {0, 1, 2, 3, 5, 6, 7, 10, 11, 15}
     assert len(np.unique(np.round(mean, 6))) > 5 and abs(mean[1:].mean() - 2.0) < 0.3
+
+
+def test_what_is_kept_is_a_share_of_the_pairs_that_share():
+    same, different = np.array([1, 1, 1, 0, 0], bool), np.array([0, 0, 0, 1, 1], bool)
+    found = matched_weights(same, different, np.array([0, 0, 1, 0, 2]))
+    assert found.kept == pytest.approx(2 / 3)
+    assert (found.same.tolist(), found.different.tolist()) == ([0.5, 0.5, 0, 0, 0], [0, 0, 0, 1, 0])

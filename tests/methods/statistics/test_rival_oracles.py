@@ -5,7 +5,8 @@ import pytest
 
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
-from mechbp.methods.statistics.rival_oracles import oracle_leads
+from mechbp.methods.statistics.intervals import Interval
+from mechbp.methods.statistics.rival_oracles import OracleLeads, oracle_leads
 
 
 @pytest.fixture
@@ -47,3 +48,13 @@ def test_arguments_are_checked(oracles):
         oracle_leads(oracles[:1], 0, oracles[0], np.random.default_rng(0))
     with pytest.raises(InputError, match="equal shapes"):
         oracle_leads([oracles[0], oracles[1][:5]], 0, oracles[0], np.random.default_rng(0))
+
+
+def test_what_a_criterion_is_given_is_of_the_rival_that_each_is_about():
+    def interval(mean, low):
+        return Interval(np.array(mean), np.array(low), np.array(mean) + 1, 9)
+
+    found = OracleLeads(
+        (0, 2), interval([0.5, 0.1], [0.4, 0.05]), interval([0.2, 0.9], [0.1, 0.8]), interval([0, 0.4], [-0.2, 0.3])
+    )
+    assert found.next == 1 and found.numbers() == {"closer_low": 0.05, "nearer_low": 0.1, "better_low": 0.3}
