@@ -10,7 +10,7 @@ from nonsense.calls import grammar, hmm, leaves, lists, model, run, topics, tree
 import mechbp
 from mechbp.arguments import LARGEST, check_memory, checked_count, checked_number, memory_limit, told, told_text
 from mechbp.errors import InputError, LimitExceeded, MechbpError
-from mechbp.finite import NotFinite, check_finite
+from mechbp.finite import NotFinite, check_finite, check_parameters, check_rows
 from mechbp.methods.interchange.interchange import interchange
 from mechbp.methods.interchange.subspaces import Subspace
 from mechbp.theory.tree.message_pairs import message_pairs
@@ -95,8 +95,29 @@ def test_masked_scores_and_sums_that_overflow_are_finite_enough():
     assert check_finite("x", "blocks.0.attn.hook_attn_scores", scores) is scores
     with pytest.raises(NotFinite, match="head 0, query position 0, key position 1"):
         check_finite("x", "blocks.0.attn.hook_pattern", scores)
+    scores[..., 1, 0] = torch.inf
+    with pytest.raises(NotFinite, match="inf at layer 0, example 0, head 0, query position 1, key position 0 .1 of 4 values"):
+        check_finite("x", "blocks.0.attn.hook_attn_scores", scores)
     large = torch.full((4, 4), 6e4, dtype=torch.float16)
     assert check_finite("x", "logits", large) is large
+
+
+def test_a_row_of_zeros_is_told_from_a_key_that_nobody_sees():
+    pattern = torch.zeros(2, 3, 4, 4)
+    pattern[..., 1] = 1.0
+    assert check_rows("x", "blocks.5.attn.hook_pattern", pattern) is pattern
+    pattern[1, 2, 3, 1] = 0
+    with pytest.raises(NotFinite, match="0 for every key at layer 5, example 1, head 2, query 3"):
+        check_rows("x", "blocks.5.attn.hook_pattern", pattern)
+
+
+def test_a_weight_that_is_no_number_is_named_with_its_entry():
+    layer = torch.nn.Linear(2, 3)
+    check_parameters("x", layer)
+    with torch.no_grad():
+        layer.weight[2, 1] = -torch.inf
+    with pytest.raises(NotFinite, match=r"x: the weight weight\[2, 1\] is -inf \(1 of 6 are"):
+        check_parameters("x", layer)
 
 
 @pytest.mark.parametrize("name", ["nothing", "whole vector", "a, placebo", "a, another source", "a, other messages"])
