@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from mechbp.hooks import edit
 from mechbp.judging import judge as judging
+from mechbp.judging import truth
 from mechbp.judging.answer import Answer
 from mechbp.judging.judge import judge
-from mechbp.judging.localising import LEAST, decided
+from mechbp.judging.localising import LEAST, ablation, decided
 from mechbp.judging.scoring import highest, scored
 from mechbp.judging.setting import settings
 from mechbp.judging.table import RIGHT_ANSWER, Table
@@ -120,3 +122,28 @@ def test_a_questions_pairs_go_from_the_corrupted_to_the_clean_run():
         (question.clean, question.exact_clean), (question.corrupted, question.exact_corrupted), (hidden, question.exact_without)
     ):  # fmt: skip
         np.testing.assert_allclose(tree.leave_one_out(tokens)[:, question.query], exact, rtol=0, atol=1e-12)
+
+
+def test_what_is_right_is_what_the_table_of_truths_says():
+    words = {"yes": True, "no": False, "-": None}
+    lines = (truth.__doc__ or "").splitlines()
+    for what in TRUTHS:
+        at = next(number for number, line in enumerate(lines) if line.strip().startswith(f"{what}  "))
+        told = [words[word] for line in lines[at : at + 2] for word in line.split() if word in words][:3]
+        assert [RIGHT[kind][what] for kind in ("localisation", "probing", "interchange")] == told, what
+
+
+@torch.no_grad()
+def test_ablations_are_scored_as_shares_of_the_gap():
+    question = next(iter(settings(3, "streams"))).question("localisation", 8, 60, None)
+    found, _ = ablation("zero")(question)
+    clean, corrupted = (question.metric(question.model(torch.from_numpy(rows))) for rows in (question.clean, question.corrupted))
+    hook, positions = question.candidates[0]
+
+    def emptied(value):
+        value[:, list(positions)] = 0
+        return value
+
+    with edit(question.model, {hook: emptied}):
+        lost = question.metric(question.model(torch.from_numpy(question.clean)))
+    assert found[0] == pytest.approx(abs(float((lost - clean).mean())) / float((clean - corrupted).mean()), abs=1e-9)

@@ -453,3 +453,10 @@ def test_the_best_cell_is_the_farthest_ahead_of_its_strongest_control():
         "belief: mean r2 0.6; farthest ahead of its controls 0.5 [0.49, 0.51] at hook_embed, position 1, node 0"
     )
     assert told.endswith("controls: first 0.1, second 0.05")
+
+
+def test_a_mean_of_equal_values_has_no_width_however_unequal_the_groups():
+    groups = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 30])
+    found = Resampling.draw(groups, 50, rng(0, "groups")).mean(np.full((2, len(groups)), 0.75))
+    for end in (found.mean, found.low, found.high):
+        np.testing.assert_allclose(end, 0.75, rtol=0, atol=1e-6)
