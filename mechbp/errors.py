@@ -1,5 +1,15 @@
 """Every way mechbp refuses, one class per kind of mistake; the message says what, where, got, expected and the next step."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+LONGEST = 80
+"""Characters of a name that a message shows."""
+MOST_LISTED = 24
+"""Names that a message lists where none is like the mistyped one."""
+
 
 class MechbpError(Exception):
     """Any refusal by mechbp. The command line prints its message on one line and exits with 2."""
@@ -60,3 +70,34 @@ def reason(error: BaseException, at_most: int = 120) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     line = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)[:at_most]
+
+
+def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
+    """Return up to `most` of the known names that a mistyped one may have been, the likeliest first.
+
+    One that differs in case alone is returned alone; else those that are spelled alike, then those that hold what was typed.
+    """
+    typed = str(name)[:LONGEST].lower()
+    by_case: dict[str, list[str]] = {}
+    for one in known:
+        by_case.setdefault(one.lower(), []).append(one)
+    if typed in by_case:
+        return by_case[typed][:most]
+    alike = difflib.get_close_matches(typed, by_case, most, cutoff=0.7)
+    holding = [one for one in by_case if typed and typed in one]
+    return [one for key in dict.fromkeys([*alike, *holding]) for one in by_case[key]][:most]
+
+
+def asked_back(names: Sequence[str]) -> str:
+    """Return "did you mean 'a', 'b' or 'c'?"; empty where there are no names."""
+    quoted = [repr(one)[:LONGEST] for one in names]
+    first = ", ".join(quoted[:-1])
+    return f"did you mean {first}{' or ' if first else ''}{quoted[-1]}?" if quoted else ""
+
+
+def did_you_mean(name: object, known: Iterable[str], most: int = 3) -> str:
+    """Return how a message about an unknown name goes on: with what may have been meant, else with what there is."""
+    names = list(known)
+    shown = names[:MOST_LISTED]
+    rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return asked_back(near(name, names, most)) or f"there are: {', '.join(one[:LONGEST] for one in shown) or 'none'}{rest}."

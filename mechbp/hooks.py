@@ -7,7 +7,6 @@ never fired; hooks are registered on entering a block and removed, exactly those
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import inspect
 import re
@@ -23,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from mechbp.arguments import as_array, check_memory, checked_count, told
-from mechbp.errors import HookError, InputError
+from mechbp.errors import HookError, InputError, did_you_mean
 from mechbp.finite import check_finite
 
 PROTOCOL = ("cfg", "hook_dict", "run_with_cache", "run_with_hooks")
@@ -95,9 +94,9 @@ def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[s
             names = list(model.hook_dict)
             if "*" in pattern:  # a mistyped pattern is nearest to a pattern, not to a name
                 names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name) for name in names))
-            nearest = difflib.get_close_matches(pattern, names, n=3, cutoff=0.0)
             raise HookError(
-                f"No hook matches {pattern!r}. Nearest: {', '.join(nearest)}.\nprint(mechbp.hook_table(model)) lists all hooks."
+                f"No hook matches {pattern!r:.80}; {did_you_mean(pattern, names)}\n"
+                "print(mechbp.hook_table(model)) lists all hooks."
             )
         matched.update(found)
     return tuple(name for name in model.hook_dict if name in matched)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import sys
@@ -13,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, did_you_mean
 from mechbp.extras import missing_packages, recorded_page
 from mechbp.randomness import rng
 from mechbp.report.claim import Claim
@@ -119,9 +118,7 @@ def page_file(name: str) -> Path:
     """Return the script of a page. Raises InputError where there is none of this name."""
     path = analyses_root() / checked_name(name, "page") / "page.py"
     if not path.is_file():
-        near = difflib.get_close_matches(name, page_names(), 3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(page_names()) or 'none'}."
-        raise InputError(f"no page {name!r}; {hint}")
+        raise InputError(f"no page {name!r}; {did_you_mean(name, page_names())}")
     return path
 
 

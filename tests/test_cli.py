@@ -310,4 +310,4 @@ def test_pages_whose_runs_are_not_here_are_left_out_in_one_word(workplace, capsy
     assert code == 0 and {path.stem for path in Path("pages").glob("*.json")} == {"alone"}
     assert "1 of 2 pages are left out; far, for one: its runs (shipped-elsewhere) are not in" in err and "$MECHBP_RUNS" in err
     code, _, err = call(capsys, monkeypatch, "report", "alnoe", "--out", "pages")
-    assert code == 2 and "did you mean alone?" in err
+    assert code == 2 and "did you mean 'alone'?" in err

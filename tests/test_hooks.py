@@ -307,7 +307,9 @@ def test_a_misspelt_hook_names_the_right_neighbour(tiny_encoder):
 
 
 def test_a_misspelt_pattern_names_a_pattern(tiny_encoder):
-    with pytest.raises(HookError, match=r"No hook matches 'blocks\.\*\.hook_resid_pots'\. Nearest: blocks\.\*\.hook_resid_post"):
+    with pytest.raises(
+        HookError, match=r"No hook matches 'blocks\.\*\.hook_resid_pots'; did you mean 'blocks\.\*\.hook_resid_post'"
+    ):
         capture(tiny_encoder, tokens_for(), "blocks.*.hook_resid_pots")
     with pytest.raises(HookError, match="No hook was named"):
         capture(tiny_encoder, tokens_for(), [])

@@ -138,7 +138,7 @@ def test_runs_are_found_by_name_and_by_path(tmp_path, monkeypatch):
     assert find_run("one") == tmp_path / "checkpoints" / "one"
     assert find_run("./own") == find_run(tmp_path / "own") == find_run("own/") == tmp_path / "own"
     assert find_run("own") == tmp_path / "own"  # of the working directory, where no named run is called so
-    with pytest.raises(InputError, match=r"no run 'two' in .*nearest: one.\nGive one of those that .*, or the path"):
+    with pytest.raises(InputError, match=r"no run 'two' in .*working directory\.\nGive one of those that .*, or the path"):
         find_run("two")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, did_you_mean
 
 
 def keys(mapping: Any, required: Iterable[str], optional: Iterable[str], where: str) -> None:
@@ -19,11 +18,7 @@ def keys(mapping: Any, required: Iterable[str], optional: Iterable[str], where: 
     known = sorted({*required, *optional})
     for key in mapping:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            raise InputError(
-                f"{where}: unknown key {key!r:.80}"
-                + (f"; did you mean {near[0]!r:.80}?" if near else f"; known: {', '.join(known)}.")
-            )
+            raise InputError(f"{where}: unknown key {key!r:.80}; {did_you_mean(key, known, 1)}")
     for key in required:
         if key not in mapping:
             raise InputError(f"{where}: key {key!r:.80} is missing.")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, asked_back, near
 from mechbp.judging.judge import Method
 from mechbp.judging.localising import ablation, attribution, patching, paths, random_scores
 from mechbp.judging.peers import pyvene_rotation, transformer_lens_patching
@@ -58,7 +57,6 @@ def chosen(names: Sequence[str]) -> tuple[Known, ...]:
     by_name = {known.name: known for known in KNOWN}
     for name in names:
         if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "there are:"
+            hint = asked_back(near(name, by_name)) or "there are:"
             raise InputError(f"judge: no method {name!r:.60}; {hint}\n{', '.join(by_name)}")
     return tuple(by_name[name] for name in dict.fromkeys(names))

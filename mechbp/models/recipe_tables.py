@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, did_you_mean
 
 Unions = Mapping[str, Sequence[type]]
 """Which dataclasses the table of this name may become; its `kind` says which, the first is meant where it has none."""
@@ -21,8 +20,7 @@ def dataclass_from(cls: type, table: Any, where: str, unions: Unions | None = No
     hints, known = get_type_hints(cls), {field.name: field for field in fields(cls)}
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0)
-            raise InputError(f"[{where}] has no key {key!r:.60}; did you mean {near[0]!r}?")
+            raise InputError(f"[{where}] has no key {key!r:.60}; {did_you_mean(key, known, 1)}")
     missing = [name for name, field in known.items() if name not in table and field.default is MISSING]
     if missing:
         raise InputError(f"[{where}] lacks {', '.join(missing)}.")

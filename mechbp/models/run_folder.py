@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, asked_back, near
 from mechbp.storage import NAME, RUNS_VARIABLE, inside
 
 STEP_FILE = re.compile(r"step-([0-9]{7,9})\.safetensors")
@@ -51,21 +50,33 @@ def find_run(name_or_path: str | os.PathLike[str], root: str | os.PathLike[str] 
     except (OSError, RuntimeError, ValueError):  # too long, a link that leads to itself, NUL
         found = False
     if not found:
-        raise InputError(f"{text!r:.200} is not a run folder: it has no run.toml. Give the path of a folder that holds one.")
+        hint = _meant(text, runs_root(root)) or "Give the path of a folder that holds one."
+        raise InputError(f"{text!r:.200} is not a run folder: it has no run.toml. {hint}")
     return folder
 
 
 def _absent(name: str, root: Path, known: list[str]) -> str:
     if known:
-        near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
+        meant = asked_back(near(name, known))
         return (
-            f"no run {name!r} in {root}, nor in the working directory; nearest: {near}.\n"
+            f"no run {name!r} in {root}, nor in the working directory{'; ' if meant else '.'}{meant}\n"
             "Give one of those that `mechbp list` names, or the path of a run folder."
         )
     return (
         f"no run {name!r}: {root} holds no run, nor is there a folder ./{name} with a run.toml.\n"
         f"Shipped runs are in checkpoints/ of the repository, not in the package: set ${RUNS_VARIABLE} to it, or give a path."
     )
+
+
+def _meant(text: str, root: Path) -> str:
+    """The question whether another run beside a mistyped path was meant, or one of `root` where it is no path; else empty."""
+    beside, _, name = text.rstrip("/").rpartition("/")
+    try:
+        found = near(name, run_names(beside or root))
+    except (OSError, ValueError):
+        return ""
+    paths = [f"{beside}/{one}" if beside else one for one in found]
+    return asked_back(paths).replace("did", "Did", 1)
 
 
 def stored_steps(folder: Path) -> tuple[int, ...]:

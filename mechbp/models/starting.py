@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, asked_back, near
 from mechbp.models.config import named_files
 from mechbp.models.numbers import MAX_BYTES
 from mechbp.models.recipe_edits import Setting, changed, combinations, write_recipe
@@ -29,7 +29,8 @@ def source_of(like: str) -> Path:
     try:
         return find_run(like) / "run.toml"
     except InputError as error:
-        first = str(error).splitlines()[0]
+        meant = near(like, template_names(), 1)
+        first = f"no template {like!r}; {asked_back(meant)}" if meant else str(error).splitlines()[0]
         raise InputError(f"{first}\nTemplates that need no run: {', '.join(template_names())}.") from error
 
 

@@ -28,14 +28,13 @@ A claim is `short` where that rule is true, else `holds`, else `partly`, else `f
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mechbp.errors import InputError, reason
+from mechbp.errors import InputError, did_you_mean, reason
 from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion, criterion_from
 from mechbp.report.document import Document
@@ -85,9 +84,7 @@ class Criteria:
 
     def __getitem__(self, key: str) -> Criterion:
         if key not in self.by_key:
-            near = difflib.get_close_matches(key, self.by_key, 1)
-            hint = f"; did you mean {near[0]!r:.80}?" if near else f"; there are: {', '.join(self.by_key) or 'none'}."
-            raise InputError(f"{self.where}: no criterion {key!r:.80}{hint}")
+            raise InputError(f"{self.where}: no criterion {key!r:.80}; {did_you_mean(key, self.by_key, 1)}")
         return self.by_key[key]
 
     def __iter__(self) -> Iterator[str]:

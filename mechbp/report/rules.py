@@ -8,14 +8,13 @@ with NaN is False, and so are `all` and `rising` of a list too short to say anyt
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, asked_back, near
 from mechbp.report.rule_functions import FUNCTIONS, Function, Value, as_value
 
 ARITHMETIC: dict[type, Any] = {ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide}
@@ -219,8 +218,8 @@ class Rule:
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return (f"; did you mean {near[0]!r}" if near else "") + f"; known: {', '.join(known) or 'none'}"
+    meant = asked_back(near(name, known, 1)).rstrip("?")
+    return f"; {meant}{'; ' if meant else ''}known: {', '.join(known) or 'none'}"
 
 
 def _written(bound: Any) -> str:

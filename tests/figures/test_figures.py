@@ -73,7 +73,7 @@ def test_every_file_of_a_kind_is_registered_under_its_name_and_shown_in_the_demo
 def test_every_key_is_documented(kind):
     with pytest.raises(InputError, match="unknown key") as caught:
         check_data(kind, {"?": None}, "here")
-    known = str(caught.value).partition("known: ")[2].rstrip(".").split(", ")
+    known = str(caught.value).partition("there are: ")[2].rstrip(".").split(", ")
     assert known and all(key in KINDS[kind].__doc__ for key in known)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from mechbp.errors import InputError
+from mechbp.errors import InputError, did_you_mean
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 
@@ -51,8 +50,8 @@ class Slots(Mapping[str, Slot]):
         for slot in self.rows:
             if slot.name == name:
                 return slot
-        near = difflib.get_close_matches(str(name), [slot.name for slot in self.rows], n=3, cutoff=0.0)
-        raise InputError(f"no slot {name!r:.60}; nearest: {', '.join(near)}.\nprint(compiled.slot_table()) lists all slots.")
+        hint = did_you_mean(name, [slot.name for slot in self.rows])
+        raise InputError(f"no slot {name!r:.60}; {hint}\nprint(compiled.slot_table()) lists all slots.")
 
     def __contains__(self, name: object) -> bool:
         return any(slot.name == name for slot in self.rows)

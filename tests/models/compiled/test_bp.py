@@ -250,7 +250,7 @@ def test_slots_print_and_name_their_neighbours():
     assert header.split()[:2] == ["slot", "dims"] and len(lines) == len(compiled.slots)
     assert re.search(r"^upward 2 +\d+\.\.\d+ +blocks\.1\.mlp +blocks\.2\.attn, blocks\.2\.mlp +upward message of", lines[4], re.M)
     assert "blocks.0-2.attn" in lines[0] and "nothing" in lines[5]
-    with pytest.raises(InputError, match="no slot 'upwards 2'; nearest: upward 2"):
+    with pytest.raises(InputError, match="no slot 'upwards 2'; did you mean 'upward 2'"):
         compiled.slots["upwards 2"]
     assert "upward 2" in compiled.slots and "upward 9" not in compiled.slots and isinstance(compiled.slots, Slots)
 
