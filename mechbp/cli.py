@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mechbp.commands.completing import complete_like, complete_page, complete_run
 from mechbp.errors import InputError, MechbpError
 from mechbp.fanout import one_blas_thread
 from mechbp.storage import RUNS_VARIABLE
@@ -84,7 +85,11 @@ def mechbp(
 def new(
     run: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the run shall be.")],
     like: Annotated[
-        str, typer.Option(help="A template (tree, root, chain, topics, lists, own), or a run whose recipe to take.")
+        str,
+        typer.Option(
+            help="A template (tree, root, chain, topics, lists, own), or a run whose recipe to take.",
+            autocompletion=complete_like,
+        ),
     ] = "tree",
     settings: Settings = None,
 ) -> None:
@@ -97,8 +102,13 @@ def new(
 
 @app.command()
 def report(
-    pages: Annotated[list[str] | None, typer.Argument(metavar="[PAGE ...]", help="Which pages; all by default.")] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Study this run (a name or a folder) instead; may be repeated.")] = None,
+    pages: Annotated[
+        list[str] | None, typer.Argument(metavar="[PAGE ...]", help="Which pages; all by default.", autocompletion=complete_page)
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(help="Study this run (a name or a folder) instead; may be repeated.", autocompletion=complete_run),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
     render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
     bundle: Annotated[bool, typer.Option("--bundle", help="Small pages that share one plotly.js beside them.")] = False,
@@ -151,7 +161,7 @@ def report(
 
 @app.command()
 def train(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.", autocompletion=complete_run)],
     settings: Settings = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -176,7 +186,9 @@ def train(
 
 @app.command()
 def sweep(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of the run whose recipe is varied.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Name or folder of the run whose recipe is varied.", autocompletion=complete_run)
+    ],
     settings: Annotated[
         list[str], typer.Option("--set", metavar="TABLE.KEY=VALUES", help="Such as training.seed=0..4 or model.d_model=32,64.")
     ],
@@ -200,7 +212,9 @@ def sweep(
 
 @app.command()
 def measure(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of trained runs.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Names or folders of trained runs.", autocompletion=complete_run)
+    ],
     threads: Threads = 1,
     jobs: Jobs = 1,
     backend: Workers = Backend.loky,
@@ -242,7 +256,10 @@ def measure(
 
 @app.command()
 def verify(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.", autocompletion=complete_run),
+    ] = None,
     claims: Annotated[
         bool, typer.Option("--claims", help="Instead grade the recorded pages anew, from their numbers and criteria.")
     ] = False,
@@ -307,7 +324,7 @@ def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a trained run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a trained run.", autocompletion=complete_run)],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made where it is not there.")],
     trust: Trust = False,
 ) -> None:

@@ -42,6 +42,7 @@ LAYERS = {
     "mechbp.jobs": 8,
     "mechbp.terminal": 8,
     "mechbp.cli": 8,
+    "mechbp.commands": 8,
     "mechbp.__main__": 8,
 }
 FOUNDATION = ("mechbp.errors", "mechbp.arguments", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
