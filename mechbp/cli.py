@@ -30,7 +30,7 @@ app = typer.Typer(
 )
 
 Threads = Annotated[
-    int, typer.Option(min=1, max=256, help="CPU threads for torch; results are bit-identical only for equal counts.")
+    int, typer.Option(metavar="N", min=1, max=256, help="CPU threads for torch; results are bit-identical only for equal counts.")
 ]
 
 
@@ -42,26 +42,29 @@ class Backend(StrEnum):
 
 
 Jobs = Annotated[
-    int, typer.Option(min=1, max=256, help="Runs or pages at the same time, each in a process of its own with --threads.")
+    int, typer.Option(metavar="N", min=1, max=256, help="How many runs or pages at once, each a process with its own --threads.")
 ]
 Workers = Annotated[
-    Backend, typer.Option("--backend", help="Processes of this machine (loky), or the workers of a Dask cluster (dask).")
+    Backend, typer.Option("--backend", help="Whose processes: of this machine (loky), or of a Dask cluster (dask).")
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="The Dask scheduler; its workers must see the run folders at the same paths."),
+    typer.Option(metavar="ADDRESS", help="The Dask scheduler, tcp://HOST:8786; its workers must see the runs at the same paths."),
 ]
 
 
 RunsIn = Annotated[
-    Path | None, typer.Option("--runs", metavar="DIR", help="The folder of named runs, as $MECHBP_RUNS for every command.")
+    Path | None,
+    typer.Option("--runs", metavar="FOLDER", help="The folder of named runs; $MECHBP_RUNS sets it for every command."),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; may be repeated."),
+    typer.Option(
+        "--set", metavar="TABLE.KEY=VALUE", help="Change a value of run.toml, such as training.steps=500; may be repeated."
+    ),
 ]
-Trust = Annotated[bool, typer.Option("--trust", help='Execute the code that recipes name beside their runs (kind = "python:…").')]
-Device = Annotated[str, typer.Option(metavar="NAME", help="Where models compute: cpu, cuda, cuda:1.")]
+Trust = Annotated[bool, typer.Option("--trust", help='Execute the code that a recipe names beside its run (kind = "python:…").')]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where models compute: cpu, cuda, cuda:1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
 
 
@@ -78,22 +81,32 @@ def _version(asked: bool | None) -> bool:
 def mechbp(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Ask whether, where and how a transformer computes an exact Bayesian answer."""
+    """Ask whether, where and how a transformer computes an exact Bayesian answer.
+
+    RUN is the name of a run, or the path of its folder, which holds a run.toml; PAGE is a page of the report. mechbp list names
+    both. Exit codes: 0 done, 1 a check failed, 2 the call or its input was wrong.
+    """
 
 
 @app.command()
 def new(
-    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the run shall be.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The run's folder, which is made; its last part is the name of the run.")
+    ],
     like: Annotated[
         str,
         typer.Option(
-            help="A template (tree, root, chain, topics, lists, own), or a run whose recipe to take.",
+            metavar="RUN",
+            help="What to start from: a template (chain, lists, own, root, topics, tree), or a run, whose recipe is taken.",
             autocompletion=complete_like,
         ),
     ] = "tree",
     settings: Settings = None,
 ) -> None:
-    """Write a commented recipe, run.toml, to start a run from, and the files that it names beside it."""
+    """Begin a run: write its recipe, run.toml, with comments.
+
+    Change it in an editor, or by --set; then: mechbp train FOLDER. Files that a recipe names are copied beside it.
+    """
     from mechbp.models.recipe_edits import Setting
     from mechbp.models.starting import new_run
 
@@ -103,16 +116,23 @@ def new(
 @app.command()
 def report(
     pages: Annotated[
-        list[str] | None, typer.Argument(metavar="[PAGE ...]", help="Which pages; all by default.", autocompletion=complete_page)
+        list[str] | None,
+        typer.Argument(
+            metavar="PAGE", help="Which pages, by name; all that can be made by default.", autocompletion=complete_page
+        ),
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(help="Study this run (a name or a folder) instead; may be repeated.", autocompletion=complete_run),
+        typer.Option(
+            metavar="RUN", help="Study this run instead of the shipped ones; may be repeated.", autocompletion=complete_run
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small samples: a first look in a minute or two.")] = False,
-    render: Annotated[bool, typer.Option("--render", help="Only rebuild the pages from the JSON files.")] = False,
-    bundle: Annotated[bool, typer.Option("--bundle", help="Small pages that share one plotly.js beside them.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to write; default reports/, reports/quick/ or reports/RUN/.")] = None,
+    render: Annotated[bool, typer.Option("--render", help="Analyse nothing: rebuild the pages from their JSON files.")] = False,
+    bundle: Annotated[bool, typer.Option("--bundle", help="Small pages that share one plotly.js file beside them.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write; by default reports/, reports/quick/ or reports/RUN/.")
+    ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
     jobs: Jobs = 1,
@@ -120,7 +140,10 @@ def report(
     scheduler: Scheduler = None,
     trust: Trust = False,
 ) -> None:
-    """Analyse runs and write self-contained HTML pages, their numbers in JSON beside them."""
+    """Analyse runs; write HTML pages, every number in JSON.
+
+    Without --run the pages study the shipped runs. Begin with index.html of the folder that is written.
+    """
     from mechbp import study
     from mechbp.jobs import analyse_all, parts_of
     from mechbp.report.folder import check_folder, render_folder, write_documents
@@ -161,7 +184,7 @@ def report(
 
 @app.command()
 def train(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Names or folders of runs.", autocompletion=complete_run)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Which runs, by name or folder.", autocompletion=complete_run)],
     settings: Settings = None,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -170,7 +193,10 @@ def train(
     scheduler: Scheduler = None,
     trust: Trust = False,
 ) -> None:
-    """Train runs to their last step, or take them up where they stopped. --set changes recipes that have stored nothing yet."""
+    """Train runs to their last step, or go on where they stopped.
+
+    --set changes the recipes of runs that have stored nothing yet.
+    """
     fan = _fan(jobs, backend, scheduler, threads, trust, device)
     from mechbp.models.recipe_edits import Setting, restored_on_failure, set_in_place
     from mechbp.models.run_folder import find_run
@@ -187,10 +213,15 @@ def train(
 @app.command()
 def sweep(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Name or folder of the run whose recipe is varied.", autocompletion=complete_run)
+        str, typer.Argument(metavar="RUN", help="The run whose recipe is varied, by name or folder.", autocompletion=complete_run)
     ],
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="TABLE.KEY=VALUES", help="Such as training.seed=0..4 or model.d_model=32,64.")
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="TABLE.KEY=VALUES",
+            help="The values to take, such as training.seed=0..4 or model.d_model=32,64; may be repeated.",
+        ),
     ],
     threads: Threads = 1,
     jobs: Jobs = 1,
@@ -198,7 +229,10 @@ def sweep(
     scheduler: Scheduler = None,
     trust: Trust = False,
 ) -> None:
-    """Write a run beside RUN for every combination of values, and train them; the same command goes on where it stopped."""
+    """Vary a recipe: a run for every combination of values.
+
+    The new runs are written beside RUN, with their values in their names, and trained. The same command goes on where it stopped.
+    """
     fan = _fan(jobs, backend, scheduler, threads, trust)
     from mechbp.models.recipe_edits import Setting
     from mechbp.models.run_folder import find_run
@@ -213,7 +247,7 @@ def sweep(
 @app.command()
 def measure(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Names or folders of trained runs.", autocompletion=complete_run)
+        list[str], typer.Argument(metavar="RUN", help="Which trained runs, by name or folder.", autocompletion=complete_run)
     ],
     threads: Threads = 1,
     jobs: Jobs = 1,
@@ -221,9 +255,10 @@ def measure(
     scheduler: Scheduler = None,
     trust: Trust = False,
 ) -> None:
-    """Measure the local learning coefficient at stored steps, as the [llc] tables of the recipes say, or go on with it.
+    """Estimate the local learning coefficient at stored steps.
 
-    Every measurement is stored at once, in llc.jsonl beside the run; one whose weights or settings have changed is taken anew.
+    The [llc] tables of a recipe say where and how. Every measurement is stored at once, in llc.jsonl beside the run, and the same
+    command goes on where it stopped; one whose weights or settings have changed is taken anew.
     """
     fan = _fan(jobs, backend, scheduler, threads, trust)
     set_threads(threads)
@@ -258,10 +293,10 @@ def measure(
 def verify(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN ...]", help="Names or folders; all by default.", autocompletion=complete_run),
+        typer.Argument(metavar="RUN", help="Which runs, by name or folder; all by default.", autocompletion=complete_run),
     ] = None,
     claims: Annotated[
-        bool, typer.Option("--claims", help="Instead grade the recorded pages anew, from their numbers and criteria.")
+        bool, typer.Option("--claims", help="Check no runs: grade the recorded pages anew, from their numbers and criteria.")
     ] = False,
     device: Device = "cpu",
     threads: Threads = 1,
@@ -269,9 +304,12 @@ def verify(
     as_json: AsJson = False,
     trust: Trust = False,
 ) -> None:
-    """Re-hash every stored step, re-run one stored evaluation, and hold each final model against its requirement.
+    """Check runs: files intact, numbers reproduced, targets met.
 
-    Without runs also print the thresholds of the pages that have some: short ones are findings, and leave the exit code alone.
+    Every line says pass; or short, where a target of the recipe is missed or training has not ended; or FAIL, where a file or a
+    number is not what was stored. Exit code 1 for either.
+
+    Without RUN the thresholds of pages that have some are printed too: short ones are findings, and leave the exit code alone.
     """
     if claims and runs:
         raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
@@ -292,14 +330,27 @@ def verify(
 @app.command()
 def judge(
     methods: Annotated[
-        str | None, typer.Option("--methods", metavar="A,B", help="Which methods; by default all that need no further package.")
+        str | None,
+        typer.Option(
+            "--methods", metavar="METHOD,…", help="Which methods, by name; by default all that need no further package."
+        ),
     ] = None,
-    grammars: Annotated[int, typer.Option(min=1, help="Random grammars, two models each; intervals are over them.")] = 6,
-    budget: Annotated[int | None, typer.Option(min=1, help="Passes that a method may use per question.")] = None,
+    grammars: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many random grammars, two models each; intervals are over them.")
+    ] = 6,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Passes that a method may use per question, backward ones counted twice; by default any."
+        ),
+    ] = None,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Ask methods where a message is, in models whose every message is known: hits, false alarms, and what they cost."""
+    """Judge localisation methods where the truth is known.
+
+    Where is a message? Methods are asked in models whose weights were written, not trained. Per method: hits, false alarms, cost.
+    """
     set_threads(threads)
     from mechbp.judging.table import judge_all
 
@@ -314,7 +365,7 @@ def judge(
 
 @app.command("list")
 def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
-    """List the runs, the pages, and the runs whose weights were replaced after they had been shipped."""
+    """List runs, pages, and which shipped runs were replaced."""
     _look_in(runs_in)
     from mechbp.listing import listing
 
@@ -324,11 +375,14 @@ def list_all(runs_in: RunsIn = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a trained run.", autocompletion=complete_run)],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made where it is not there.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Which trained run, by name or folder.", autocompletion=complete_run)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; it is made where it is not there.")],
     trust: Trust = False,
 ) -> None:
-    """Write a run's last weights, their configuration, and a loader that needs TransformerLens alone."""
+    """Write a model to be loaded without mechbp.
+
+    That is its last weights, their configuration, and a loader that needs TransformerLens alone.
+    """
     from mechbp.models.export import export as export_run
     from mechbp.models.runs import load
 
