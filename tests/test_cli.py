@@ -210,7 +210,9 @@ def test_the_offending_argument_is_named(words, named, workplace, capsys, monkey
 def test_train_list_and_verify_on_a_run_of_ones_own(workplace, capsys, monkeypatch):
     folder = write_run(workplace / "checkpoints" / "mine", training__steps=2)
     assert "not trained yet (incomplete)" in call(capsys, monkeypatch, "list")[1]
-    assert call(capsys, monkeypatch, "verify", "mine")[0] == 1
+    code, out, err = call(capsys, monkeypatch, "verify", "mine")
+    told = f"short  stored steps intact                    none: the run is not trained yet. Next: mechbp train {folder}\n"
+    assert (code, err) == (1, "") and out.endswith(told) and len(out.splitlines()) == 1
     code, out, err = call(capsys, monkeypatch, "train", "mine")
     assert code == 0 and "mine trained to step 2, KL(exact || model)" in err and "Next: mechbp report --quick --run" in err
     assert "mine was trained already, to step 2" in call(capsys, monkeypatch, "train", "mine")[2]
@@ -235,7 +237,8 @@ def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeyp
     folder = shutil.copytree(trained, workplace / "copy")
     (folder / "step-0000040.safetensors").unlink()
     code, out, _ = call(capsys, monkeypatch, "verify", str(folder))
-    assert code == 1 and "step 36 of 40" in out and "FAIL" not in out
+    told = f"training complete                      no: stopped at step 36 of 40. Next: mechbp train {folder}\n"
+    assert code == 1 and told in out and "FAIL" not in out
 
 
 def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, workplace, capsys, monkeypatch):

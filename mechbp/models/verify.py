@@ -49,7 +49,8 @@ def verify_run(run: Run) -> Iterator[Check]:
     if run.config.names_code:
         yield _check_process(run)
     if not run.complete:
-        yield Check("training complete", f"step {run.steps[-1]:,} of {run.config.training.steps:,}", "short")
+        reached = f"no: stopped at step {run.steps[-1]:,} of {run.config.training.steps:,}"
+        yield Check("training complete", f"{reached}. {_next(run, 'train')}", "short")
     yield _check_curve(run)
     if (run.folder / FILE).exists():
         yield _check_measurements(run)
@@ -80,7 +81,7 @@ def _check_files(run: Run) -> Check:
             return Check("stored steps intact", _one_line(error), "FAIL")
         size = max(size, path.stat().st_size)
     if not run.steps:
-        return Check("stored steps intact", "none stored", "short")
+        return Check("stored steps intact", f"none: the run is not trained yet. {_next(run, 'train')}", "short")
     return Check("stored steps intact", f"{len(run.steps)} steps, largest {size / 1e6:.2f} MB, last {run.digest[:16]}", "pass")
 
 
@@ -129,7 +130,13 @@ def _check_measurements(run: Run) -> Check:
     except (CheckpointError, InputError) as error:
         return Check(what, _one_line(error), "FAIL")
     text = f"{FILE}: {len(records)} records, {len(settings)} setting{'s' if len(settings) > 1 else ''}"
-    return Check.of(what, text + ("" if measured == asked else f", {measured} of {asked} measured"), measured == asked)
+    missing = "" if measured == asked else f", {measured} of {asked} measured. {_next(run, 'measure')}"
+    return Check.of(what, text + missing, measured == asked)
+
+
+def _next(run: Run, command: str) -> str:
+    """What brings a run that is short of something further."""
+    return f"Next: mechbp {command} {run.folder}{' --trust' if run.config.names_code else ''}"
 
 
 def _over_sequences(values: np.ndarray) -> tuple[float, float, int]:

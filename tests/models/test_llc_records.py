@@ -152,7 +152,9 @@ def test_lines_that_the_recipe_does_not_ask_for(run):
 
 def test_what_is_still_to_be_measured_is_short(run):
     rewrite(run, read_llc(run)["fixed"][60], keep=False)
-    assert check_of(run).verdict == "short" and check_of(run).measured.endswith("1 of 2 measured")
+    assert check_of(run).verdict == "short" and check_of(run).measured.endswith(
+        f"1 of 2 measured. Next: mechbp measure {run.folder}"
+    )
 
 
 def test_a_step_of_another_recipe_has_no_digest_here(run):
