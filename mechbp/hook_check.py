@@ -9,6 +9,7 @@ not tried.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +85,7 @@ class CheckedHook:
     """Further names of the same point: a pattern that matches two of them means one edit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelCheck:
     """Every hook of a model with what a write there does, and every restart; prints as aligned text."""
 
@@ -100,6 +101,11 @@ class ModelCheck:
     def unsound(self) -> tuple[CheckedHook, ...]:
         """Those that do not do what their name says."""
         return tuple(row for row in self.rows if row.verdict == "unsound")
+
+    def __repr__(self) -> str:
+        counts = Counter(row.verdict for row in self.rows)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "no hook"
+        return f"ModelCheck({told}; print it for the table)"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per hook or keyword: name, shape, verdict, reason and the other names of the same point."""

@@ -27,7 +27,7 @@ class HookRow:
     """Why the hook is not writable, and what would make it so; empty otherwise."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HookTable:
     """Every hook of a model in the model's own order; prints as aligned text."""
 
@@ -38,6 +38,9 @@ class HookTable:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"HookTable({len(self)} hooks, {sum(row.writable for row in self.rows)} writable; print it for the table)"
 
     def __str__(self) -> str:
         shapes = ["-" if row.shape is None else f"[{', '.join(map(str, row.shape))}]" for row in self.rows]

@@ -13,6 +13,7 @@ SOURCES = sorted([*(ROOT / "mechbp").rglob("*.py"), *(ROOT / "analyses").rglob("
 LAYERS = {
     "mechbp.errors": 0,
     "mechbp.arguments": 0,
+    "mechbp.brief": 0,
     "mechbp.randomness": 0,
     "mechbp.storage": 0,
     "mechbp.divergence": 0,
@@ -45,22 +46,23 @@ LAYERS = {
     "mechbp.commands": 8,
     "mechbp.__main__": 8,
 }
-FOUNDATION = ("mechbp.errors", "mechbp.arguments", "mechbp.randomness", "mechbp.divergence", "mechbp.storage")
+FOUNDATION = ("mechbp.errors", "mechbp.arguments", "mechbp.randomness", "mechbp.divergence", "mechbp.brief", "mechbp.storage")
 MAY_IMPORT = {
     "mechbp.errors": (),
     "mechbp.arguments": ("mechbp.errors",),
+    "mechbp.brief": (),
     "mechbp.randomness": ("mechbp.errors", "mechbp.arguments"),
     "mechbp.storage": ("mechbp.errors",),
     "mechbp.divergence": ("mechbp.errors",),
     "mechbp.figures": ("mechbp.errors",),
-    "mechbp.processes": FOUNDATION[:4],
+    "mechbp.processes": FOUNDATION[:5],
     "mechbp.models": (*FOUNDATION, "mechbp.processes"),
     "mechbp.finite": ("mechbp.errors",),
     "mechbp.hooks": ("mechbp.errors", "mechbp.arguments", "mechbp.finite"),
     "mechbp.hook_check": ("mechbp.errors", "mechbp.hooks", "mechbp.finite"),
     "mechbp.metrics": ("mechbp.errors", "mechbp.arguments"),
-    "mechbp.methods": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.hook_check"),
-    "mechbp.theory": (*FOUNDATION[:4], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
+    "mechbp.methods": (*FOUNDATION[:5], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.hook_check"),
+    "mechbp.theory": (*FOUNDATION[:5], "mechbp.figures", "mechbp.finite", "mechbp.hooks", "mechbp.methods", "mechbp.processes"),
     "mechbp.report": ("mechbp.errors", "mechbp.arguments", "mechbp.storage", "mechbp.figures"),
 }
 """Of mechbp, beside the package itself; what is not named here may import every layer below its own."""

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.judging.question import Question
 
 FORMS = "a float or bool array [{n}], one value per candidate in their order, or (scores, found): floats, then bools"
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer(Brief):
     """Scores of all candidates of one question, and the method's own decisions if it makes some."""
 
     scores: Float64[np.ndarray, " candidate"]

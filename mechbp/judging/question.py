@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.judging.truth import Kind
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.answer_heads import Reading, proportional_reading
 from mechbp.methods.interchange.pairs import Pairs
 from mechbp.methods.patching.metric import Metric

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from mechbp.brief import Brief
 from mechbp.judging.answer import Answer
 from mechbp.judging.truth import RIGHT, TRUTHS, Kind, Truth
 
 
-@dataclass(frozen=True, eq=False)
-class Score:
+@dataclass(frozen=True, eq=False, repr=False)
+class Score(Brief):
     """How one question was answered."""
 
     said: Float64[np.ndarray, " truth"]

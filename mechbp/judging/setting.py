@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.divergence import kl_nats
 from mechbp.judging.question import Candidate, Question
 from mechbp.judging.truth import TRUTHS, Asked, Flow, Kind, Truth, hook_of, stage_of
@@ -44,8 +45,8 @@ DRAWN = 16
 """Pairs drawn for every pair wanted."""
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
+@dataclass(frozen=True, eq=False, repr=False)
+class Setting(Brief):
     """One question with its answer, before it is asked by a kind of method."""
 
     name: str

@@ -28,6 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from mechbp.brief import Brief
 from mechbp.models.compiled.bp import CompiledBP
 from mechbp.models.compiled.slots import Slot
 
@@ -111,8 +112,8 @@ def hook_of(stage: int) -> str:
     return f"blocks.{block}.hook_resid_{'post' if inside else 'mid'}"
 
 
-@dataclass(frozen=True, eq=False)
-class Flow:
+@dataclass(frozen=True, eq=False, repr=False)
+class Flow(Brief):
     """The truth of every place of one model, for one message and one answer."""
 
     compiled: CompiledBP

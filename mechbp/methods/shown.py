@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mechbp.brief import Brief
 from mechbp.figures.picture import Picture
-from mechbp.methods.brief import Brief
 
 if TYPE_CHECKING:
     import pandas as pd

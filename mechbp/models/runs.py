@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mechbp.arguments import checked_count, checked_flag, told
+from mechbp.arguments import checked_count, checked_flag, told, told_text
 from mechbp.errors import CheckpointError, InputError, MechbpError
 from mechbp.models.checkpoint import load_checkpoint, load_parameters
 from mechbp.models.config import RunConfig, read_recipe
@@ -23,7 +23,7 @@ from mechbp.models.tasks.task import Task
 from mechbp.models.training import untrained_model
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained model together with the process it was trained on: a run folder, or made from a model in memory.
 
@@ -54,6 +54,11 @@ class Run:
         from mechbp.models.from_model import run_from_model
 
         return run_from_model(model, process, task, name)
+
+    def __repr__(self) -> str:
+        asked = f"{told_text(self.config.process.name, 45)}, task {self.config.objective.task!r}"
+        last = f"step {self.steps[-1]:,}" if self.steps else "not trained yet"
+        return f"Run({told_text(self.name, 30)!r}, {asked}, {last})"
 
     @property
     def given(self) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
+from mechbp.brief import Brief
+
 ABSENT = -1
 """What stands after the end of a sequence that is shorter than others; `absent_token` of a process that has such sequences."""
 
@@ -29,8 +31,8 @@ class Sample(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Query:
+@dataclass(frozen=True, eq=False, repr=False)
+class Query(Brief):
     """One exact answer that a process gives: distributions of variables, hidden ones or tokens, given some of the tokens."""
 
     answer: Callable[[Any, np.ndarray], np.ndarray]
@@ -43,8 +45,8 @@ class Query:
     """Whether the answer is P(given tokens | variable = a) instead, scaled to sum to 1 over a."""
 
 
-@dataclass(frozen=True, eq=False)
-class Joint:
+@dataclass(frozen=True, eq=False, repr=False)
+class Joint(Brief):
     """A process in full: every assignment of its hidden variables and its tokens (a state of the joint), and its probability.
 
     Hidden variables that are continuous are integrated out. States may have probability 0, or be left out if they do.

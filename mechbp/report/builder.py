@@ -101,6 +101,9 @@ class Report:
         self._utc = (datetime.now(UTC) - timedelta(seconds=time.monotonic() - IMPORTED)).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._seconds: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Report({told(self._title)}, {len(self._claims)} claims, {len(self._sections)} parts)"
+
     def claim(
         self,
         statement: str,

@@ -14,9 +14,9 @@ from plotly.graph_objects import Figure
 
 import mechbp.methods
 import mechbp.theory
+from mechbp.brief import Brief
 from mechbp.figures import check_data, table
 from mechbp.figures.picture import Picture
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from tests.support.shown_examples import EXAMPLES, effects, grid, message_test
 

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 
 Label = Literal["both", "splitting", "suppression", "overlap", "none", "one head"]
 

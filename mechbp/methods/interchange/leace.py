@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.subspaces import Activations, Messages, Subspace, by_leaf
 
 FLAT = 1e-8

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.divergence import kl_nats
-from mechbp.methods.brief import Brief
 
 LEAST_NATS = 0.02
 """Pairs whose exact answer moves by less say little about who follows it."""

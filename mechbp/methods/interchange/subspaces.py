@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.methods.probing.ridge import Spectrum, fit_ridge
 
 CURE = "Of a tree's beliefs pass at_leaves(beliefs.upward[depth], n_leaves)"

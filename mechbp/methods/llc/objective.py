@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from mechbp.arguments import told
+from mechbp.brief import Brief
 from mechbp.errors import InputError, MechbpError
-from mechbp.methods.brief import Brief
 
 Loss = Callable[[dict[str, Tensor], Any], Tensor]
 """Mean loss, a scalar, of named parameters on one batch."""

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import ChainDiverged
-from mechbp.methods.brief import Brief
 from mechbp.methods.llc.objective import Objective
 from mechbp.randomness import rng as named_rng
 

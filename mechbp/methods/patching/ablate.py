@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
 from mechbp.hook_check import require_sound
 from mechbp.hooks import HookedModel, capture, edit, forward, matching_hooks, require_hooked, to_tokens
-from mechbp.methods.brief import Brief
 from mechbp.methods.patching.cell_picture import cell_name, cells_frame, cells_picture, joint_picture
 from mechbp.methods.patching.cells import cells_of, index_of
 from mechbp.methods.patching.metric import Metric, score

@@ -19,7 +19,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.methods.patching.plain_transformer import MIXING, SCORES, Network, gathered
 from mechbp.methods.patching.worker_threads import on_threads
 

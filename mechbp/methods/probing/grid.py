@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
-from mechbp.methods.brief import Brief
 from mechbp.methods.probing.grid_picture import cells_picture, own_picture
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.optimize import minimize
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.methods.probing.ridge import Features, Spectrum, Targets
 
 PENALTY = 1e-4

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float64
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 
 PENALTIES = (1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Candidate penalties, relative to the mean eigenvalue of the Gram matrix of the training features."""

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 
 
 @dataclass(frozen=True, eq=False, repr=False)

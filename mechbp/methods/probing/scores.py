@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.methods.probing.ridge import Targets
 
 METRICS = {"distribution": ("r2", "kl_nats", "accuracy"), "symbol": ("cross_entropy_nats", "accuracy")}

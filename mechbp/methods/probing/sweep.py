@@ -11,9 +11,9 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from mechbp.arguments import as_array, told
+from mechbp.brief import Brief
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.methods.probing.grid import OwnNodes, ProbeScores
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Features, Spectrum, Targets, fit_ridge

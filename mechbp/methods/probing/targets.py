@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from mechbp.arguments import as_array, told
+from mechbp.brief import Brief
 from mechbp.errors import InputError, TooFewSequences
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 
 SPLIT = (0.6, 0.2, 0.2)
 """Shares of distinct sequences used to fit, to choose the penalty, and to score."""

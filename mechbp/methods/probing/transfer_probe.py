@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.methods.probing.logistic import fit_logistic
 from mechbp.methods.probing.ridge import Spectrum
 

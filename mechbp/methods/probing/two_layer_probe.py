@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 
 HIDDEN = 64

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 CHUNK = 4096

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.methods.statistics.intervals import Interval
 
 LEVEL = 0.95

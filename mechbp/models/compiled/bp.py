@@ -82,7 +82,7 @@ class SlotTruth:
     why: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompiledBP:
     """A model that computes belief propagation on `tree`, its slots by name, and what is so about them."""
 
@@ -96,6 +96,11 @@ class CompiledBP:
     """Relu units per square; None where squares are exact."""
     truth: tuple[SlotTruth, ...] = ()
     """What was planted; empty for the plain construction."""
+
+    def __repr__(self) -> str:
+        tree, squares = self.tree, "exact squares" if self.knots is None else f"{self.knots} knots"
+        told = f"{tree.vocab_size} symbols, depth {tree.depth}, filter level {tree.filter_level}, {len(self.slots)} slots"
+        return f"CompiledBP({self.answer}, {told}, {squares}, {len(self.truth)} planted)"
 
     @property
     def process(self) -> FilteredTree:

@@ -40,7 +40,7 @@ class Slot:
         return residual[..., self.dims].reshape(*residual.shape[:-1], *self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Slots(Mapping[str, Slot]):
     """All slots of a residual stream by name, in the order of their dimensions; prints as an aligned table."""
 
@@ -52,6 +52,9 @@ class Slots(Mapping[str, Slot]):
                 return slot
         hint = did_you_mean(name, [slot.name for slot in self.rows])
         raise InputError(f"no slot {name!r:.60}; {hint}\nprint(compiled.slot_table()) lists all slots.")
+
+    def __repr__(self) -> str:
+        return f"Slots({len(self)} slots; print it for the table)"
 
     def __contains__(self, name: object) -> bool:
         return any(slot.name == name for slot in self.rows)

@@ -14,6 +14,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.models.tasks.objective import ObjectiveConfig
 from mechbp.randomness import rng as new_generator
@@ -44,16 +45,16 @@ class ProcessRecipe(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Questions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Questions(Brief):
     """Sequences and the symbols that a task asks for."""
 
     tokens: Int[np.ndarray, "n length"]
     truth: Int[np.ndarray, "n query"]
 
 
-@dataclass(frozen=True, eq=False)
-class Prompts:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prompts(Brief):
     """The inputs that put every query of some sequences to a model, and where their answers stand.
 
     One prompt may answer several queries, or every query needs a prompt of its own: prompts of one sequence follow one another,
@@ -65,8 +66,8 @@ class Prompts:
     """Positions that answer a query."""
 
 
-@dataclass(frozen=True, eq=False)
-class Lesson:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lesson(Brief):
     """What one training step shows and asks."""
 
     inputs: Int[np.ndarray, "batch position"]

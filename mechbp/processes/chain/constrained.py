@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64, Int
 
 from mechbp.arguments import checked_choice
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 
 Evidence = Literal["bayes", "row"]
@@ -72,8 +73,8 @@ def constrained_beliefs(
     return beliefs
 
 
-@dataclass(frozen=True, eq=False)
-class Decay:
+@dataclass(frozen=True, eq=False, repr=False)
+class Decay(Brief):
     """How the chain forgets: T = sum over distinct eigenvalues of value * projector, so T^n = sum of value^n * projector."""
 
     values: Complex128[np.ndarray, " eigenvalue"]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer, Real
 
 from mechbp.arguments import check_memory, checked_count, checked_reals, told
+from mechbp.brief import Brief
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.chain.constrained import Evidence, constrained_beliefs
 from mechbp.processes.chain.joint import chain_joint, small_length
@@ -30,8 +31,8 @@ MAX_ENTRIES = 2**24
 """Largest number of transition probabilities."""
 
 
-@dataclass(frozen=True, eq=False)
-class ChainSample:
+@dataclass(frozen=True, eq=False, repr=False)
+class ChainSample(Brief):
     """Sequences drawn from a HiddenMarkovModel, with the states passed through."""
 
     tokens: Int[np.ndarray, "n length"]
@@ -39,8 +40,8 @@ class ChainSample:
     """states[:, t] holds before token t is emitted; states[:, t + 1] after it."""
 
 
-@dataclass(frozen=True, eq=False)
-class HiddenMarkovModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class HiddenMarkovModel(Brief):
     """A chain of hidden states; T^(z)[i, j] = P(token z, next state j | state i).
 
     >>> import mechbp, numpy as np

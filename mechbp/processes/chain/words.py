@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 
@@ -19,8 +20,8 @@ MAX_NUMBERS = 2**26
 """Largest number of belief entries of one level, half a GiB."""
 
 
-@dataclass(frozen=True, eq=False)
-class Words:
+@dataclass(frozen=True, eq=False, repr=False)
+class Words(Brief):
     """Every word of one length that has positive probability, with the belief after each of its prefixes."""
 
     tokens: Int[np.ndarray, "word length"]
@@ -55,8 +56,8 @@ class Words:
         return values.reshape(-1, values.shape[-1])[self.first_of_prefix]
 
 
-@dataclass(frozen=True, eq=False)
-class MixedStates:
+@dataclass(frozen=True, eq=False, repr=False)
+class MixedStates(Brief):
     """The beliefs that some word leads to, each once: the states of the mixed-state presentation."""
 
     beliefs: Float64[np.ndarray, "belief state"]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
+from mechbp.brief import Brief
 from mechbp.processes.process import Joint
 
 
-@dataclass(frozen=True, eq=False)
-class Sequences:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sequences(Brief):
     """Sequences of one length; the tokens of one, read as digits in base `base`, are its number."""
 
     tokens: Integer[np.ndarray, "sequence length"]

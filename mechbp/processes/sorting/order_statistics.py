@@ -21,11 +21,12 @@ from math import comb
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 
-@dataclass(frozen=True, eq=False)
-class OrderStatistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderStatistics(Brief):
     """What is known of a sorted list before it is seen."""
 
     values: Float64[np.ndarray, "rank value"]

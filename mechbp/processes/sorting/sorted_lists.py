@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int, Integer
 
 from mechbp.arguments import check_memory, checked_count, checked_flag
+from mechbp.brief import Brief
 from mechbp.errors import ImpossibleEvidence, InputError
 from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.process import Joint
@@ -27,8 +28,8 @@ MAX_REFUSED = 200_000
 """Lists in a row that may miss a split before it counts as empty."""
 
 
-@dataclass(frozen=True, eq=False)
-class ListSample:
+@dataclass(frozen=True, eq=False, repr=False)
+class ListSample(Brief):
     """Lists drawn from SortedLists, each with its answer."""
 
     tokens: Int[np.ndarray, "n _positions"]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechbp.arguments import as_array, check_memory, checked_count, is_integer, told
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
@@ -18,8 +19,8 @@ Length = int | tuple[int, int] | None
 """Words per document; (low, high) is uniform on low..high, both included; None leaves it to whoever asks for documents."""
 
 
-@dataclass(frozen=True, eq=False)
-class DocumentSample:
+@dataclass(frozen=True, eq=False, repr=False)
+class DocumentSample(Brief):
     """Documents drawn from a process of topics, with everything hidden about them."""
 
     tokens: Int[np.ndarray, "n longest"]
@@ -78,8 +79,8 @@ def drawn_words(
     return np.where(present, tokens, ABSENT), np.where(present, assignments, ABSENT)
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evidence(Brief):
     """The words that are seen of some documents, and how often; documents with the same words share one row of counts.
 
     So the answer depends on the counts alone, to the last bit, and not on the order of the words.

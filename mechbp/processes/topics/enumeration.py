@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.special import gammaln
 
+from mechbp.brief import Brief
 from mechbp.errors import LimitExceeded
 from mechbp.processes.topics.topic_model import TopicModel
 
@@ -24,8 +25,8 @@ MAX_STATES = 200_000
 """More vectors of counts are refused before they are listed."""
 
 
-@dataclass(frozen=True, eq=False)
-class EnumeratedTopics:
+@dataclass(frozen=True, eq=False, repr=False)
+class EnumeratedTopics(Brief):
     """What `TopicBeliefs` holds about one document, but for its positions; all NaN where the words are impossible."""
 
     counts: Float64[np.ndarray, " topic"]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.brief import Brief
 from mechbp.processes.topics.posterior import CountBeliefs
 from mechbp.processes.topics.words import WordClasses
 
@@ -26,8 +27,8 @@ CHUNK = 2**17
 """Documents times proportions that are worked on at once, so that they stay in cache."""
 
 
-@dataclass(frozen=True, eq=False)
-class ListedProportions:
+@dataclass(frozen=True, eq=False, repr=False)
+class ListedProportions(Brief):
     """Proportions of topics and their prior weights."""
 
     theta: Float64[np.ndarray, "topic node"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT
 from mechbp.randomness import checked_generator
@@ -54,8 +55,8 @@ class MaskRates:
         return 1 - self.shown
 
 
-@dataclass(frozen=True, eq=False)
-class Masked:
+@dataclass(frozen=True, eq=False, repr=False)
+class Masked(Brief):
     """Documents as a model is shown them, and the positions at which it is asked."""
 
     shown: Int[np.ndarray, "n length"]

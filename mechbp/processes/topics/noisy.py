@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.topics.convolution import genuine_posterior
 from mechbp.processes.topics.documents import read_evidence
@@ -31,8 +32,8 @@ MAX_WORDS = 1000
 """Words shown per document, topics that share no word: terms that matter would underflow far beyond."""
 
 
-@dataclass(frozen=True, eq=False)
-class NoisyBeliefs:
+@dataclass(frozen=True, eq=False, repr=False)
+class NoisyBeliefs(Brief):
     """What is known about documents once some of their words are shown, each of them perhaps not its own."""
 
     proportions: Float64[np.ndarray, "n topic"]

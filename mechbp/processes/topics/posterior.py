@@ -18,13 +18,14 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.special import gammaln
 
+from mechbp.brief import Brief
 from mechbp.errors import ImpossibleEvidence
 from mechbp.processes.topics.documents import Evidence
 from mechbp.processes.topics.words import WordClasses
 
 
-@dataclass(frozen=True, eq=False)
-class TopicBeliefs:
+@dataclass(frozen=True, eq=False, repr=False)
+class TopicBeliefs(Brief):
     """What is known about documents once some of their words are seen."""
 
     proportions: Float64[np.ndarray, "n topic"]
@@ -43,8 +44,8 @@ class TopicBeliefs:
         return self.make_assignments()
 
 
-@dataclass(frozen=True, eq=False)
-class CountBeliefs:
+@dataclass(frozen=True, eq=False, repr=False)
+class CountBeliefs(Brief):
     """What the counts of words say, whatever their order."""
 
     proportions: Float64[np.ndarray, "n topic"]

@@ -34,7 +34,7 @@ MAX_SUPPORTS = 20_000
 """More sets of topics are refused before they are listed."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SupportMixture(TopicWords):
     """A source of documents with `topics_per_document` distinct topics each, all such sets equally probable."""
 

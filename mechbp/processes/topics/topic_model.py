@@ -40,7 +40,7 @@ else:  # a model may be given one number; it always has an array
     Concentration = Real[np.ndarray, " topic"] | float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TopicModel(TopicWords):
     """A source of documents whose topics are known and whose proportions of topics are not.
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float64, Int
 from scipy.special import xlogy
 
 from mechbp.arguments import check_memory, checked_count, checked_number, checked_reals
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.processes.process import ABSENT
 from mechbp.processes.read_only import read_only
@@ -18,8 +19,8 @@ ROW_SUM_TOLERANCE = 1e-9
 """Rows may miss 1 by this much; they are renormalised exactly."""
 
 
-@dataclass(frozen=True, eq=False)
-class WordClasses:
+@dataclass(frozen=True, eq=False, repr=False)
+class WordClasses(Brief):
     """Words sorted by what they say about topics: words of one class have columns that differ by a factor only."""
 
     of_word: Int[np.ndarray, " word"]
@@ -35,7 +36,7 @@ class WordClasses:
         return histogram @ members.astype(np.float64)
 
 
-class TopicWords:
+class TopicWords(Brief):
     """What follows from `word_given_topic` alone."""
 
     word_given_topic: Float64[np.ndarray, "topic word"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Integer
 
+from mechbp.brief import Brief
 from mechbp.errors import ImpossibleEvidence
 from mechbp.processes.tree.grammar import TreeGrammar
 
@@ -26,8 +27,8 @@ Sums = Float64[np.ndarray, "_node example"]
 """What each message summed to before it was normalised; their product is the probability of the evidence."""
 
 
-@dataclass(frozen=True, eq=False)
-class TreeBeliefs:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeBeliefs(Brief):
     """Messages and marginals of every symbol-bearing depth d: 0 and filter_level..depth."""
 
     upward: dict[int, Float64[np.ndarray, "n _nodes q"]]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
+from mechbp.brief import Brief
 from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.joint import all_symbols, refuse_long_joint, state_weights
 
 
-@dataclass(frozen=True, eq=False)
-class EnumeratedBeliefs:
+@dataclass(frozen=True, eq=False, repr=False)
+class EnumeratedBeliefs(Brief):
     """What `TreeBeliefs` and `leave_one_out` hold, by summation; a law conditioned on an impossible event is all zeros."""
 
     upward: dict[int, Float64[np.ndarray, "n _nodes q"]]
@@ -30,8 +31,8 @@ class EnumeratedBeliefs:
     """leave_one_out[i, j, a] = P(leaf j = a | all other observed leaves)."""
 
 
-@dataclass(frozen=True, eq=False)
-class TreeJoint:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeJoint(Brief):
     """The joint of a filtered tree, summed down to one node and all leaves; a word is a full assignment of the leaves."""
 
     tree: FilteredTree

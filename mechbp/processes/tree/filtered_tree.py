@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
 from mechbp.arguments import check_memory, checked_count, checked_label, told
+from mechbp.brief import Brief
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.drawing import draw
 from mechbp.processes.evidence import checked_evidence
@@ -24,8 +25,8 @@ MAX_DEPTH = 12
 """2^12 leaves; deeper trees are refused before anything is allocated."""
 
 
-@dataclass(frozen=True, eq=False)
-class TreeSample:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeSample(Brief):
     """Trees drawn from a FilteredTree, with every symbol that exists at its filter level."""
 
     tokens: Int[np.ndarray, "n leaves"]
@@ -36,8 +37,8 @@ class TreeSample:
     """nodes[d][i, j] is the symbol of node (d, j), for d = 0 and filter_level..depth."""
 
 
-@dataclass(frozen=True, eq=False)
-class FilteredTree:
+@dataclass(frozen=True, eq=False, repr=False)
+class FilteredTree(Brief):
     """Binary tree of `depth` levels below the root; its 2^k nodes at depth k = filter_level are independent given the root.
 
     Depths 1..k-1 carry no symbols. k = 0 is the unfiltered grammar; k = depth makes the leaves independent given the root.

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Real
 
 from mechbp.arguments import checked_choice, checked_count, checked_number, checked_reals
+from mechbp.brief import Brief
 from mechbp.errors import InputError, LimitExceeded
 from mechbp.processes.read_only import read_only
 
@@ -27,8 +28,8 @@ ROW_SUM_TOLERANCE = 1e-6
 """Rows may miss 1 by this much (single precision, decimals in a user's file); they are renormalised exactly."""
 
 
-@dataclass(frozen=True, eq=False)
-class TreeGrammar:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeGrammar(Brief):
     """Rules M[a, b, c] = P(left = b, right = c | parent = a) and the root's prior p_0.
 
     Any tensor of probabilities will do: pairs may have several parents (an ambiguous grammar) or none.
@@ -57,6 +58,9 @@ class TreeGrammar:
         object.__setattr__(self, "root_prior", _normalised("root_prior", prior[None])[0])
         self.rules.setflags(write=False)
         self.root_prior.setflags(write=False)
+
+    def __repr__(self) -> str:
+        return f"TreeGrammar({self.vocab_size} symbols, {np.count_nonzero(self.rules):,} rules)"
 
     @property
     def vocab_size(self) -> int:

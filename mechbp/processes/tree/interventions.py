@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Integer
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.processes.tree.belief_propagation import Messages, chunks, combine_at_root, downward_pass, normalise, upward_pass
 from mechbp.processes.tree.filtered_tree import FilteredTree
 
 
-@dataclass(frozen=True, eq=False)
-class Intervened:
+@dataclass(frozen=True, eq=False, repr=False)
+class Intervened(Brief):
     """Messages and marginals of every symbol-bearing depth, as in `TreeBeliefs`, after the replacement."""
 
     upward: dict[int, Float64[np.ndarray, "n _nodes q"]]

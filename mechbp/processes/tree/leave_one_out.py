@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Integer
 
+from mechbp.brief import Brief
 from mechbp.processes.read_only import read_only
 from mechbp.processes.tree.belief_propagation import chunks, combine_at_root, downward_pass, normalise, upward_pass
 from mechbp.processes.tree.grammar import TreeGrammar
@@ -21,8 +22,8 @@ MAX_TABLE_ENTRIES = 2**18
 """Numbers in a response table (2 MiB): it must stay in the cache too."""
 
 
-@dataclass(frozen=True, eq=False)
-class BlockTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class BlockTable(Brief):
     """All messages of every possible block of 2^height leaves; a block is the number its leaf tokens spell in base q + 1."""
 
     height: int
@@ -32,8 +33,8 @@ class BlockTable:
     """P(leaf = b, other observed leaves of the block | top = a) at [block, a, leaf * q + b], up to a factor per leaf."""
 
 
-@dataclass(frozen=True, eq=False)
-class LeafAndRoot:
+@dataclass(frozen=True, eq=False, repr=False)
+class LeafAndRoot(Brief):
     """Posteriors of all leaves and of the root; a row of zeros has none, because its evidence is impossible."""
 
     leaves: Float64[np.ndarray, "n leaves q"]

@@ -17,10 +17,10 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Float32, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.figures.picture import Picture
 from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, capture
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.methods.telling import frame, panel
 from mechbp.processes.chain.words import Words

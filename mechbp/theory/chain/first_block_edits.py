@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.hooks import HookedModel
-from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.first_block import OneBlock
 from mechbp.theory.chain.prefix_activations import finished_answers, rewritten_answers

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError, TooFewSequences
-from mechbp.methods.brief import Brief
 from mechbp.methods.interchange.pairs import CANDIDATES, LEAST_NATS, LEAST_PAIRS
 from mechbp.processes.chain.hmm import HiddenMarkovModel
 from mechbp.randomness import checked_generator

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.linalg import get_lapack_funcs
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 
 WIDE = 256
 """Features from which they are rotated to the directions in which any row differs."""

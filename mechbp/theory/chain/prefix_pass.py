@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.hooks import HookedModel, accepts, capture, layer_of, to_tokens
-from mechbp.methods.brief import Brief
 from mechbp.processes.chain.words import Words
 
 BATCH = 4096

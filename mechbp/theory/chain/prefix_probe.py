@@ -17,10 +17,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
 from mechbp.hooks import to_array
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_moments import WIDE, Design, Moments, WholeFit

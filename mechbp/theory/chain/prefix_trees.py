@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
 from mechbp.methods.statistics.intervals import RESAMPLES, Interval
 from mechbp.processes.chain.words import Words
 from mechbp.theory.chain.prefix_moments import Design, Moments, WholeFit

@@ -16,10 +16,10 @@ import pandas as pd
 from jaxtyping import Float, Float64, Int
 from scipy.special import log_softmax, xlogy
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.confidence import calibration_error
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean, bootstrap_ratio

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Integer
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 
 BEFORE_ALL = -1

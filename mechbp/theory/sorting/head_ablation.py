@@ -23,10 +23,10 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel, capture, edit, forward
-from mechbp.methods.brief import Brief
 from mechbp.methods.patching.ablate import Mean
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError, TooFewSequences
-from mechbp.methods.brief import Brief
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.processes.sorting.splits import Split, checked_split, in_split
 from mechbp.randomness import checked_generator

@@ -15,7 +15,7 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.theory.topics.population import LossName
 from mechbp.theory.topics.setting import TopicSetting
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
 from mechbp.randomness import checked_generator
 from mechbp.theory.topics.hidden_words import Shown, Topics, shown_beliefs
 

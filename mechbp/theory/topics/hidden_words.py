@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
 from mechbp.processes.process import ABSENT
 from mechbp.processes.topics.posterior import TopicBeliefs
 from mechbp.processes.topics.supports import SupportMixture

@@ -17,11 +17,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.figures.picture import Picture
 from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, capture
 from mechbp.methods.attention.patterns import pattern_hooks
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown as Result
 from mechbp.methods.statistics.intervals import Interval, bootstrap_ratio
 from mechbp.methods.telling import examples, frame, panel, told

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
-from mechbp.methods.brief import Brief
 
 SHUFFLES = 10_000
 BATCH = 1000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from mechbp.methods.brief import Brief
+from mechbp.brief import Brief
 from mechbp.theory.topics.population import LossName, Scores, Written, population_loss
 from mechbp.theory.topics.setting import TopicSetting
 

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int
 
+from mechbp.brief import Brief
 from mechbp.divergence import kl_nats
 from mechbp.errors import InputError
 from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.hooks import HookedModel
-from mechbp.methods.brief import Brief
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean
 from mechbp.methods.telling import examples, frame

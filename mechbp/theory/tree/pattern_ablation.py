@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from mechbp.brief import Brief
 from mechbp.errors import InputError
 from mechbp.figures.intervals import points
 from mechbp.figures.picture import Picture
 from mechbp.finite import check_rows
 from mechbp.hooks import HookedModel, accepts, capture, edit, forward, layer_of, to_tokens
 from mechbp.methods.attention.patterns import pattern_hooks
-from mechbp.methods.brief import Brief
 from mechbp.methods.patching.metric import Metric, score
 from mechbp.methods.shown import Shown
 from mechbp.methods.statistics.intervals import Interval, bootstrap_mean

@@ -1,4 +1,4 @@
-"""Results that tell of themselves in one line: sizes in place of numbers."""
+"""Values that tell of themselves in one line: sizes in place of numbers. Tensors and modules are known by what they offer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 
 import numpy as np
-from torch import Tensor, nn
 
 FEW = 4
 """Entries of a collection that are named."""
@@ -25,16 +24,18 @@ class Brief:
 def _brief(value: object) -> str:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value.item())
-    if isinstance(value, np.ndarray | Tensor):
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, nn.Module) or (is_dataclass(value) and not isinstance(value, Brief)):
+    if hasattr(value, "named_parameters") or (is_dataclass(value) and not isinstance(value, Brief)):
         return type(value).__name__
     if isinstance(value, Mapping):
         named = ", ".join(map(str, list(value)[:FEW]))
         return f"{{{named}{', …' if len(value) > FEW else ''}}}"[:LONGEST]
     if isinstance(value, Sequence | Set) and not isinstance(value, str | bytes):
         return f"[{len(value)}]" if len(value) > FEW else f"[{', '.join(map(_brief, value))}]"[:LONGEST]
+    if callable(value) and hasattr(value, "__name__"):
+        return str(value.__name__)
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
