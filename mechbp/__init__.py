@@ -127,4 +127,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES})
+    """What is public; modules that happen to be imported are not offered."""
+    return sorted({*__all__, *_MODULES, "__version__"})

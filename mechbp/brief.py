@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Brief:
         return f"{type(self).__name__}({', '.join(told)})"
 
 
-def _brief(value: object) -> str:
+def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return f"{value.item():.4g}" if value.dtype.kind == "f" else str(value.item())
     if hasattr(value, "dtype") and hasattr(value, "shape"):

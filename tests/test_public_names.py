@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import inspect
 import json
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,21 @@ def test_public_names_are_listed_once_and_typos_are_attribute_errors():
     assert set(mechbp.__all__) <= typed
     with pytest.raises(AttributeError, match="module 'mechbp' has no attribute 'lod'"):
         mechbp.lod  # noqa: B018
+
+
+def test_only_public_names_are_offered_whatever_is_imported():
+    importlib.import_module("mechbp.study")
+    offered = set(dir(mechbp))
+    assert offered == {*mechbp.__all__, *mechbp._MODULES, "__version__"} and {"report", "hooks"} <= offered
+    assert all(hasattr(mechbp, name) for name in offered)
+
+
+def test_help_on_report_tells_how_it_is_called():
+    told = pydoc.render_doc(mechbp.report, renderer=pydoc.plaintext)
+    assert "mechbp.report - Study runs and write pages about them" in told
+    assert "mechbp.report(run, pages=None, *, out, quick=False, trust=False) -> list[Path]" in told
+    assert "quick: small samples, for a first look" in told and "\n    builder\n" in told
+    assert list(inspect.signature(mechbp.report).parameters) == ["run", "pages", "out", "quick", "trust"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -36,4 +37,14 @@ class _Callable(ModuleType):
         return mechbp.reporting.write_pages(run, pages, out=out, quick=quick, trust=trust)
 
 
+_CALL = inspect.getdoc(_Callable.__call__) or ""
+_SELF, *_ARGUMENTS = inspect.signature(_Callable.__call__).parameters.values()
+_SHOWN = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in _ARGUMENTS])
+# `help` shows of a module what stands here: how it is called, before what it holds.
+__doc__ = "\n\n".join((
+    _CALL.partition("\n")[0],
+    f"mechbp.report{_SHOWN} -> list[Path]",
+    _CALL.partition("\n")[2].strip(),
+    "Its modules turn documents into pages; a page of your own is a `mechbp.Report`.",
+))  # fmt: skip
 sys.modules[__name__].__class__ = _Callable
