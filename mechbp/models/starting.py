@@ -6,14 +6,19 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import tomlkit
+
+from mechbp.arguments import is_integer
 from mechbp.errors import InputError, asked_back, near
 from mechbp.models.config import named_files
 from mechbp.models.numbers import MAX_BYTES
-from mechbp.models.recipe_edits import Setting, changed, combinations, write_recipe
+from mechbp.models.recipe_edits import Setting, changed, combinations, edited, write_recipe
 from mechbp.models.run_folder import find_run
 from mechbp.storage import NAME, atomic_write, in_turn, inside, make_folder, read_regular
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+STEPS_PER_MEASUREMENT = 25
+"""A new run is not measured more often, so that measuring takes the smaller part of its time: on trees, twelve steps' time."""
 
 
 def template_names() -> list[str]:
@@ -35,11 +40,17 @@ def source_of(like: str) -> Path:
 
 
 def new_run(folder: Path, like: str, settings: Sequence[Setting] = ()) -> Path:
-    """Write a recipe into a new folder and return the file. Raises InputError where it has one, or the recipe is wrong."""
+    """Write a recipe into a new folder and return the file. Raises InputError where it has one, or the recipe is wrong.
+
+    A short training from a template is measured less often than the template says, unless `settings` say how often.
+    """
     if len(found := combinations(settings)) > 1:
         raise InputError("new: --set lists several values for a key. One run takes one of each: use mechbp sweep.")
-    source = source_of(like)
-    return _write(folder, changed(source, found[0][1]), source.parent)
+    source, changes = source_of(like), found[0][1]
+    text = changed(source, changes)
+    if source.parent == TEMPLATES and not any(named[:2] == ("training", "measured_steps") for named in changes):
+        text = _measured_seldom(text, str(source))
+    return _write(folder, text, source.parent)
 
 
 def sweep(folder: Path, settings: Sequence[Setting]) -> list[Path]:
@@ -97,6 +108,15 @@ def _write(folder: Path, text: str, source: Path, *, shared: bool = False) -> Pa
                 path.rmdir()
         raise
     return recipe
+
+
+def _measured_seldom(text: str, where: str) -> str:
+    """The recipe with as many measured steps as its training is long enough for; what is wrong in it is told later."""
+    training = tomlkit.parse(text).unwrap()["training"]
+    steps, measured = training["steps"], training["measured_steps"]
+    if not is_integer(steps) or measured * STEPS_PER_MEASUREMENT <= steps:
+        return text
+    return edited(text, [("training", "measured_steps", max(1, steps // STEPS_PER_MEASUREMENT))], where)
 
 
 def _refuse_another(recipe: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mechbp.errors import InputError, LimitExceeded
-from mechbp.models.config import read_recipe
+from mechbp.models.config import TrainingConfig, read_recipe
 from mechbp.models.recipe_edits import Setting, combinations, edited, set_in_place
 from mechbp.models.run_folder import stored_steps
 from mechbp.models.starting import TEMPLATES, new_run, sweep, template_names
@@ -74,6 +74,32 @@ def test_a_wrong_recipe_leaves_nothing_behind(tmp_path):
         new_run(tmp_path / "own", "tree")
     with pytest.raises(InputError, match=r"Templates that need no run: chain, lists"):
         new_run(tmp_path / "other", "nope")
+
+
+@pytest.mark.parametrize("like", template_names())
+@pytest.mark.parametrize(
+    ("settings", "measured"),
+    [
+        ([], 32),
+        (["training.steps=800"], 32),
+        (["training.steps=200"], 8),
+        (["training.steps=1"], 1),
+        (["training.steps=200", "training.measured_steps=100"], 100),
+    ],
+)
+def test_a_short_training_of_a_template_is_measured_seldom(like, settings, measured, tmp_path):
+    recipe = new_run(tmp_path / "own", like, [Setting.of(text) for text in settings])
+    assert read_recipe(recipe, "leave").training.measured_steps == measured
+    assert "measured_steps = " in recipe.read_text() and "# log-spaced lines" in recipe.read_text()
+
+
+def test_how_often_other_recipes_are_measured_stays_as_it_was(tmp_path):
+    assert TrainingConfig(steps=200, batch_size=1, learning_rate=0.1).measured_steps == 64
+    base = new_run(tmp_path / "base", "chain", [Setting.of("training.measured_steps=50")])
+    text = base.read_text()
+    base.write_text(text.replace("measured_steps = 50", "# the default"))
+    short = new_run(tmp_path / "short", str(base.parent), [Setting.of("training.steps=200")])
+    assert read_recipe(short).training.measured_steps == 64 and "measured_steps" not in short.read_text()
 
 
 def test_a_sweep_writes_siblings_once_and_refuses_to_replace_another_recipe(tmp_path):
