@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST = 80
 """Characters of a name that a message shows."""
@@ -32,16 +32,27 @@ class ImpossibleEvidence(MechbpError, ValueError):
 
 
 class ContractError(MechbpError):
-    """A process breaks a law that every process keeps; `law` is its name.
+    """A process breaks laws that every process keeps; `broken` says of each what was found, `law` is the name of the first.
 
     >>> from mechbp.errors import ContractError
-    >>> ContractError("normalisation", "rows sum to 0.9").law
-    'normalisation'
+    >>> error = ContractError("probabilities", "rows sum to 0.9.", {"sampler": "all tokens are 0."})
+    >>> error.law, list(error.broken)
+    ('probabilities', ['probabilities', 'sampler'])
     """
 
-    def __init__(self, law: str, numbers: str) -> None:
-        super().__init__(f"{law}: {numbers}")
+    def __init__(self, law: str, numbers: str, others: Mapping[str, str] | None = None) -> None:
         self.law = law
+        self.broken = {law: numbers, **(others or {})}
+        if others:
+            told = [f"{name}: {' '.join(found.split())}" for name, found in self.broken.items()]
+            super().__init__("\n".join([*told[:2], " Also ".join(told[2:])]).rstrip())
+        else:
+            super().__init__(f"{law}: {numbers}")
+
+    @property
+    def counted(self) -> str:
+        """How many laws are broken, in words: "a law", or "3 laws"."""
+        return "a law" if len(self.broken) == 1 else f"{len(self.broken)} laws"
 
 
 class CheckpointError(MechbpError):

@@ -77,7 +77,7 @@ class Lamp:
 # %% [markdown]
 # ## Is it what it says?
 #
-# `check_process` compares `beliefs` and `sample` with plain sums over `joint`, and names the law that is broken, if one is. It
+# `check_process` compares `beliefs` and `sample` with plain sums over `joint`, and names the laws that are broken, if any is. It
 # takes a second, and a wrong posterior would make every number after it wrong.
 
 # %%

@@ -153,7 +153,8 @@ def run_from_model(model: Any, process: Any, task: str | Task | None, name: str)
         try:
             check_process(process, rng(CHECK_SEED, "check_process"))
         except ContractError as error:
-            raise InputError(f"{where}: {type(process).__name__} breaks a law of mechbp.check_process: {error}") from error
+            kind = type(process).__name__
+            raise InputError(f"{where}: {kind} breaks {error.counted} of mechbp.check_process: {error}") from error
         check_task(recipe.own_family.tasks[task_name], process, f"{where}, task {task_name!r}")
     held = held_copy(model)
     training = TrainingConfig(steps=0, batch_size=1, learning_rate=0.0, warmup_steps=0, stored_steps=1, measured_steps=1)

@@ -158,7 +158,8 @@ def check_code(recipe: CodeRecipe, task_name: str) -> None:
     try:
         check_process(process, rng(CHECK_SEED, "check_process"))
     except ContractError as error:
-        raise InputError(f"{recipe.file}: {type(process).__name__} breaks a law of mechbp.check_process: {error}") from error
+        kind = type(process).__name__
+        raise InputError(f"{recipe.file}: {kind} breaks {error.counted} of mechbp.check_process: {error}") from error
     except Exception as error:
         raise _failed(recipe.file, f"mechbp.check_process of {recipe.file}:{recipe.function}", error) from error
     try:

@@ -45,7 +45,7 @@ def outcome(copy: Path, fault: Fault, tests: list[str], limit_s: float) -> str:
 
 
 def _write(target: Path, source: str) -> None:
-    """Write a module with a time of its own: compiled modules are told from outdated ones by seconds, and two faults may share one."""
+    """Write a module with a time of its own: compiled modules are known by their seconds, which two faults may share."""
     written = int(target.stat().st_mtime) + 1
     target.write_text(source, encoding="utf-8")
     os.utime(target, (written, written))

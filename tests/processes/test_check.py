@@ -10,6 +10,7 @@ from scipy.stats import chi2, kstest
 import mechbp
 from mechbp.processes.chain.library import even, golden_mean, z1r
 from mechbp.processes.evidence import checked_evidence
+from mechbp.processes.laws.behaviour import _check_inputs
 from mechbp.processes.laws.sampler import N_FIRST, _g_statistic
 from mechbp.processes.process import ABSENT, Process, Sample
 from mechbp.processes.tree.belief_propagation import TreeBeliefs
@@ -236,13 +237,23 @@ FAULTS = {
     "results kept": (RememberingCoin(), "inputs: beliefs: .* is a result kept"),
     "writable arrays": (KeepingCoin(), r"frozen: KeepingCoin.table \[3\] can be written into"),
     "writable attributes": (OpenCoin(), "frozen: OpenCoin.* can be set"),
-    "nonsense answered": (TrustingCoin(), "named errors: beliefs: the token -1 were answered"),
-    "raw errors": (CrashingCoin(), "named errors: beliefs: .* raised IndexError"),
+    "nonsense answered": (
+        TrustingCoin(),
+        r"named errors: beliefs answered the token -1, the token 3 of 2, .*, text; expected InputError\. Likewise predictive",
+    ),
+    "raw errors": (CrashingCoin(), "named errors: beliefs raised IndexError .* for the token 3 of 2, .*, text; expected"),
     "impossible evidence answered": (chain(ForgivingChain, even()), "impossible evidence: beliefs: .* was answered"),
     "impossible evidence misplaced": (chain(WrongExample, even()), "impossible evidence: .* is example 1, the error names 0"),
     "members missing": (Flips(np.zeros((2, 2), int)), "protocol: Flips lacks vocab_size, sample, beliefs, small, joint"),
     "small version of another class": (Wrapped(BiasedCoin()), "protocol: small.. is a BiasedCoin"),
 }
+
+
+CONSEQUENCES = {
+    "batch dependence": ["batch independence", "enumeration"],
+    "small version of another class": ["protocol", "frozen"],
+}
+"""Where one fault breaks further laws indeed."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -251,6 +262,60 @@ def test_every_planted_fault_is_found_and_its_law_named(fault):
     with pytest.raises(mechbp.ContractError, match=message) as caught:
         mechbp.check_process(process, mechbp.rng(0, "fault", fault))
     assert str(caught.value).startswith(f"{caught.value.law}: ") and len(str(caught.value).splitlines()) <= 3
+    assert [*caught.value.broken] == CONSEQUENCES.get(fault, [message.split(":")[0]]), "a fault drags no other law down"
+
+
+class OpenNoisyCoin(BiasedCoin):
+    """A table that anybody may write into, beliefs that are off and take anything, tokens that are off."""
+
+    def __init__(self):
+        super().__init__(length=5)
+        object.__setattr__(self, "table", np.zeros(3))
+        object.__setattr__(self, "other", np.zeros(2))
+
+    def beliefs(self, tokens):
+        return tilted(TrustingCoin(length=self.length).beliefs(tokens))
+
+    def sample(self, n, rng):
+        return NoisyCoin(length=self.length).sample(n, rng)
+
+    def small(self):
+        return self
+
+
+class Uncountable(BiasedCoin):
+    """Nothing of it can be drawn or listed."""
+
+    def sample(self, n):
+        return super().sample(n, mechbp.rng(0))
+
+    def joint(self):
+        raise NotImplementedError("later")
+
+
+def test_one_error_names_every_law_that_is_broken():
+    with pytest.raises(mechbp.ContractError) as caught:
+        mechbp.check_process(OpenNoisyCoin(), mechbp.rng(0, "several"))
+    message = str(caught.value)
+    assert list(caught.value.broken) == ["named errors", "frozen", "enumeration", "sampler"]
+    assert all(f"{law}: " in message for law in caught.value.broken) and len(message.splitlines()) == 3
+    assert "OpenNoisyCoin.table [3], OpenNoisyCoin.other [2] can be written into" in caught.value.broken["frozen"]
+
+
+def test_an_exception_of_the_process_is_a_finding_and_what_needs_its_result_is_left_out():
+    with pytest.raises(mechbp.ContractError, match=r"protocol: sample raised TypeError \(.*\)\. Likewise joint\(\)\.") as caught:
+        mechbp.check_process(Uncountable(), mechbp.rng(0))
+    assert list(caught.value.broken) == ["protocol"] and isinstance(caught.value.__cause__, TypeError)
+
+
+def test_what_is_kept_is_given_back_so_that_no_further_law_seems_broken():
+    """The check of inputs writes into results, to see whether they are kept; a process that keeps them answers right after it."""
+    coin = RememberingCoin()
+    tokens = coin.sample(7, mechbp.rng(3)).tokens
+    expected = BiasedCoin().beliefs(tokens)
+    with pytest.raises(mechbp.ContractError, match="is a result kept"):
+        _check_inputs("beliefs", coin.beliefs, tokens)
+    assert np.array_equal(coin.beliefs(tokens), expected)
 
 
 def test_the_p_values_of_faultless_samplers_are_uniform():

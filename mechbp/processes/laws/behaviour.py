@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mechbp.errors import ContractError, MechbpError
+from mechbp.errors import ContractError, MechbpError, reason
+from mechbp.processes.laws.findings import Findings
 from mechbp.processes.process import ABSENT, Process, Sample
 
 BATCH_TOLERANCE = 1e-13
@@ -24,53 +25,91 @@ Answer = Callable[[np.ndarray], Any]
 """tokens [n, length] -> arrays whose first axis is n, in any structure."""
 
 
-def check_behaviour(process: Process[Any], answers: Mapping[str, Answer], rng: np.random.Generator) -> None:
-    """Check the laws above on a few sequences drawn from the process, for each of its answers."""
-    tokens = _check_randomness(process, rng)
-    for name, answer in answers.items():
-        _check_inputs(name, answer, tokens)
-        _check_batches(name, answer, tokens)
-        _check_nonsense(name, answer, tokens, process)
-    _check_frozen(process)
+def check_behaviour(process: Process[Any], answers: Mapping[str, Answer], rng: np.random.Generator, findings: Findings) -> bool:
+    """Check the laws above on a few sequences drawn from the process, for each of its answers; return whether any were drawn."""
+    samples = _drawn(process, rng, findings)
+    if samples is not None:
+        findings.passes("sample", _check_randomness, samples)
+        tokens = np.array(samples[0][:N_EXAMPLES])
+        for name, answer in answers.items():
+            if _answered(name, answer, tokens, findings):
+                findings.passes(name, _check_inputs, name, answer, tokens)
+                findings.passes(name, _check_batches, name, answer, tokens)
+                findings.passes(name, _check_nonsense, name, answer, tokens, process)
+    findings.passes(type(process).__name__, _check_frozen, process)
+    return samples is not None
 
 
-def _check_randomness(process: Process[Any], rng: np.random.Generator) -> np.ndarray:
-    """Return the first few of the sequences drawn."""
+def _drawn(process: Process[Any], rng: np.random.Generator, findings: Findings) -> list[np.ndarray] | None:
+    """Return the tokens of several samples: the second from the state that the first was drawn from, the others later ones."""
     same = copy.deepcopy(rng)
-    with _no_global_randomness("sample"):
-        samples = [process.sample(N_DRAWN, generator) for generator in (rng, same, rng, rng, rng, rng)]
-    if not isinstance(samples[0], Sample):
-        raise ContractError("protocol", f"a {type(samples[0]).__name__} has no tokens.")
-    first, again, *others = (sample.tokens for sample in samples)
-    if first.dtype.kind not in "iu" or first.ndim != 2 or len(first) != N_DRAWN or first.min() < _least_token(process):
-        raise ContractError("protocol", f"sample({N_DRAWN}).tokens: expected symbols [{N_DRAWN}, length], got {first!r:.80}.")
+    samples: list[np.ndarray] = []
+
+    def draw() -> None:
+        with _no_global_randomness("sample"):
+            for generator in (rng, same, rng, rng, rng, rng):
+                samples.append(_tokens(process, process.sample(N_DRAWN, generator)))
+
+    findings.passes("sample", draw)
+    return samples if len(samples) == 6 else None
+
+
+def _tokens(process: Process[Any], sample: Any) -> np.ndarray:
+    if not isinstance(sample, Sample):
+        raise ContractError("protocol", f"a {type(sample).__name__} has no tokens.")
+    found = sample.tokens
+    symbols = isinstance(found, np.ndarray) and found.dtype.kind in "iu" and found.ndim == 2 and found.size > 0
+    if not symbols or len(found) != N_DRAWN or found.min() < _least_token(process):
+        raise ContractError("protocol", f"sample({N_DRAWN}).tokens: expected symbols [{N_DRAWN}, length], got {found!r:.80}.")
+    return found
+
+
+def _check_randomness(samples: list[np.ndarray]) -> None:
+    first, again, *others = samples
     if not np.array_equal(first, again):
         raise ContractError("randomness", f"the same state of rng gave {(first != again).sum()} other tokens of {first.size}.")
     if (first != first[0]).any() and all(np.array_equal(first, other) for other in others):
         raise ContractError("randomness", f"rng moved on, but sample gave the same {first.size} tokens {len(others)} times more.")
-    return np.array(first[:N_EXAMPLES])
+
+
+def _answered(name: str, answer: Answer, tokens: np.ndarray, findings: Findings) -> bool:
+    """Ask for an answer that there must be, and whose drawing of numbers shows; one that raises is asked nothing more."""
+    answers: list[object] = []
+
+    def ask() -> None:
+        with _no_global_randomness(name):
+            answers.append(answer(tokens.copy()))
+
+    findings.passes(name, ask)
+    return bool(answers)
 
 
 def _check_inputs(name: str, answer: Answer, tokens: np.ndarray) -> None:
+    expected = [(path, array.copy()) for path, array in _arrays(answer(tokens.copy()), name)]
     given = tokens.copy()
-    with _no_global_randomness(name):
-        expected = [(path, array.copy()) for path, array in _arrays(answer(given), name)]
     given.setflags(write=False)
     strided = np.repeat(tokens, 2, axis=1)[:, ::2]
-    for what, shown in (("the same", tokens.copy()), ("read-only", given), ("strided", strided)):
-        for (path, before), (_, now) in zip(expected, _asked("inputs", name, answer, shown, what), strict=True):
-            if not np.array_equal(before, now):
-                gap = _gap(before, now)
-                raise ContractError("inputs", f"{path}: {what} tokens, another answer, off by {gap:.1e}; is a result kept?")
-            if now.flags.writeable:
-                now[...] = -1
-        if not np.array_equal(shown, tokens):
-            raise ContractError("inputs", f"{name} changed {(shown != tokens).sum()} of the {tokens.size} tokens given to it.")
+    overwritten: list[tuple[np.ndarray, np.ndarray]] = []
+    try:
+        for what, shown in (("the same", tokens.copy()), ("read-only", given), ("strided", strided)):
+            for (path, before), (_, now) in zip(expected, _asked("inputs", name, answer, shown, what), strict=True):
+                if not np.array_equal(before, now):
+                    gap = _gap(before, now)
+                    raise ContractError("inputs", f"{path}: {what} tokens, another answer, off by {gap:.1e}; is a result kept?")
+                if now.flags.writeable:
+                    overwritten.append((now, now.copy()))
+                    now[...] = -1
+            if not np.array_equal(shown, tokens):
+                n_changed = (shown != tokens).sum()
+                raise ContractError("inputs", f"{name} changed {n_changed} of the {tokens.size} tokens given to it.")
+    finally:
+        for array, content in overwritten:  # a process that keeps results shall not break further laws by this test
+            array[...] = content
 
 
 def _check_batches(name: str, answer: Answer, tokens: np.ndarray) -> None:
     n = len(tokens)
-    together = list(_arrays(answer(tokens), name))
+    together = list(_arrays(answer(tokens.copy()), name))
     law = "batch independence"
     for rows in [np.arange(n)[::-1], *(np.array([i]) for i in range(n))]:
         what = f"example {rows[0]} alone" if len(rows) == 1 else f"all {n} in reversed order"
@@ -103,30 +142,40 @@ def _check_nonsense(name: str, answer: Answer, tokens: np.ndarray, process: Proc
         "tokens with one axis": tokens[0],
         "tokens with three axes": tokens[None],
     }
+    answered, raised = [], {}
     for what, given in nonsense.items():
         try:
             answer(given)
         except MechbpError:
             continue
         except Exception as error:
-            kind = type(error).__name__
-            raise ContractError("named errors", f"{name}: {what} raised {kind} ({error!s:.60}), no MechbpError.") from error
-        raise ContractError("named errors", f"{name}: {what} were answered; expected InputError.")
+            raised.setdefault(type(error).__name__, (error, []))[1].append(what)
+        else:
+            answered.append(what)
+    wrong = [f"answered {', '.join(answered)}"] if answered else []
+    wrong += [f"raised {kind} ({reason(error, 60)}) for {', '.join(what)}" for kind, (error, what) in raised.items()]
+    if wrong:
+        cause = next((error for error, _ in raised.values()), None)
+        raise ContractError("named errors", f"{name} {' and '.join(wrong)}; expected InputError.") from cause
 
 
 def _check_frozen(process: Process[Any]) -> None:
     cached = {name for name, member in getmembers_static(type(process)) if isinstance(member, cached_property)}
     for name in cached:
         getattr(process, name)  # so that what it keeps is looked at below
-    for path, array in _arrays(process, type(process).__name__):
-        if array.flags.writeable:
-            raise ContractError("frozen", f"{path} {list(array.shape)} can be written into; setflags(write=False).")
-    for name in set(getattr(process, "__dict__", {})) - cached:
+    name = type(process).__name__
+    arrays = [f"{path} {list(array.shape)}" for path, array in _arrays(process, name) if array.flags.writeable]
+    settable = []
+    for attribute in sorted(set(getattr(process, "__dict__", {})) - cached):
         try:
-            setattr(process, name, getattr(process, name))
+            setattr(process, attribute, getattr(process, attribute))
         except (AttributeError, TypeError):
             continue
-        raise ContractError("frozen", f"{type(process).__name__}.{name} can be set; use a frozen dataclass.")
+        settable.append(f"{name}.{attribute}")
+    wrong = [f"{', '.join(arrays)} can be written into; setflags(write=False)."] if arrays else []
+    wrong += [f"{', '.join(settable)} can be set; use a frozen dataclass."] if settable else []
+    if wrong:
+        raise ContractError("frozen", " ".join(wrong))
 
 
 def _asked(law: str, name: str, answer: Answer, tokens: np.ndarray, what: str) -> list[tuple[str, np.ndarray]]:

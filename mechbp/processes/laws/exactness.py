@@ -8,6 +8,7 @@ import numpy as np
 
 from mechbp.errors import ContractError, ImpossibleEvidence
 from mechbp.processes.laws.behaviour import Answer
+from mechbp.processes.laws.findings import Findings
 from mechbp.processes.laws.sequences import Sequences, number_of
 from mechbp.processes.process import Joint, Query
 
@@ -32,25 +33,32 @@ def _check_distributions(name: str, values: np.ndarray) -> None:
         raise ContractError("probabilities", f"{name}: the least is {values.min():.3g}, sums miss 1 by up to {gap:.1e}.")
 
 
-def check_exactness(joint: Joint, sequences: Sequences, answers: Mapping[str, Answer]) -> None:
+def check_exactness(joint: Joint, sequences: Sequences, answers: Mapping[str, Answer], findings: Findings) -> None:
     """Compare every answer, for all sequences of the joint, with sums over its states."""
-    tokens = sequences.tokens
     if "log_evidence" in answers:
-        found = np.exp(answers["log_evidence"](tokens))
-        _check_equal("log_evidence, exponentiated", found, sequences.probability, tokens)
-        _check_distributions("the evidence of all sequences", found)
+        findings.passes("log_evidence", _check_evidence, answers["log_evidence"], sequences)
     for name, query in joint.queries.items():
-        found = answers[name](tokens)
-        if found.shape[:2] != (len(tokens), len(query.given)):
-            raise ContractError("enumeration", f"{name}: {len(query.given)} variables gave the shape {list(found.shape)}.")
-        _check_distributions(name, found)
-        for v in range(len(query.given)):
-            posterior, prior = _by_summation(joint, query, v, found.shape[-1], sequences.base)
-            answer = found[:, v]
-            if query.likelihood:  # times the prior, it is the posterior
-                answer = answer * prior
-                answer = answer / answer.sum(axis=-1, keepdims=True)
-            _check_equal(f"{name} of variable {v}", answer, posterior[sequences.state], tokens)
+        findings.passes(name, _check_query, name, answers[name], joint, query, sequences)
+
+
+def _check_evidence(answer: Answer, sequences: Sequences) -> None:
+    found = np.exp(answer(sequences.tokens.copy()))
+    _check_equal("log_evidence, exponentiated", found, sequences.probability, sequences.tokens)
+    _check_distributions("the evidence of all sequences", found)
+
+
+def _check_query(name: str, answer: Answer, joint: Joint, query: Query, sequences: Sequences) -> None:
+    found = answer(sequences.tokens.copy())
+    if found.shape[:2] != (len(sequences.tokens), len(query.given)):
+        raise ContractError("enumeration", f"{name}: {len(query.given)} variables gave the shape {list(found.shape)}.")
+    _check_distributions(name, found)
+    for v in range(len(query.given)):
+        posterior, prior = _by_summation(joint, query, v, found.shape[-1], sequences.base)
+        stated = found[:, v]
+        if query.likelihood:  # times the prior, it is the posterior
+            stated = stated * prior
+            stated = stated / stated.sum(axis=-1, keepdims=True)
+        _check_equal(f"{name} of variable {v}", stated, posterior[sequences.state], sequences.tokens)
 
 
 def _by_summation(joint: Joint, query: Query, v: int, n_outcomes: int, base: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +77,7 @@ def _check_equal(name: str, found: np.ndarray, expected: np.ndarray, tokens: np.
         raise ContractError("enumeration", f"{name} for {tokens[at[0]]} is {found[at]:.12g}; the sums give {expected[at]:.12g}.")
 
 
-def check_impossible(sequences: Sequences, answers: Mapping[str, Answer]) -> None:
+def check_impossible(sequences: Sequences, answers: Mapping[str, Answer], findings: Findings) -> None:
     """Ask for beliefs and evidence given each sequence of probability 0, behind one that is possible."""
     base = sequences.base
     length = sequences.tokens.shape[1]
@@ -78,8 +86,13 @@ def check_impossible(sequences: Sequences, answers: Mapping[str, Answer]) -> Non
     numbers = np.setdiff1d(np.arange(base**length), sequences.number)
     impossible = np.stack(np.unravel_index(numbers, (base,) * length), axis=-1)
     for name in ("beliefs", "log_evidence"):
-        for word in impossible if name in answers else ():
-            _check_refusal(name, answers[name], np.stack([sequences.tokens[0], word, word]))
+        if name in answers:
+            findings.passes(name, _check_refusals, name, answers[name], sequences.tokens[0], impossible)
+
+
+def _check_refusals(name: str, answer: Answer, possible: np.ndarray, impossible: np.ndarray) -> None:
+    for word in impossible:
+        _check_refusal(name, answer, np.stack([possible, word, word]))
 
 
 def _check_refusal(name: str, answer: Answer, tokens: np.ndarray) -> None:
