@@ -22,6 +22,7 @@ from mechbp.report.lead import without_counts
 from mechbp.report.opening import result_of, telling_figure
 from mechbp.report.packing import changes, packed_axes
 from mechbp.report.templates import asset, content_security_policy, environment
+from mechbp.report.unmet import parts_of
 
 FIRST = re.compile(r"\b(block|layer)s? [12]\b", re.IGNORECASE)
 ZEROTH = re.compile(r"\b(block|layer)s? 0\b", re.IGNORECASE)
@@ -56,6 +57,7 @@ def render(document: Document, bundle: Bundle | None = None, *, alone: bool = Fa
             about=without_counts(document.lead) if document.result else "",
             telling=telling,
             groups=groups,
+            parts={claim.id: parts_of(claim) for claim in document.claims},
             drawn=any(line.effect for group in groups for line in group.lines),
             has_figures=bool(drawn),
             templates={"light": figures_style.template(False), "dark": figures_style.template(True)},

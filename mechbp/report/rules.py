@@ -67,16 +67,42 @@ class Rule:
 
         Raises InputError for an unknown name, lists of different lengths, and a rule that gives no single truth value.
         """
+        result = self.value(numbers)
+        if result.ndim or result.dtype != bool:
+            found = f"a list of {len(result)}" if result.ndim else "a number"
+            raise self._error(self.tree, f"a rule must be true or false, this gives {found}; compare it, or take all or any")
+        return bool(result)
+
+    def value(self, numbers: Mapping[str, Any]) -> Value:
+        """Return what the rule gives on the numbers: for `used_low > 0.5` about a list, a truth value per entry."""
         values = {name: as_value(number, f"{self.name}: {name}") for name, number in numbers.items()}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Name) and node.id in self.names and node.id not in values:
                 raise self._error(node, f"unknown number {node.id!r:.60}" + _near(node.id, values))
         with np.errstate(all="ignore"):
-            result = self._value(self.tree, values)
-        if result.ndim or result.dtype != bool:
-            found = f"a list of {len(result)}" if result.ndim else "a number"
-            raise self._error(self.tree, f"a rule must be true or false, this gives {found}; compare it, or take all or any")
-        return bool(result)
+            return self._value(self.tree, values)
+
+    def parts(self) -> list[Rule]:
+        """Return the rules that this one joins by `and`, those within `all(… and …)` too; itself where it joins none."""
+        match self.tree:
+            case ast.BoolOp(op=ast.And(), values=nodes):
+                return [part for node in nodes for part in self._of(node).parts()]
+            case ast.Call(func=ast.Name(id="all"), args=[ast.BoolOp(op=ast.And())]):
+                inside = self.inside_all()
+                assert inside is not None
+                return [Rule.parse(f"all({part.text})", self.name) for part in inside.parts()]
+        return [self]
+
+    def inside_all(self) -> Rule | None:
+        """Return what an `all(…)` asks of every entry; None where the rule is another."""
+        match self.tree:
+            case ast.Call(func=ast.Name(id="all"), args=[node]):
+                return self._of(node)
+        return None
+
+    def _of(self, node: ast.expr) -> Rule:
+        """Return a part of the rule as a rule."""
+        return Rule.parse(self.text[node.col_offset : node.end_col_offset], self.name)
 
     def shown(self, bounds: Mapping[str, Any]) -> str:
         """Return the rule with the values of `bounds` in place of their names, as a reader is shown it."""

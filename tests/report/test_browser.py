@@ -219,6 +219,46 @@ def test_a_link_to_a_claim_unfolds_it_with_and_without_javascript(browser, pages
             assert visit.page.locator("#claim-accuracy").is_visible()
 
 
+OFF = """() => [...document.querySelectorAll('.estimates .marks')].map(marks => {
+    const middle = box => (box.top + box.bottom) / 2;
+    const label = marks.nextElementSibling.getBoundingClientRect();
+    return Math.abs(middle(marks.querySelector('circle').getBoundingClientRect()) - middle(label));
+})"""
+"""How far each dot of the forest plot stands above or below the middle of its label, in pixels."""
+AXIS = """() => {
+    const [axis, marks] = ['.axis svg', '.marks'].map(name => document.querySelector(name).getBoundingClientRect());
+    return Math.abs(axis.left - marks.left) + Math.abs(axis.right - marks.right);
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 700, 390])
+def test_dots_of_the_forest_plot_stand_at_their_labels_and_under_their_axis(browser, tmp_path, width):
+    first, *others = demo().claims
+    both = replace(first, measured="with training: 0.2412 [0.1034, 0.3012] nats", control="without it: 0.5 nats")
+    (tmp_path / "forest.html").write_text(render(replace(demo(), claims=(both, *others))), encoding="utf-8", newline="\n")
+    with Visit(browser, tmp_path / "forest.html", width=width) as visit:
+        off = visit.page.evaluate(OFF)
+        assert len(off) == 3 and max(off) < 1 and visit.page.evaluate(AXIS) < 1
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_long_claim_is_cut_visibly_and_read_in_full_where_it_unfolds(browser, tmp_path):
+    statement = "A claim that goes on " + "and on " * 60 + "to its end."
+    first, *others = demo().claims
+    html = render(replace(demo(), claims=(replace(first, statement=statement), *others)))
+    (tmp_path / "long.html").write_text(html, encoding="utf-8", newline="\n")
+    with Visit(browser, tmp_path / "long.html") as visit:
+        row = visit.page.locator("summary .statement").first
+        style = row.evaluate(
+            "node => { const { webkitLineClamp, overflow } = getComputedStyle(node); return [webkitLineClamp, overflow]; }"
+        )
+        assert style == ["2", "hidden"] and row.evaluate("node => node.scrollHeight > node.clientHeight + 5"), "it ends in …"
+        assert row.get_attribute("title") == statement == row.text_content()
+        row.click()
+        whole = visit.page.locator(".whole .statement").first
+        assert statement in whole.inner_text() and whole.evaluate("node => node.scrollHeight <= node.clientHeight + 1")
+
+
 def test_the_script_unpacks_what_was_packed(browser, pages):
     """Axes, traces and both layouts are those that were drawn in Python, though the page says only how they differ."""
     for width, narrow in ((1400, False), (400, True)):
