@@ -154,7 +154,7 @@ def report(
     if render:
         say_pages(render_folder(folder, bundled=bundle))
         return
-    names = study.chosen_pages(pages or [], run or [], trust)
+    names = study.chosen_pages(pages or [], run or [], trust, lambda line: print(f"mechbp: {line}", file=sys.stderr))
     if not pages and not run:
         names = _makeable(names)
     if run and not quick:

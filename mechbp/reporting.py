@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,13 @@ def write_pages(
         raise InputError("report: no run is given. Give a mechbp.Run, or the name or folder of one.")
     folder = Path(out)
     check_folder(folder)
-    names = study.chosen_pages(list(asked), opened)
+    names = study.chosen_pages(list(asked), opened, say=_say)
     called = f"mechbp.report([{', '.join(repr(one.name) for one in opened)}], {names}, quick={quick})"
     found = [study.analyse(name, study.Study(tuple(opened), quick, lambda _: None), called) for name in names]
     write_documents(found, folder)
     return [folder / f"{document.slug}.html" for document in found]
+
+
+def _say(line: str) -> None:
+    """Say a line on stderr, as the command line does."""
+    print(f"mechbp: {line}", file=sys.stderr)

@@ -84,6 +84,8 @@ class Page:
     study: Callable[[Study], Findings]
     thresholds: Callable[[Study], Iterator[tuple[str, Check]]] | None = None
     """Yields (run, Check) for numbers that the page is held to, computed as its own are; "short" is a finding, no damage."""
+    why_not: Callable[[Sequence[Run]], str] | None = None
+    """Says, where runs of its family give it nothing to show, what it asks for instead, to follow its name; "" where they do."""
     by_run: bool = False
     """Whether runs are studied one by one, so that each can have a job of its own: what several jobs bring alike is kept once."""
     needs: tuple[str, ...] = ()
@@ -171,11 +173,14 @@ def _share_parts() -> None:
         )
 
 
-def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = False) -> list[str]:
-    """Return which pages to make: those named, else all; where `runs` are given, all that study runs of their kind.
+def chosen_pages(
+    names: Sequence[str], runs: Sequence[str | Run], trust: bool = False, say: Callable[[str], None] = lambda line: None
+) -> list[str]:
+    """Return which pages to make: those named, else all; where `runs` are given, all that have something to show of them.
 
-    trust: execute the code that recipes name beside their runs. Raises InputError where there is none, or none of this name, and
-    where one is asked to study runs that it cannot.
+    trust: execute the code that recipes name beside their runs. say: told, in one line, which pages about runs of their kind are
+    left out because these runs give them nothing to show. Raises InputError where there is no page, or none of this name, and
+    where one that is named is asked to study runs that it cannot.
     """
     chosen = list(names) or page_names()
     if not chosen:
@@ -185,7 +190,12 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = 
     if not runs:
         return chosen
     opened = opened_runs(runs, trust)
-    refused = {name: reason for name in chosen if (reason := _why_not(load_page(name), opened))}
+    pages = {name: load_page(name) for name in chosen}
+    foreign = {name: reason for name, page in pages.items() if (reason := _of_another_kind(page, opened))}
+    bare = {
+        name: reason for name, page in pages.items() if name not in foreign and page.why_not and (reason := page.why_not(opened))
+    }
+    refused = foreign | {name: f"has nothing to show of these runs: it {reason}" for name, reason in bare.items()}
     if refused and (names or len(refused) == len(chosen)):
         name, reason = next(iter(refused.items()))
         raise InputError(
@@ -193,6 +203,10 @@ def chosen_pages(names: Sequence[str], runs: Sequence[str | Run], trust: bool = 
             if names
             else f"report: no page here studies these runs; {name}, for one, {reason}. Leave --run out."
         )
+    if bare:
+        told = "; ".join(f"{name} {reason}" for name, reason in bare.items())
+        count = "1 page is" if len(bare) == 1 else f"{len(bare)} pages are"
+        say(f"{count} left out, with nothing to show of the runs given: {told}.")
     return [name for name in chosen if name not in refused]
 
 
@@ -224,8 +238,8 @@ def opened_runs(runs: Sequence[str | Run], trust: bool = False, device: str = "c
     return [load_run(run, trust=trust, device=device) if isinstance(run, str | os.PathLike) else run for run in runs]
 
 
-def _why_not(page: Page, runs: Sequence[Run]) -> str:
-    """Why a page cannot study these runs; empty where it can."""
+def _of_another_kind(page: Page, runs: Sequence[Run]) -> str:
+    """Why a page is about other things than these runs; empty where it is about such."""
     if page.family is None:
         return "studies no trained run, so --run does not apply to it"
     other = [run.name for run in runs if page.family not in (run.family, ANY)]

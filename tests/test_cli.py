@@ -11,6 +11,7 @@ import pytest
 from small_runs import write_run
 from tiny_pages import write_page
 
+import mechbp
 from mechbp import cli, study
 from mechbp.models.training import train
 from mechbp.randomness import rng
@@ -276,6 +277,24 @@ def test_an_analysis_that_studies_no_run_is_told_apart(trained, workplace, capsy
     (workplace.parent / "analyses" / "usual" / "page.py").unlink()
     code, _, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "none")
     assert code == 2 and "no page here studies these runs" in err and not Path("none").exists()
+
+
+def test_pages_that_a_run_gives_nothing_to_show_are_left_out_in_one_line(trained, workplace, capsys, monkeypatch):
+    write_page(workplace.parent / "analyses", "usual")
+    write_page(workplace.parent / "analyses", "other", family="chain")
+    write_page(workplace.parent / "analyses", "many", "1 / 0", why_not="lambda runs: '' if len(runs) > 1 else 'compares runs'")
+    write_page(workplace.parent / "analyses", "root", "1 / 0", why_not="lambda runs: 'follows ' + runs[0].config.process.kind")
+    code, _, err = call(capsys, monkeypatch, "report", "--run", str(trained), "--quick", "--out", "pages")
+    assert code == 0 and {path.stem for path in Path("pages").glob("*.json")} == {"usual"}
+    kind = mechbp.load(trained).config.process.kind
+    said = [line for line in err.splitlines() if "left out" in line]
+    told = f"2 pages are left out, with nothing to show of the runs given: many compares runs; root follows {kind}."
+    assert said == [f"mechbp: {told}"]
+    code, out, err = call(capsys, monkeypatch, "report", "many", "--run", str(trained), "--quick", "--out", "none")
+    assert (code, out) == (2, "") and "many has nothing to show of these runs: it compares runs." in err
+    check_refusal(code, err, "many")
+    mechbp.report(mechbp.load(trained), out="from-python", quick=True)
+    assert {path.stem for path in Path("from-python").glob("*.json")} == {"usual"} and told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from analyses.belief_geometry.regression import read, reading_section
 from analyses.belief_geometry.regression_claims import reading_claims
 from analyses.belief_geometry.thresholds import thresholds_of
 from analyses.shared.prefix_corpus import Corpus, unsuitable
+from analyses.shared.suitable import unless
 from mechbp.models.verify import Check
 from mechbp.report.document import Section
 from mechbp.report.opening import Opening, Said
@@ -72,6 +73,7 @@ PAGE = Page(
     runs=RUNS,
     family="chain",
     study=study_page,
+    why_not=unless(unsuitable),
     thresholds=thresholds,
     by_run=True,
     opening=Opening(

@@ -16,6 +16,7 @@ from analyses.chain_training.noise import noise_claims, noise_section
 from analyses.chain_training.turning import turning_claims, turning_section
 from analyses.shared.prefix_corpus import unsuitable
 from analyses.shared.seed_groups import groups
+from analyses.shared.suitable import only
 from mechbp.report.opening import Opening, Said
 from mechbp.report.parts import left_out
 from mechbp.study import Findings, Page, Study
@@ -58,6 +59,11 @@ def study_page(study: Study) -> Findings:
     return claims, [*sections, *left_out(missing, "the theory asks for one block with other heads, or there is nothing to learn")]
 
 
+def _why_not(runs: Sequence[Run]) -> str:
+    usable = [run for run in runs if not unsuitable(run)]
+    return "" if grids(usable) else only("studies models of one block with the heads that theory asks for", covered)(usable)
+
+
 PAGE = Page(
     title="Is the constrained update the optimum, or on the way to it?",
     lead="The constrained update describes attention of models that were trained on sampled tokens. Training on exact answers, "
@@ -65,6 +71,7 @@ PAGE = Page(
     runs=RUNS,
     family="chain",
     study=study_page,
+    why_not=_why_not,
     opening=Opening(
         telling="fig-mess3-x15-a60-exact-course",
         result=(

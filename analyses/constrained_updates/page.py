@@ -24,6 +24,7 @@ from analyses.constrained_updates.training import training_curves, training_sect
 from analyses.constrained_updates.vectors import vector_claims, vectors, vectors_section
 from analyses.shared.prefix_corpus import trained_on_exact, unsuitable
 from analyses.shared.seed_groups import Group, groups
+from analyses.shared.suitable import unless
 from mechbp.errors import InputError
 from mechbp.models.runs import Run
 from mechbp.models.verify import Check
@@ -68,8 +69,7 @@ def study_page(study: Study) -> Findings:
     length = study.size(LENGTH, QUICK_LENGTH)
     claims = []
     sections = []
-    why = {run.name: unsuitable(run) for run in study.runs}
-    why |= {run.name: NO_MLP for run in study.runs if run.config.model.n_layers == 1 and not run.config.model.d_mlp}
+    why = {run.name: _unsuitable(run) for run in study.runs}
     shallow = [run for run in study.runs if not why[run.name] and run.config.model.n_layers == 1]
     deep = [run for run in study.runs if not why[run.name] and run.config.model.n_layers > 1]
     if shallow:
@@ -82,6 +82,10 @@ def study_page(study: Study) -> Findings:
         sections.append(observers_section(compared))
     sections += [Section(f"skipped-{name}", name, (), (), "skipped", text) for name, text in why.items() if text]
     return claims, sections
+
+
+def _unsuitable(run: Run) -> str:
+    return NO_MLP if run.config.model.n_layers == 1 and not run.config.model.d_mlp else unsuitable(run)
 
 
 def _one_block(study: Study, runs: list[Run], length: int) -> tuple[list[Claim], list[Section]]:
@@ -160,6 +164,7 @@ PAGE = Page(
     runs=RUNS,
     family="chain",
     study=study_page,
+    why_not=unless(_unsuitable),
     thresholds=thresholds,
     opening=Opening(
         telling="fig-attention-r2",

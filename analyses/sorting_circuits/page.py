@@ -8,6 +8,7 @@ and without weight decay, over seeds, designs of lists and architectures, beside
 from __future__ import annotations
 
 from analyses.shared.sorter import Sorter, unsuitable
+from analyses.shared.suitable import unless
 from analyses.sorting_circuits.algorithm import algorithm, algorithm_claims, algorithm_section
 from analyses.sorting_circuits.carrying import carrying, carrying_claims, carrying_section
 from analyses.sorting_circuits.closely import closely
@@ -92,6 +93,7 @@ PAGE = Page(
     runs=RUNS,
     family="sorting",
     study=study_page,
+    why_not=unless(unsuitable),
     thresholds=thresholds,
     opening=Opening(
         telling="fig-circuits",

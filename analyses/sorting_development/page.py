@@ -7,6 +7,7 @@ three settings; rival explanations of its fall, growing confidence and shrinking
 
 from __future__ import annotations
 
+from analyses.shared.suitable import unless
 from analyses.sorting_development.boundaries import boundaries, boundaries_claim, boundaries_section
 from analyses.sorting_development.checks import checks_section, known_answers, known_claim, recheck_claim, rechecks
 from analyses.sorting_development.coefficient import coefficient_claim, coefficient_section
@@ -77,6 +78,7 @@ PAGE = Page(
     runs=RUNS,
     family="sorting",
     study=study_page,
+    why_not=unless(unsuitable),
     thresholds=thresholds,
     opening=Opening(
         telling="fig-llc-units",

@@ -7,6 +7,7 @@ random, one topic per document, the unigram, the best predictor linear in the hi
 
 from __future__ import annotations
 
+from analyses.shared.suitable import only
 from analyses.topic_structure.attention import study_attention
 from analyses.topic_structure.compensation import study_compensation
 from analyses.topic_structure.controls import study_controls
@@ -49,9 +50,13 @@ def study_page(study: Study) -> Findings:
         parts.append(study_overlap(study, overlapping))
     parts.append(study_robustness(study))
     claims = [claim for found, _ in parts for claim in found] + study_controls(study)
-    others = [run.name for run in runs if run not in values and run not in overlapping and not is_attention(run)]
+    others = [run.name for run in runs if not _is_theorys(run)]
     sections = [section for _, section in parts if section is not None]
     return claims, [*sections, *left_out(others, "this page studies theory's one-layer model")]
+
+
+def _is_theorys(run: Run) -> bool:
+    return is_hidden_values(run) or is_overlapping(run) or is_attention(run)
 
 
 PAGE = Page(
@@ -61,6 +66,7 @@ PAGE = Page(
     runs=RUNS,
     family="topics",
     study=study_page,
+    why_not=only("studies theory's one-layer model", _is_theorys),
     thresholds=thresholds,
     opening=Opening(
         telling="fig-topics-gram",

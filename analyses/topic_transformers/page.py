@@ -8,6 +8,7 @@ attention against the theory's picture, and their beliefs are read, written and 
 
 from __future__ import annotations
 
+from analyses.shared.suitable import unless
 from analyses.topic_transformers.ambiguity import ambiguity, ambiguity_claim, ambiguity_section
 from analyses.topic_transformers.answers import LinearLogits, answering, answers_claim, answers_section
 from analyses.topic_transformers.attention import attention_claim, attention_section, looking
@@ -76,6 +77,7 @@ PAGE = Page(
     runs=RUNS,
     family="topics",
     study=study_page,
+    why_not=unless(unsuitable),
     opening=Opening(
         telling="fig-answers",
         result=(

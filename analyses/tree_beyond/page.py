@@ -7,6 +7,7 @@ uniform attention.
 
 from __future__ import annotations
 
+from analyses.shared.suitable import asked, only
 from analyses.tree_beyond.account import WIDE, account_section, wide_claim
 from analyses.tree_beyond.claims import claims_of
 from analyses.tree_beyond.figures import figures_of
@@ -59,6 +60,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("compares masked models", asked("masked")),
     opening=Opening(
         telling="fig-beyond-oracles",
         result=(

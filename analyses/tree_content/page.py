@@ -8,6 +8,7 @@ exact inference, and the other oracles.
 
 from __future__ import annotations
 
+from analyses.shared.suitable import only
 from analyses.tree_content.claims import claims_of
 from analyses.tree_content.measurements import can_be_measured, measure
 from analyses.tree_content.sections import sections_of
@@ -39,6 +40,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("asks masked models of filter level 0 or 1 with one block per level", can_be_measured),
     opening=Opening(
         telling="fig-content-parts",
         result=(

@@ -7,6 +7,7 @@ Controls: random weights, the mismatched oracles, uniform attention, and what a 
 
 from __future__ import annotations
 
+from analyses.shared.suitable import asked, only
 from analyses.tree_levels.ancestors import study_ancestors
 from analyses.tree_levels.answers import study_answers
 from analyses.tree_levels.attention import study_looking
@@ -43,6 +44,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("compares models asked for a masked leaf, or for the root at a ROOT token", asked(*TASKS)),
     opening=Opening(
         telling="fig-masked-oracles",
         result=(

@@ -10,6 +10,7 @@ on data of the run's own filter level.
 
 from __future__ import annotations
 
+from analyses.shared.suitable import asked, only
 from analyses.tree_mechanism.approximations import study_approximations
 from analyses.tree_mechanism.attention import study_attention
 from analyses.tree_mechanism.interchange import study_interchange
@@ -81,6 +82,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("studies models asked at one position, a leaf or ROOT", asked("masked", "root")),
     opening=Opening(
         telling="fig-tree-mlm-k0-messages",
         result=(

@@ -7,6 +7,7 @@ other oracles, exact inference without the message, subspaces of shuffled messag
 
 from __future__ import annotations
 
+from analyses.shared.suitable import asked, only
 from analyses.tree_paper.claims import answer_claims, mechanism_claims
 from analyses.tree_paper.figures import accuracy_figure, divergence_figure, mechanism_figures, token_figure
 from analyses.tree_paper.groups import QUESTIONS, groups
@@ -97,6 +98,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("studies models asked for a masked leaf or the root", asked(*QUESTIONS)),
     opening=Opening(
         telling="fig-divergence",
         result=(

@@ -50,6 +50,15 @@ def _can_be_probed(run: Run) -> bool:
     return run.config.objective.task == "masked"
 
 
+def _why_not(runs: Sequence[Run]) -> str:
+    """Grammars are compared, or ancestors probed; the seed of the grammar is what tells grammars apart."""
+    unfiltered = [run for run in runs if run.config.process.filter_level == 0 and run.config.objective.task in ("root", "masked")]
+    if any(map(_can_be_probed, unfiltered)):
+        return ""
+    grammars = {run.config.process for run in unfiltered}
+    return "" if len(grammars) > 1 else "compares masked or root models of several grammars, and these runs have one or none"
+
+
 PAGE = Page(
     title="Does it hang on the grammar, or on the probe?",
     lead="Models on grammars of other seeds beside their own ladders of oracles, and ancestors read with and without a hidden "
@@ -57,6 +66,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=_why_not,
     opening=Opening(
         telling="fig-grammars-masked",
         result=(

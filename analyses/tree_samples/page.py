@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from analyses.shared.suitable import only
 from analyses.tree_samples.blocks import study_blocks
 from analyses.tree_samples.curves import Curve, TestSet, curve_of
 from analyses.tree_samples.levels import study_levels
@@ -38,7 +39,7 @@ Key = tuple[int, int, str]
 
 def study_page(study: Study) -> Findings:
     """Return the claims and sections of the page."""
-    runs = [run for run in study.runs if run.config.training.training_set and run.config.objective.task == "root"]
+    runs = [run for run in study.runs if _on_a_set(run)]
     if runs:  # one process but for its filter level, that of the lowest level
         process = min((run.config.process for run in runs), key=lambda config: config.filter_level)
         runs = [run for run in runs if replace(run.config.process, filter_level=process.filter_level) == process]
@@ -46,6 +47,10 @@ def study_page(study: Study) -> Findings:
     others = [run.name for run in study.runs if run not in runs] or ([] if runs else ["no run given"])
     why = "this page compares root models on fixed training sets, of one process but for its filter level"
     return claims, [*sections, *left_out(others, why)]
+
+
+def _on_a_set(run: Run) -> bool:
+    return bool(run.config.training.training_set) and run.config.objective.task == "root"
 
 
 def _study(study: Study, runs: Sequence[Run]) -> tuple[list[Claim], list[Section]]:
@@ -116,6 +121,7 @@ PAGE = Page(
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("compares root models on fixed training sets", _on_a_set),
     opening=Opening(
         telling="fig-samples-levels",
         result=(

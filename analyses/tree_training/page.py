@@ -7,6 +7,7 @@ Control: the same measurements at step 0, random weights.
 
 from __future__ import annotations
 
+from analyses.shared.suitable import only
 from analyses.shared.tree_training import curve_of
 from analyses.tree_training.ladder import study_ladder
 from analyses.tree_training.trajectory import study_trajectory
@@ -43,12 +44,17 @@ def study_page(study: Study) -> Findings:
     return claims, [*sections, *left_out(others, "no training curve, or a task without a ladder of oracles")]
 
 
+def _can_be_followed(run: Run) -> bool:
+    return run.config.objective.task in ("masked", "root") and (bool(curve_of(run)) or len(run.steps) > 1)
+
+
 PAGE = Page(
     title="In which order does training find the hierarchy?",
     lead="Along training, models are held against the oracles of every filter level: each knows the tree up to one level only.",
     runs=RUNS,
     family="tree",
     study=study_page,
+    why_not=only("follows masked and root models along training, by stored steps or a curve", _can_be_followed),
     opening=Opening(
         telling="fig-tree-mlm-k0-s1-match",
         result=(

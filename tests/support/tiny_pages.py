@@ -18,8 +18,9 @@ def write_page(
     runs: tuple[str, ...] = (),
     family: str | None = "tree",
     by_run: bool = False,
+    why_not: str | None = None,
 ) -> Path:
-    """Write analyses/<name>/page.py below `root`; `findings` is an expression, or "raise …"."""
+    """Write analyses/<name>/page.py below `root`; `findings` and `why_not` are expressions, `findings` also "raise …"."""
     body = findings if findings.startswith("raise") else f"return {findings}"
     text = f'''"""A tiny page."""
 from mechbp.errors import InputError
@@ -32,7 +33,9 @@ def study_page(study):
     {body}
 
 
-PAGE = Page(title="Tiny", lead="A number.", runs={runs!r}, family={family!r}, study=study_page, by_run={by_run})
+PAGE = Page(
+    title="Tiny", lead="A number.", runs={runs!r}, family={family!r}, study=study_page, by_run={by_run}, why_not={why_not}
+)
 '''
     path = root / name / "page.py"
     path.parent.mkdir(parents=True)
