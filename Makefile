@@ -26,7 +26,7 @@ test-4: $(STAMP4)
 		tests/methods/patching tests/methods/interchange tests/methods/circuits
 
 slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "slow and not long"
 
 # Generators and kills at their full counts: hours, for a release or a suspicion.
 long: $(STAMP)

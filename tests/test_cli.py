@@ -138,11 +138,11 @@ def check_argument_lists(count, workplace, capsys, monkeypatch):
     assert codes.count(2) > count / 4 and codes.count(0) > count / 20
 
 
-def test_500_generated_argument_lists(workplace, capsys, monkeypatch):
-    check_argument_lists(500, workplace, capsys, monkeypatch)
+def test_200_generated_argument_lists(workplace, capsys, monkeypatch):
+    check_argument_lists(200, workplace, capsys, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_5000_generated_argument_lists(workplace, capsys, monkeypatch):
     check_argument_lists(5000, workplace, capsys, monkeypatch)
 
@@ -170,7 +170,7 @@ def test_real_processes_refuse_too(workplace):
     check_refusal(2, done.stderr, "non-UTF-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_30_real_processes(workplace):
     for words in argument_lists(30):
         done = run_for_real([word for word in words if "\0" not in word], workplace)

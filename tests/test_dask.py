@@ -111,6 +111,7 @@ def test_a_worker_that_closes_hands_its_run_on(cluster, start, tmp_path):
     assert process.returncode == 143
 
 
+@pytest.mark.long
 def test_pages_made_by_a_cluster_hold_the_same_numbers(cluster, start, tmp_path):
     run = write_run(tmp_path / "run")
     train(run)

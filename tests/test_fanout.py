@@ -48,7 +48,7 @@ def three(tmp_path, monkeypatch):
     return folders
 
 
-@pytest.mark.parametrize("options", [[], pytest.param(["--jobs", "2"], id="two processes")])
+@pytest.mark.parametrize("options", [[], pytest.param(["--jobs", "2"], id="two processes", marks=pytest.mark.slow)])
 def test_a_failure_is_named_and_the_others_end_with_the_bytes_they_have_alone(options, three, alone, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "train", "./one", "./foreign", "./two", *options)
     assert code == 2 and out == ""

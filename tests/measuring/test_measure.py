@@ -171,7 +171,7 @@ def test_what_is_said_of_a_measurement(trained, tmp_path):
     assert "(2 chains)  " in said[1][2] and "step size 0.0001" in said[0][2] and "3 + 6 steps of 2 chains" in said[0][2]
 
 
-@pytest.mark.parametrize("call", [1, 15, 50])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 15, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_it_ends_with_the_same_file(call, trained, measured, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
     set_settings(folder, FIXED)

@@ -22,6 +22,7 @@ def test_200_kills_lose_nothing(tmp_path):
     print(f'{{"kills": {done}, "ended_otherwise": 0}}')
 
 
+@pytest.mark.slow
 def test_a_few_kills_of_training_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.recovery.histories.SHARES", {"time": 2, "writer": 2, "two at once": 1, "full disk": 1})
     recovery = Recovery(tmp_path, package(tmp_path / "package"), "", ("train",))

@@ -102,7 +102,10 @@ def test_without_a_twin_nothing_is_said_of_the_token(runs):
     assert "token" not in {section.id for section in found.sections}
 
 
-@pytest.mark.parametrize("name", ["tree_inference", "tree_mechanism", "tree_levels", "tree_training", "tree_beyond"])
+@pytest.mark.parametrize(
+    "name",
+    ["tree_inference", pytest.param("tree_mechanism", marks=pytest.mark.slow), "tree_levels", "tree_training", "tree_beyond"],
+)
 def test_other_pages_take_the_run_or_say_why_not(name, runs):
     document = page(name, runs["paper-root"], runs["paper-masked"])
     survives_the_round_trip(document)

@@ -65,7 +65,7 @@ def scale_free(parameters, batch):
     return (direction - batch).square().mean()
 
 
-@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("relative", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_shrinking_what_a_layer_norm_reads_moves_the_absolute_estimate_only(relative):
     start = torch.from_numpy(rng(0).standard_normal(8))
     target = start / start.norm()

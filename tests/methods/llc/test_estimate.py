@@ -43,7 +43,7 @@ def test_quadratics_have_the_bias_of_their_step(case):
 
 
 @pytest.mark.parametrize("sampler", ["averaged noise", "mala"])
-@pytest.mark.parametrize("case", range(2))
+@pytest.mark.parametrize("case", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_samplers_without_that_bias(sampler, case):
     curvatures, settings, step_size = random_quadratic(case)
     common = {"step_size": step_size, "chains": 256, "burn_in": 150, "draws": 350, "sampler": sampler, **settings}
@@ -60,6 +60,7 @@ def test_the_way_from_the_minimum_is_the_one_computed():
     assert found.losses[0].max() == 0, "the first draw is w* itself"
 
 
+@pytest.mark.slow
 def test_batch_noise_inflates_and_centred_gradients_do_not():
     noise = 0.3 * rng(0, "noise").standard_normal((1600, 1))
     batches = list(torch.from_numpy(noise - noise.mean()))
@@ -128,8 +129,9 @@ SIMULATED = {
 """Powers -> estimate and standard error over 400 chains of another implementation, at the settings below."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("powers", SIMULATED)
+@pytest.mark.parametrize(
+    "powers", [pytest.param(powers, marks=pytest.mark.slow if sum(powers) == 4 else pytest.mark.long) for powers in SIMULATED]
+)
 def test_normal_crossings_with_weak_localisation_and_small_steps(powers):
     n_beta = 1000 / np.log(1000)
     settings = {"n_beta": n_beta, "localization": 1.0, "step_size": 1e-4, "chains": 200, "burn_in": 20_000, "draws": 20_000}

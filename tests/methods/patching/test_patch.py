@@ -59,7 +59,7 @@ class WithoutRestart(nn.Module):
 # the same numbers as elsewhere
 
 
-@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+@pytest.mark.parametrize("attention", [pytest.param("bidirectional", marks=pytest.mark.slow), "causal"])
 def test_equals_transformer_lens_on_the_same_sweep(attention, monkeypatch):
     monkeypatch.setattr(peer, "tqdm", lambda rows: rows)
     model, clean, corrupted = model_for(attention=attention), tokens_for(5, 6, 1), tokens_for(5, 6, 2)

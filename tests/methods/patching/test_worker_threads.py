@@ -44,7 +44,7 @@ def test_the_setting_is_restored_and_later_pieces_are_dropped_after_an_exception
     assert torch.get_num_threads() == threads and len(begun) < 500
 
 
-@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+@pytest.mark.parametrize("attention", [pytest.param("bidirectional", marks=pytest.mark.slow), "causal"])
 def test_a_sweep_is_the_same_to_the_last_bit_on_any_number_of_threads(attention):
     model = build_model(ModelConfig(3, 1, 32, 64, "relu", "LN", attention), d_vocab=6, d_vocab_out=4, n_ctx=12, seed=3)
     clean, corrupted = torch.randint(0, 4, (2, 300, 12), generator=torch.Generator().manual_seed(0))

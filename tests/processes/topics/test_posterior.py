@@ -41,9 +41,10 @@ def random_documents(seed, n):
         yield table, int(rng.integers(0, longest + 1)), rng
 
 
-def test_dirichlet_beliefs_equal_the_sum_over_all_assignments_on_2000_random_models(unchecked):
+@pytest.mark.parametrize("models", [400, pytest.param(2000, marks=pytest.mark.slow)])
+def test_dirichlet_beliefs_equal_the_sum_over_all_assignments_on_random_models(models, unchecked):
     disjoint = 0
-    for table, length, rng in random_documents(0, 2000):
+    for table, length, rng in random_documents(0, models):
         if rng.random() < 0.2:  # every word keeps the topic that uses it most
             table = table * (np.arange(len(table))[:, None] == table.argmax(axis=0))
             table = table[table.any(axis=1)]
@@ -53,7 +54,7 @@ def test_dirichlet_beliefs_equal_the_sum_over_all_assignments_on_2000_random_mod
         disjoint += model.are_disjoint
         tokens = model.sample(1, rng, max(length, 1)).tokens[0, :length]
         assert_brute(model, dirichlet_prior(alpha), tokens, rng.random(length) < 0.8)
-    assert 300 < disjoint < 1500
+    assert 0.15 * models < disjoint < 0.75 * models
 
 
 def test_beliefs_about_supports_equal_the_sum_over_all_assignments():

@@ -165,7 +165,7 @@ def test_plain_gradient_descent_stays_there_for_1500_steps():
     assert found.same_over_different[0, 0] == pytest.approx(1, abs=5e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_late_joint_training_breaks_the_blocks():
     found = train_population([PopulationRun(PAPER, "joint", 3e-3, sigma=1e-2)], 700, [200, 700], "float32")
     assert found.loss[0, 0] == pytest.approx(0.946, abs=1e-3)
