@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mechbp.errors import InputError, LimitExceeded
+from mechbp.errors import HookError, InputError, LimitExceeded
 
 if TYPE_CHECKING:
     RealArray = np.ndarray[Any, np.dtype[Any]]
@@ -112,6 +112,19 @@ def told_text(text: str, width: int = 80) -> str:
     """Return a text as one line of at most `width` characters."""
     line = " ".join(text.split())
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def check_protocol(model: object, names: Sequence[str], where: str = "") -> None:
+    """Raise HookError unless a model offers these names; what holds one, as a `mechbp.Run` does, is told from what is none."""
+    missing = [name for name in names if not hasattr(model, name)]
+    start = f"{where}: " if where else ""
+    if missing and hasattr(model, "model"):
+        raise HookError(f"{start}A {type(model).__name__} was given where its model belongs. Pass its model: run.model.")
+    if missing:
+        raise HookError(
+            f"{start}{type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"
+            f"Pass a HookedTransformer, or a model with {', '.join(names)}."
+        )
 
 
 def as_array(value: object, where: str, name: str, expected: str) -> RealArray:

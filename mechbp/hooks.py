@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from mechbp.arguments import as_array, check_memory, checked_count, told
+from mechbp.arguments import as_array, check_memory, check_protocol, checked_count, told
 from mechbp.errors import HookError, InputError, did_you_mean
 from mechbp.finite import check_finite
 
@@ -66,14 +66,7 @@ class EditSession:
 
 def require_hooked(model: HookedModel) -> None:
     """Raise HookError unless the model offers the hook protocol, InputError if any part of it is in train mode."""
-    missing = [name for name in PROTOCOL if not hasattr(model, name)]
-    if missing and hasattr(model, "model"):
-        raise HookError(f"A {type(model).__name__} was given where its model belongs. Pass its model: run.model.")
-    if missing:
-        raise HookError(
-            f"{type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"
-            f"Pass a HookedTransformer, or a model with {', '.join(PROTOCOL)}."
-        )
+    check_protocol(model, PROTOCOL)
     modules: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else [model]
     if any(getattr(module, "training", False) for module in modules):
         raise InputError(f"{type(model).__name__} is in train mode, where dropout would add noise. Call model.eval() first.")
@@ -84,6 +77,7 @@ def matching_hooks(model: HookedModel, patterns: str | Iterable[str]) -> tuple[s
 
     Raises HookError, naming the nearest hooks, for the first pattern that matches nothing, and if no pattern is given.
     """
+    check_protocol(model, PROTOCOL)
     wanted = _patterns(patterns)
     if not wanted:
         raise HookError("No hook was named. Pass one hook name or glob pattern, or more, e.g. 'blocks.*.hook_resid_post'.")
@@ -166,8 +160,9 @@ def to_tokens(model: HookedModel, tokens: Int[np.ndarray, "n position"] | Int[Te
     """Return the tokens as an int64 tensor on the model's device, a private copy.
 
     Raises InputError unless they are integers [n, position] with n >= 1 that fit the model's `d_vocab` and `n_ctx`, where its
-    cfg names them.
+    cfg names them; HookError for what is no hooked model.
     """
+    check_protocol(model, PROTOCOL)
     if isinstance(tokens, Tensor):
         if tokens.layout is not torch.strided or tokens.is_meta or tokens.is_quantized:
             kind = "on no device (meta)" if tokens.is_meta else str(tokens.layout).removeprefix("torch.")

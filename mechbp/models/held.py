@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from mechbp.arguments import told
-from mechbp.errors import HookError, InputError
+from mechbp.arguments import check_protocol, told
+from mechbp.errors import InputError
 from mechbp.models.architectures import HookedTransformer, untrained_twin
 from mechbp.models.config import ModelConfig, PostNormConfig
 from mechbp.models.families import families
@@ -110,11 +110,7 @@ def held_process(process: Any, task: str | Task | None) -> tuple[Any, str]:
 
 def held_config(model: Any) -> Any:
     """Return what stands in place of a [model] table. Raises HookError for what is no hooked model."""
-    if missing := [name for name in PROTOCOL if not hasattr(model, name)]:
-        raise HookError(
-            f"Run.from_model: {type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"
-            f"Pass a HookedTransformer, or a model with {', '.join(PROTOCOL)}."
-        )
+    check_protocol(model, PROTOCOL, "Run.from_model")
     cfg = model.cfg
     n_heads, d_model = int(cfg.n_heads), int(cfg.d_model)
     sizes: dict[str, Any] = {"n_layers": int(cfg.n_layers), "n_heads": n_heads, "d_model": d_model}
