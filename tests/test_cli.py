@@ -12,7 +12,8 @@ from small_runs import write_run
 from tiny_pages import write_page
 
 import mechbp
-from mechbp import cli, study
+from mechbp import cli, study, terminal
+from mechbp.commands.pages import default_folder
 from mechbp.models.training import train
 from mechbp.randomness import rng
 
@@ -90,7 +91,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "analyses").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(study, "analyses_root", lambda: tmp_path / "analyses")
-    monkeypatch.setattr(cli, "set_threads", lambda count: None)
+    monkeypatch.setattr(terminal, "set_threads", lambda count: None)
     return tmp_path / "here"
 
 
@@ -309,12 +310,12 @@ def test_pages_that_a_run_gives_nothing_to_show_are_left_out_in_one_line(trained
     ],
 )
 def test_default_folders(runs, quick, expected):
-    assert cli._default_folder(runs, quick) == Path(expected)
+    assert default_folder(runs, quick) == Path(expected)
 
 
 @pytest.mark.parametrize("run", ["..", ".", "../..", "a/..", "x" * 500])
 def test_default_folders_stay_inside_reports(run):
-    folder = cli._default_folder([run], False)
+    folder = default_folder([run], False)
     assert Path(os.path.normpath(folder)).parent == Path("reports") and len(folder.name) <= 100
 
 

@@ -17,7 +17,7 @@ from small_runs import Child, products, write_run
 from test_cli import call, check_refusal, listing
 from tiny_pages import write_page
 
-from mechbp import cli, fanout, jobs, study
+from mechbp import fanout, jobs, study, terminal
 from mechbp.errors import InputError
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.runs import load
@@ -41,7 +41,7 @@ def alone(tmp_path_factory):
 def three(tmp_path, monkeypatch):
     """Three runs; ./foreign holds a step of another recipe, which only its training finds out."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "set_threads", lambda count: None)
+    monkeypatch.setattr(terminal, "set_threads", lambda count: None)
     folders = [write_run(tmp_path / name) for name in ("one", "two", "foreign")]
     train(write_run(tmp_path / "other", training__steps=1))
     (tmp_path / "other" / "step-0000000.safetensors").rename(folders[2] / "step-0000000.safetensors")

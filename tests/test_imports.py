@@ -80,7 +80,7 @@ ONLY_IN = {
     "plotly": ("mechbp.report", "mechbp.figures"),
     "jinja2": ("mechbp.report",),
     "playwright": ("mechbp.report",),
-    "typer": ("mechbp.cli",),
+    "typer": ("mechbp.cli", "mechbp.commands"),
     "rich": ("mechbp.terminal",),
     "joblib": ("mechbp.fanout",),
     "dask": ("mechbp.fanout",),

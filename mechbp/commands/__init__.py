@@ -1,1 +1,1 @@
-"""The commands of `mechbp`, one function each; mechbp/cli.py gathers them."""
+"""The commands of `mechbp`, one function each; `mechbp.cli` gathers them."""

@@ -8,7 +8,8 @@ import typer
 from chain_runs import ARCHITECTURES, chain_run
 from document_checks import claims_have_evidence, figures_can_be_drawn, survives_the_round_trip
 
-from mechbp import cli, study
+from mechbp import study
+from mechbp.commands import telling
 from mechbp.models.verify import Check
 from mechbp.report.criteria import regrade
 from mechbp.report.page import render
@@ -145,7 +146,7 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
     monkeypatch.setattr("mechbp.models.runs.load", lambda name, **_: SimpleNamespace(name=name, folder=None))
     monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
     with pytest.raises(typer.Exit) as end:
-        cli.verify()
+        telling.verify()
     assert end.value.exit_code == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[:3] for line in lines] == [["one", "pass", "files"], ["one", "short", "R²"], ["absent", "-", "left"]]

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from typer import Exit
 
-from mechbp import cli, study
+from mechbp import cli, study, terminal
+from mechbp.commands import runs
 from mechbp.models.training import train
 from mechbp.report.folder import write_documents
 from mechbp.storage import RUNS_VARIABLE
@@ -132,7 +133,7 @@ def _settle(home: Path) -> None:
 
 def _call(words: list[str], home: Path) -> tuple[int, str]:
     """Run the command line in this process; nothing is trained, for that would say nothing of the words."""
-    kept = (sys.argv, Path.cwd(), study.analyses_root, cli._train, cli.set_threads, os.environ.get(RUNS_VARIABLE))
+    kept = (sys.argv, Path.cwd(), study.analyses_root, runs._train, terminal.set_threads, os.environ.get(RUNS_VARIABLE))
     code, err = 0, io.StringIO()
 
     def work() -> None:
@@ -147,12 +148,12 @@ def _call(words: list[str], home: Path) -> tuple[int, str]:
         os.chdir(home)
         os.environ.pop(RUNS_VARIABLE, None)
         study.analyses_root = lambda: home / "analyses"
-        cli._train = lambda folders, fan: None
-        cli.set_threads = lambda count: None
+        runs._train = lambda folders, fan: None
+        terminal.set_threads = lambda count: None
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
             refusal_or_answer(work)
     finally:
-        sys.argv, _, study.analyses_root, cli._train, cli.set_threads, runs = kept
+        sys.argv, _, study.analyses_root, runs._train, terminal.set_threads, named = kept
         os.chdir(kept[1])
-        os.environ.pop(RUNS_VARIABLE, None) if runs is None else os.environ.update({RUNS_VARIABLE: runs})
+        os.environ.pop(RUNS_VARIABLE, None) if named is None else os.environ.update({RUNS_VARIABLE: named})
     return code, err.getvalue()

@@ -8,7 +8,7 @@ import pytest
 from measured_runs import FIXED, repeatable, set_settings, write_sorter
 from test_cli import call, check_refusal, listing
 
-from mechbp import cli, jobs
+from mechbp import jobs, terminal
 from mechbp.measuring import measure as module
 from mechbp.measuring.measure import measure
 from mechbp.models.training import train
@@ -37,7 +37,7 @@ def alone(trained):
 def runs(trained, tmp_path, monkeypatch):
     """Two runs, and one whose last step is damaged."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "set_threads", lambda count: None)
+    monkeypatch.setattr(terminal, "set_threads", lambda count: None)
     folders = [shutil.copytree(trained, tmp_path / name) for name in ("one", "two", "damaged")]
     path = folders[2] / "step-0000060.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
