@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mechbp import study
 from mechbp.arguments import checked_flag, told
 from mechbp.errors import InputError
-from mechbp.report.folder import check_folder, write_documents
+from mechbp.report.folder import check_folder, refuse_other_runs, write_documents
 
 if TYPE_CHECKING:
     from mechbp.models.runs import Run
@@ -48,6 +48,7 @@ def write_pages(
     folder = Path(out)
     check_folder(folder)
     names = study.chosen_pages(list(asked), opened, say=_say)
+    refuse_other_runs(folder, {name: [one.name for one in opened] for name in names})
     called = f"mechbp.report([{', '.join(repr(one.name) for one in opened)}], {names}, quick={quick})"
     found = [study.analyse(name, study.Study(tuple(opened), quick, lambda _: None), called) for name in names]
     write_documents(found, folder)

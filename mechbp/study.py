@@ -251,6 +251,13 @@ def studied_runs(page: Page, runs: Sequence[str]) -> Sequence[str]:
     return () if page.family is None else runs or page.runs
 
 
+def studied_names(page: Page, runs: Sequence[str]) -> list[str]:
+    """Return the names of the runs that a page studies. Raises InputError where one is not there."""
+    from mechbp.models.run_folder import find_run
+
+    return [find_run(run).name for run in studied_runs(page, runs)]
+
+
 def command_line() -> str:
     """Return the command that this process executes."""
     return "mechbp " + " ".join(sys.argv[1:])

@@ -14,6 +14,7 @@ from tiny_pages import write_page
 import mechbp
 from mechbp import cli, study, terminal
 from mechbp.commands.pages import default_folder
+from mechbp.errors import InputError
 from mechbp.models.training import train
 from mechbp.randomness import rng
 
@@ -296,6 +297,30 @@ def test_pages_that_a_run_gives_nothing_to_show_are_left_out_in_one_line(trained
     check_refusal(code, err, "many")
     mechbp.report(mechbp.load(trained), out="from-python", quick=True)
     assert {path.stem for path in Path("from-python").glob("*.json")} == {"usual"} and told in capsys.readouterr().err
+
+
+def test_a_page_of_other_runs_is_never_replaced_in_silence(trained, workplace, capsys, monkeypatch):
+    other = shutil.copytree(trained, workplace / "other")
+    write_page(workplace.parent / "analyses", "usual", runs=(str(trained), str(other)))
+    assert call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "pages")[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("pages").iterdir()}
+    for jobs in ("1", "2"):
+        code, out, err = call(capsys, monkeypatch, "report", "--run", "other", "--out", "pages", "--jobs", jobs)
+        assert (code, out) == (2, "") and "'pages' holds the page usual of run own, which that of run other would replace" in err
+        check_refusal(code, err, "pages")
+    with pytest.raises(InputError, match=r"of run own, which that of runs other, own would replace.\nWrite to another folder"):
+        mechbp.report([trained, other], out="pages", quick=True)
+    assert {path.name: path.read_bytes() for path in Path("pages").iterdir()} == before
+    again = call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "pages", "--quick")
+    assert again[0] == 0 and "replace" not in again[2]
+    assert mechbp.report(mechbp.load(trained), out="pages", quick=True)
+    assert call(capsys, monkeypatch, "report", "--out", "pages")[0] == 0, "its own runs, of which one is there"
+    (Path("pages") / "usual.json").unlink()
+    assert call(capsys, monkeypatch, "report", "--run", "other", "--out", "pages")[0] == 0
+    path = workplace.parent / "analyses" / "usual" / "page.py"
+    path.write_text(path.read_text().replace(f", {str(other)!r}", ","))
+    code, _, err = call(capsys, monkeypatch, "report", "--out", "pages")
+    assert code == 2 and "usual of run other, which that of run own would replace" in err
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def report(
     """
     from mechbp import study
     from mechbp.jobs import analyse_all, parts_of
-    from mechbp.report.folder import check_folder, render_folder, write_documents
+    from mechbp.report.folder import check_folder, refuse_other_runs, render_folder, write_documents
 
     fan = fan_of(jobs, backend, scheduler, threads, trust, device)
     folder = out or default_folder(run or [], quick)
@@ -60,6 +60,7 @@ def report(
     names = study.chosen_pages(pages or [], run or [], trust, lambda line: print(f"mechbp: {line}", file=sys.stderr))
     if not pages and not run:
         names = _makeable(names)
+    refuse_other_runs(folder, {name: study.studied_names(study.load_page(name), run or []) for name in names}, own=not run)
     if run and not quick:
         print(f"{len(names)} pages, in full; --quick is a first look, and PAGE names single ones", file=sys.stderr)
     written: list[Path] = []

@@ -30,6 +30,30 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"--out: cannot write to {str(folder)!r:.200}. Choose a folder that can be written to or created.")
 
 
+def refuse_other_runs(folder: Path, runs_of: Mapping[str, Collection[str]], own: bool = False) -> None:
+    """Raise InputError where a page to be made, slug -> names of its runs, would replace that of other runs; create nothing.
+
+    Nothing is lost where a page is made again from the same runs, or studies none. own: the runs are the page's own, which may
+    have grown or shrunk, so that one in common is enough.
+    """
+    for source, document in (_documents(folder) if folder.is_dir() else {}).items():
+        there, coming = set(document.provenance.runs), set(runs_of.get(document.slug, ()))
+        same = bool(there & coming) if own else there == coming
+        if there and coming and not same:
+            raise InputError(
+                f"report: {str(folder)!r:.200} holds the page {document.slug} of {_listed(there)}, "
+                f"which that of {_listed(coming)} would replace.\n"
+                f"Write to another folder, or delete {source.name} and {document.slug}.html in this one."
+            )
+
+
+def _listed(runs: Collection[str]) -> str:
+    """Name up to three runs."""
+    shown = sorted(runs)
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return f"{'run' if len(shown) == 1 else 'runs'} {', '.join(name[:80] for name in shown[:3])}{more}"
+
+
 def write_documents(documents: list[Document], folder: Path, bundled: bool = False) -> list[Path]:
     """Write each document's JSON and page, and the index over all documents of the folder; return all pages.
 
