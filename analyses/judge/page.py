@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from analyses.judge.claims import claims_of
 from mechbp.figures.picture import Picture
-from mechbp.judging.table import Table, judge_all
+from mechbp.judging.table import FEW, Table, judge_all
 from mechbp.report.document import FigureData, Section
 from mechbp.report.opening import Opening, Said
 from mechbp.study import Findings, Page, Study
@@ -23,6 +23,12 @@ QUICK = (
     *("probe", "random-probing", "interchange-means", "random-interchange"),
 )
 """What a first look leaves out takes most of the time."""
+READING = (
+    "A yes where yes is right is a hit, a no there a miss; a yes where no is right is a false alarm. AUROC takes no threshold: it "
+    "is how often a place where yes is right is scored above one where no is right, 0.5 for scores that know nothing, 1 for scores "
+    "that put the two apart. Intervals are over grammars, each with models of its own."
+)
+FEW_GRAMMARS = f"Here they rest on fewer than {FEW} grammars, and so say little of others."
 
 
 def study_page(study: Study) -> Findings:
@@ -52,6 +58,8 @@ def _asked() -> Section:
 
 def _found(table: Table) -> Section:
     text = (
+        READING,
+        *((FEW_GRAMMARS,) if max(found.said.n for found in table) < FEW else ()),
         "Methods with a threshold of their own say yes by it: effects whose interval lies off zero and that are at least 1 % of "
         "the difference between the runs, R² above 0.05, shares explained above 0.05. Others have as many yes taken from the top "
         "of their scores as are right.",

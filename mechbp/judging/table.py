@@ -11,11 +11,13 @@ import pandas as pd
 from mechbp.figures.picture import Picture
 from mechbp.judging.judge import judge
 from mechbp.judging.judgement import Judgement, told
-from mechbp.judging.methods import Known, chosen
+from mechbp.judging.methods import KNOWN, Known, chosen
 from mechbp.judging.truth import RIGHT, TRUTHS, Kind
 from mechbp.methods.shown import Shown
 
 RIGHT_ANSWER = "right answer"
+FEW = 5
+"""Grammars below which an interval over them says little."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,6 +25,8 @@ class Table(Shown):
     """Judgements of several methods, all on the same questions and under the same budget."""
 
     judgements: tuple[Judgement, ...]
+    left_out: tuple[str, ...] = ()
+    """Methods that were not asked for by name and need a package beyond mechbp's, each with it."""
 
     def __iter__(self) -> Iterator[Judgement]:
         return iter(self.judgements)
@@ -48,11 +52,36 @@ class Table(Shown):
         first = self.judgements[0]
         budget = "no budget" if first.budget is None else f"at most {first.budget:,}"
         lines.append(
-            f"n = {max(found.said.n for found in self)} grammar(s), 95 % intervals over them; passes per question, {budget}; "
-            "* the method's own threshold, else as many yes as are right"
+            f"AUROC: how well scores rank places where yes is right above the others, chance 0.50; {self.trust()}; "
+            "* says yes by the method's own threshold, else as often as it is right."
         )
-        lines += [f"{found.method}, {found.sites}: unanswered {found.stopped[0]}" for found in self if found.stopped]
+        lines.append(
+            "hits: share said yes of where yes is right, the rest are misses; false alarms: share said yes of where no is right, "
+            f"0.00 not shown; passes: sequences run per question, {budget}."
+        )
+        if any(self._absent(found) for found in self):
+            absent = dict.fromkeys(f"{truth} ({found.sites})" for found in self for truth in self._absent(found))
+            lines.append(f"not asked, since no place here has it: {', '.join(absent)}")
+        lines += [
+            f"{label(found)}: {len(found.stopped)} questions unanswered, {found.stopped[0]}" for found in self if found.stopped
+        ]
+        if self.left_out:
+            lines.append(f"left out: {'; '.join(self.left_out)}")
         return "\n".join(lines)
+
+    def trust(self) -> str:
+        """Say over how many grammars intervals are, and where these are few that they say little."""
+        n = max(found.said.n for found in self)
+        if n < 2:
+            return f"n = {n} grammar, no interval: --grammars takes more"
+        few = f", which say little over fewer than {FEW}: --grammars takes more" if n < FEW else ""
+        return f"n = {n} grammars, 95 % intervals over them{few}"
+
+    def _absent(self, found: Judgement) -> list[str]:
+        """Return the truths that have a right answer and no candidate; those that none has are not asked of the method."""
+        return [
+            truth for truth, right, n in zip(TRUTHS, found.right, found.candidates, strict=True) if right is not None and not n
+        ]
 
     def picture(self) -> Picture:
         """Return the heat map of shares said yes: methods in rows, under what is right, truths in columns; a panel per kind."""
@@ -139,7 +168,15 @@ def judge_all(
         say(f"{known.name}, {sites}")
         return judge(known.method, known.kind, sites=sites, grammars=grammars, budget=budget, name=known.name, first=first)  # type: ignore[arg-type]
 
-    return Table(tuple(one(known, sites) for known in chosen(names) for sites in known.sites))
+    asked = chosen(names)
+    others = (
+        ()
+        if names
+        else tuple(
+            f"{known.name} (needs {known.extra}; asked with --methods {known.name})" for known in KNOWN if known not in asked
+        )
+    )
+    return Table(tuple(one(known, sites) for known in asked for sites in known.sites), others)
 
 
 def label(found: Judgement) -> str:

@@ -75,7 +75,7 @@ def test_a_table_of_methods():
         *(("probe", sites) for sites in ("parts", "components")),
     ]
     text = table.summary()
-    assert "unanswered" in text and "asked for more than 350 passes" in text and "n = 1 grammar(s)" in text
+    assert "unanswered" in text and "asked for more than 350 passes" in text and "n = 1 grammar, no interval" in text
     assert len(json.loads(json.dumps(table.to_dict()))["judgements"]) == 4
     assert len(table.to_dataframe()) == 4 * len(TRUTHS)
     for picture in (table.picture(), table.auroc_picture(), table.passes_picture()):
