@@ -24,9 +24,9 @@ QUICK = (
 )
 """What a first look leaves out takes most of the time."""
 READING = (
-    "A yes where yes is right is a hit, a no there a miss; a yes where no is right is a false alarm. AUROC takes no threshold: it "
-    "is how often a place where yes is right is scored above one where no is right, 0.5 for scores that know nothing, 1 for scores "
-    "that put the two apart. Intervals are over grammars, each with models of its own."
+    "A yes where yes is right is a hit, a no there a miss; a yes where no is right is a false alarm. AUROC takes no threshold: "
+    "it is how often a place where yes is right is scored above one where no is right, 0.5 for scores that know nothing, 1 for "
+    "scores that put the two apart. Intervals are over grammars, each with models of its own."
 )
 FEW_GRAMMARS = f"Here they rest on fewer than {FEW} grammars, and so say little of others."
 
