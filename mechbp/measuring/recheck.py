@@ -18,7 +18,7 @@ ROUNDING = 0.1
 """How far the same draws may take two machines apart, as a share of the width of the interval."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recheck:
     """A stored measurement, and the same one taken anew with fewer draws."""
 

@@ -13,7 +13,7 @@ from mechbp.errors import InputError
 from mechbp.processes.process import Joint, Query
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Flips:
     """Sequences, and the coin that was drawn for each."""
 

@@ -41,7 +41,7 @@ class TreeBeliefs(Brief):
     """log P(observed leaves), nats."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Passes:
     """What the two passes leave behind, internal axes; a message that sums to 0 marks impossible evidence."""
 
