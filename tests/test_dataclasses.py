@@ -1,4 +1,4 @@
-"""Dataclasses stay as they were made, and those that hold arrays are not compared field by field, which NumPy answers with an error."""
+"""Dataclasses stay as they were made, and those that hold arrays are not compared field by field, which arrays cannot be."""
 
 import ast
 import re
