@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mechbp.methods.interchange.continuation import Continuation
+from mechbp.methods.interchange.continuation import Continuation, _agree
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
@@ -31,3 +31,11 @@ def test_a_changed_run_continues_from_weights_where_they_give_what_is_asked_for(
         answer(slice(None), base)
     squares_in_place = act_fn == "relu2" and gradients
     assert bool(ran) == squares_in_place, "the model itself runs where weights have no gradient, and only there"
+
+
+@pytest.mark.parametrize(("dtype", "within", "beyond"), [(torch.float32, 2e-5, 2e-3), (torch.float64, 1e-10, 1e-7)])
+def test_a_short_way_is_believed_as_far_as_the_precision_reaches(dtype, within, beyond):
+    activation = torch.linspace(-1, 1, 24, dtype=dtype).reshape(2, 3, 4)
+    expected = lambda rows, start: start[rows]  # noqa: E731
+    for off, believed in ((within, True), (beyond, False)):
+        assert _agree(lambda rows, start, off=off: start[rows] + off, expected, activation, gradients=False) is believed

@@ -7,6 +7,7 @@ from brute_sorting import all_lists
 import mechbp
 from mechbp.errors import ImpossibleEvidence, InputError, LimitExceeded
 from mechbp.processes.process import Process, Sample
+from mechbp.processes.sorting.draws import draw_distinct
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng
 
@@ -167,3 +168,10 @@ def test_requests_that_make_no_sense():
         lists.sample(1, rng(0), "held-out")
     with pytest.raises(LimitExceeded, match=r"1 windows of 51 values have 1\.2e\+17 lists of 10"):
         SortedLists().joint()
+
+
+def test_a_seed_names_the_same_lists_as_long_as_there_is_one_window():
+    """Training data are named by a seed, so a draw that says nothing must not be made: it would move all that follow."""
+    one, other = rng(0), rng(0)
+    drawn = SortedLists(7, 3).sample(40, one).tokens
+    assert (drawn[:, :3] == draw_distinct(40, 3, 7, other)).all() and one.bit_generator.state == other.bit_generator.state

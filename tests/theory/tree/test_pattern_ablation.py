@@ -11,7 +11,7 @@ from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 from mechbp.randomness import rng
 from mechbp.theory.tree.attention import named_pattern
-from mechbp.theory.tree.pattern_ablation import ablate_attention, replace_patterns
+from mechbp.theory.tree.pattern_ablation import ablate_attention, replace_patterns, residual_starts
 
 TOKENS = np.random.default_rng(0).integers(0, 4, size=(30, 8))
 THEORY = named_pattern("sibling-subtree", 3, 2, 8)
@@ -94,3 +94,15 @@ def test_wrong_calls_are_refused(arguments: tuple, message: str) -> None:
         replace_patterns(PatternModel(THEORY), TOKENS, THEORY, [0], metric, heads=[2])
     with pytest.raises(InputError, match="unknown replacement 'noise'"):
         ablate_attention(PatternModel(THEORY), TOKENS, metric, rng=rng(0), replacements=("noise",))
+
+
+@pytest.mark.parametrize("lacks", ["start_at_layer", "hook_resid_pre"])
+def test_a_model_that_cannot_be_restarted_is_run_from_its_tokens(lacks: str) -> None:
+    model = build_model(ModelConfig(2, 1, 8, 8), d_vocab=6, d_vocab_out=4, n_ctx=8, seed=0)
+    assert set(residual_starts(model, TOKENS)) == {0, 1}
+    if lacks == "hook_resid_pre":
+        model.hook_dict = {name: hook for name, hook in model.hook_dict.items() if lacks not in name}
+    else:
+        forward = model.forward
+        model.forward = lambda tokens: forward(tokens)
+    assert residual_starts(model, TOKENS) == {}
