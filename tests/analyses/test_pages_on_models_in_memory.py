@@ -32,7 +32,7 @@ def made(name):
     task = next(family for family in families() if isinstance(process, family.processes)).tasks[task_name]
     config = ModelConfig(**{"n_layers": 2, "n_heads": 1, "d_model": 16, "d_mlp": 32, "attention": task.attention} | settings)
     sizes = {"d_vocab": task.n_input_tokens(process), "d_vocab_out": n_outputs(task, process), "n_ctx": task.n_positions(process)}
-    return mechbp.Run.from_model(build_model(config, **sizes, seed=3), process, task_name, name)
+    return mechbp.Run.from_model(build_model(config, **sizes, seed=3), process, task_name, f"own-{name}")
 
 
 def _about(document, name):
@@ -50,16 +50,16 @@ def test_every_page_takes_it(name, tmp_path, monkeypatch):
     pages = [page for page in study.page_names() if study.load_page(page).family in (run.family, study.ANY)]
     shown = study.chosen_pages([], [run])
     assert len(pages) >= 3 and "exact_answers" in shown
-    for found in (run, run.save(tmp_path / name)):
+    for found in (run, run.save(tmp_path / run.name)):
         for page in pages:
             document = study.analyse(page, study.Study((found,), True, lambda text: None))
             survives_the_round_trip(document)
             drawn = [figure for figure in document.figures if figure.status == "done"]
-            assert bool(drawn) if page in shown else not _about(document, name), page
+            assert bool(drawn) if page in shown else not _about(document, run.name), page
             for figure in document.figures:
                 assert figure.reason if figure.status != "done" else draw(figure.kind, figure.data).data
             assert all(section.reason for section in document.sections if section.status != "done")
             assert all(claim.control.strip() and claim.measured.strip() for claim in document.claims)
             assert document.claims or any(part.status != "done" for part in document.sections)
-            told = document.provenance.runs[name]
+            told = document.provenance.runs[run.name]
             assert told["trained_on"] == "not known" and "sequences" not in told
