@@ -12,6 +12,7 @@ frames need the same panels.
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from mechbp.errors import InputError
@@ -27,6 +28,9 @@ TALL_PX, LEAST_PX = 330, 9
 NEAR = 0.25
 """A share of the largest value: values that span less are painted from 0 on, so that like values look alike."""
 CHARACTER_PX = 6.6
+LINE_PX = 13
+WRAPPED, LONGEST = 22, 30
+"""Characters after which a row's label is wrapped, or is cut where rows are too low for two lines."""
 TITLE_PX = 26
 """Room above each panel for its title."""
 AXIS_TITLE_PX = 20
@@ -137,9 +141,11 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     across = _across(data, panels, narrow)
     down = math.ceil(len(panels) / across)
     shared_rows = all(panel.get("rows", data["rows"]) == data["rows"] for panel in panels)
-    width_px = (style.NOMINAL_WIDTH[narrow] - _left_px(data["rows"]) - (30 if "row_title" in data else 0)) / across
-    between_px = 16 if shared_rows else 16 + max(_left_px(panel.get("rows", data["rows"])) for panel in panels)
-    own_height_px = [len(rows) * _cell_px(len(rows), narrow) for rows in (_of(panel, "rows", data) for panel in panels)]
+    own_rows = [_of(panel, "rows", data) for panel in panels]
+    left_px = max(_left_px(rows, _cell_px(len(rows), narrow)) for rows in own_rows)
+    width_px = (style.NOMINAL_WIDTH[narrow] - left_px - (30 if "row_title" in data else 0)) / across
+    between_px = 0 if across == 1 else 16 if shared_rows else 16 + left_px
+    own_height_px = [len(rows) * _cell_px(len(rows), narrow) for rows in own_rows]
     height_px = [max(own_height_px[i * across : (i + 1) * across]) for i in range(down)]
     angled = [_angle(_of(panel, "columns", data), width_px - between_px) for panel in panels]
     titled = ["column_title" in data and index + across >= len(panels) for index in range(len(panels))]
@@ -157,11 +163,9 @@ def _layout(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
         x_domain = [round(left, 5), round(left + (1 - share * (across - 1)) / across, 5)] if across > 1 else [0, 1]
         y_domain = [round(max(0.0, 1 - (top + own_height_px[index]) / total_px), 5), round(1 - top / total_px, 5)]
         suffix = str(index + 1) if index else ""
-        x_axis = _labels(_of(panel, "columns", data), angled[index])
+        x_axis = _labels(_of(panel, "columns", data), angled[index], 0 if angled[index][0] else WRAPPED)
         layout["xaxis" + suffix] = x_axis | {"domain": x_domain, "anchor": "y" + suffix}
-        every = math.ceil(13 * len(_of(panel, "rows", data)) / own_height_px[index])
-        layout["yaxis" + suffix] = _labels(_of(panel, "rows", data), (0, every)) | {
-            "range": [len(_of(panel, "rows", data)) - 0.5, -0.5],
+        layout["yaxis" + suffix] = _row_axis(own_rows[index], own_height_px[index] / len(own_rows[index])) | {
             "domain": y_domain,
             "anchor": "x" + suffix,
             "showticklabels": j == 0 or not shared_rows,
@@ -187,12 +191,26 @@ def _across(data: dict[str, Any], panels: list[dict[str, Any]], narrow: bool) ->
     return max(1, min(asked, len(panels)))
 
 
-def _labels(labels: list[str], angle: tuple[int, int]) -> dict[str, Any]:
+def _row_axis(rows: list[str], cell_px: float) -> dict[str, Any]:
+    shown, every = _row_labels(rows, cell_px), math.ceil(LINE_PX / cell_px)
+    axis = _labels(shown, (0, every), WRAPPED if shown is rows else 0)
+    return axis | {"tickvals": rows[::every], "range": [len(rows) - 0.5, -0.5]}
+
+
+def _row_labels(rows: list[str], cell_px: float) -> list[str]:
+    """Return one line a row, cut where it is long, if rows are too low for the lines that a label would be wrapped into."""
+    lines = max(len(textwrap.wrap(row, WRAPPED)) for row in rows)
+    if lines * LINE_PX <= cell_px:
+        return rows
+    return [row if len(row) <= LONGEST else row[: LONGEST - 1].rstrip() + "…" for row in rows]
+
+
+def _labels(labels: list[str], angle: tuple[int, int], room: int) -> dict[str, Any]:
     turned, every = angle
     return {
         "type": "category",
         "tickvals": labels[::every],  # by name: Plotly takes the number 1 for the category "1", wherever that stands
-        "ticktext": [style.label(labels[i], 0 if turned else 22) for i in range(0, len(labels), every)],
+        "ticktext": [style.label(labels[i], room) for i in range(0, len(labels), every)],
         "tickangle": turned,
         "tickfont": {"size": 11},
         "showgrid": False,
@@ -218,8 +236,9 @@ def _below_px(panels: list[dict[str, Any]], angles: list[tuple[int, int]], data:
     return 26 + int(CHARACTER_PX * max((len(label) for labels in turned for label in labels), default=0))
 
 
-def _left_px(labels: list[str]) -> int:
-    return int(min(22, max(len(label) for label in labels)) * CHARACTER_PX) + 8
+def _left_px(rows: list[str], cell_px: float) -> int:
+    shown = _row_labels(rows, cell_px)
+    return int(min(WRAPPED if shown is rows else LONGEST, max(map(len, shown))) * CHARACTER_PX) + 8
 
 
 def _title(text: str, x: float, y: float, room: int) -> dict[str, Any]:

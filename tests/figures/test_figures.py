@@ -80,3 +80,14 @@ def test_every_key_is_documented(kind):
 def test_checking_a_document_needs_no_plotly():
     code = "import sys, mechbp.report.document; print('plotly' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_labels_of_low_rows_stand_in_one_line_each():
+    """Wrapped ones would run into each other; what is cut stands whole where the mouse is, and in the table."""
+    rows = [f"row {i}, of many components" for i in range(20)] + ["a name that is longer than any margin can hold"]
+    data = {"rows": rows, "columns": ["a"], "value_title": "v", "panels": [{"title": "t", "values": [[0.0]] * 21}]}
+    axis = KINDS["heatmap"].draw(data, False)["layout"]["yaxis"]
+    assert axis["tickvals"] == rows and axis["ticktext"][:-1] == rows[:-1] and "<br>" not in axis["ticktext"][-1]
+    assert axis["ticktext"][-1] == "a name that is longer than an…"
+    few = {**data, "rows": rows[:2], "panels": [{"title": "t", "values": [[0.0]] * 2}]}
+    assert "<br>" in KINDS["heatmap"].draw(few, False)["layout"]["yaxis"]["ticktext"][0]
