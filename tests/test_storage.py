@@ -6,7 +6,7 @@ import pytest
 
 from mechbp.errors import InputError, MechbpError
 from mechbp.models.run_folder import find_run, run_names
-from mechbp.storage import checked_name, exclusive, inside
+from mechbp.storage import checked_name, exclusive, inside, read_regular
 
 WORDS = [
     "",
@@ -154,3 +154,13 @@ def test_the_folder_of_named_runs_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("MECHBP_RUNS", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"nowhere holds no run, nor is there .*\nShipped runs .* set \$MECHBP_RUNS"):
         find_run("one")
+
+
+def test_a_file_is_read_up_to_and_with_its_limit(tmp_path):
+    path = tmp_path / "file"
+    for size in (0, 9, 10):
+        path.write_bytes(bytes(size))
+        assert read_regular(path, 10) == bytes(size)
+    path.write_bytes(bytes(11))
+    with pytest.raises(OSError, match="more than 10 bytes"):
+        read_regular(path, 10)

@@ -252,6 +252,13 @@ def test_placebos_have_the_norm_of_the_true_change(compiled: CompiledBP, pairs: 
             InputError,
             "'x' has 5 positions, the pairs have 8",
         ),
+        (
+            lambda c, p: interchange(
+                c.model, p, stage(1), {}, rng=mechbp.rng(0), reading=lambda said: said[..., :2].log_softmax(-1)
+            ),
+            InputError,
+            r"answers, as read, are \[\d+, 2\], the exact ones \[\d+, 4\]",
+        ),
         (lambda c, p: Continuation.at(c.model, "blocks.*.hook_resid_post"), HookError, "matches 3 hooks"),
         (lambda c, p: Continuation.at(c.model, "blocks.0.attn.hook_pattern").activation(p.base), HookError, "positions, d"),
         (lambda c, p: learn_rotation(c.model, p, stage(1), 0, rng=mechbp.rng(0)), InputError, "need 1 <= dims"),

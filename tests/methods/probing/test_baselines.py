@@ -50,3 +50,14 @@ def test_baselines_need_names_of_their_own_and_a_row_per_sequence(tiny_encoder, 
             tiny_encoder, tokens, {"t": np.full((len(tokens), 1, 2), 0.5)}, HOOKS, rng=mechbp.rng(0, "p"),
             baselines={name: features},
         )  # fmt: skip
+
+
+def test_a_baseline_that_is_no_number_is_named_by_its_place(tiny_encoder):
+    tokens = np.unique(mechbp.rng(0, "data").integers(0, 6, (300, 4)), axis=0)
+    features = np.ones((len(tokens), 2))
+    features[7, 1] = np.nan
+    with pytest.raises(InputError, match="baseline 'mine' is nan at example 7, feature 1"):
+        probe(
+            tiny_encoder, tokens, {"t": np.full((len(tokens), 1, 2), 0.5)}, HOOKS, rng=mechbp.rng(0, "p"),
+            baselines={"mine": features},
+        )  # fmt: skip

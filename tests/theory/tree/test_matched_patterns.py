@@ -55,6 +55,12 @@ def test_what_decides_a_pattern_is_what_must_be_shared() -> None:
         assert (moved[~other].max() < 1e-6) == ("keys' leaves" in name), name
 
 
+def test_a_model_of_fewer_blocks_than_levels_is_matched_block_by_block() -> None:
+    three, two = (matched_rows(MODEL, TREE, SAMPLE, HIDDEN, OWN[:, :n], rng(1)) for n in (3, 2))
+    for name, patterns in two.items():
+        assert patterns.shape == OWN[:, :2].shape and np.isfinite(patterns).all() and name in three
+
+
 def test_a_model_of_more_blocks_than_levels_is_refused() -> None:
     with pytest.raises(InputError, match="no subtree for block 4"):
         matched_rows(MODEL, TREE, SAMPLE, HIDDEN, np.concatenate([OWN, OWN[:, :1]], axis=1), rng(1))
