@@ -5,6 +5,8 @@ import importlib
 import json
 import pkgutil
 import re
+from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -113,6 +115,30 @@ def test_every_brief_class_is_a_result_with_an_example_or_says_why_it_is_none():
     ]
 
 
+def with_intervals(data):
+    """Yield every part of a figure's data that has ends of intervals."""
+    if isinstance(data, Mapping):
+        if data.get("low") is not None and data.get("high") is not None:
+            yield data
+        data = list(data.values())
+    if isinstance(data, list | tuple):
+        for part in data:
+            yield from with_intervals(part)
+
+
+def inside(part):
+    """Whether values lie within their intervals, along the axis that has them."""
+    low, high = (np.asarray(part[end], float) for end in ("low", "high"))
+    for name in ("values", "y", "x"):
+        values = np.asarray(part.get(name, np.nan), object)
+        if values.shape == low.shape and all(value is None or isinstance(value, Real) for value in values.flat):
+            values = values.astype(float)
+            known = np.isfinite(low) & np.isfinite(high) & np.isfinite(values)
+            if (low[known] <= values[known] + 1e-9).all() and (values[known] <= high[known] + 1e-9).all():
+                return True
+    return False
+
+
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}")
 def test_a_result_shows_itself(kind, monkeypatch):
     shown = []
@@ -123,6 +149,7 @@ def test_a_result_shows_itself(kind, monkeypatch):
     assert type(result) is kind and isinstance(picture, Picture)
     assert all(len(text.split()) > 1 for text in (picture.title, picture.caption, picture.alt))
     check_data(picture.kind, json.loads(json.dumps(dict(picture.data), allow_nan=False)), "the picture after JSON")
+    assert all(inside(part) for part in with_intervals(picture.data)), "a value is drawn outside its interval"
     numbers = [cell for row in table(picture.kind, dict(picture.data)).rows for cell in row if isinstance(cell, float)]
     assert numbers and np.isfinite(numbers).all()
     figure = result.plot()

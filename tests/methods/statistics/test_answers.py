@@ -125,3 +125,10 @@ def test_the_nearest_oracle_leads_by_the_paired_difference():
     gaps = rng(0, "own").normal(scale=0.1, size=(200, 3))
     level, margin = nearest(10 + noise + gaps + [0.5, 0.1, 0.3], rng(1))
     assert level == 1 and margin.low < 0.2 < margin.high and margin.high - margin.low < 0.1
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_a_truth_of_other_sequences_is_refused(n):
+    exact = np.full((4, 2, 3), 1 / 3)
+    with pytest.raises(InputError, match=r"need equal shapes"):
+        agreement(exact, exact, rng(0), truth=np.full((n, 2, 3), 1 / 3))

@@ -96,3 +96,18 @@ def test_samples_larger_than_one_step_are_averaged_whole():
 def test_wrong_questions_are_refused(arguments, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         oracle_table(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("measure", "values", "error"),
+    [
+        ("kl", "kl_bp_data_to_bp_oracle_nats", "kl_bp_data_to_bp_oracle_se_nats"),
+        ("accuracy", "accuracy", "accuracy_se"),
+        ("cross_entropy", "cross_entropy_nats", "cross_entropy_se_nats"),
+    ],
+)
+def test_what_is_drawn_is_the_score_asked_for_with_its_interval(tables, measure, values, error):
+    (panel,) = tables["root"].picture(measure).data["panels"]
+    for name, sign in (("values", 0), ("low", -1.96), ("high", 1.96)):
+        expected = getattr(tables["root"], values) + sign * getattr(tables["root"], error)
+        np.testing.assert_allclose(panel[name], expected, rtol=1e-4, atol=1e-6)
