@@ -11,8 +11,9 @@ import mechbp
 from mechbp.processes.chain.library import even, golden_mean, z1r
 from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.laws.behaviour import _check_inputs
+from mechbp.processes.laws.exactness import _by_summation
 from mechbp.processes.laws.sampler import N_FIRST, _g_statistic
-from mechbp.processes.process import ABSENT, Process, Sample
+from mechbp.processes.process import ABSENT, Joint, Process, Query, Sample
 from mechbp.processes.tree.belief_propagation import TreeBeliefs
 
 PAPER = mechbp.TreeGrammar.random(4)
@@ -330,3 +331,11 @@ def test_the_p_values_of_faultless_samplers_are_uniform():
 def test_the_generator_is_checked():
     with pytest.raises(mechbp.errors.InputError, match="must be a numpy.random.Generator"):
         mechbp.check_process(BiasedCoin(), 0)
+
+
+def test_states_that_cannot_be_leave_the_answers_of_others_alone():
+    tokens = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    query = Query(lambda *_: None, np.array([[0], [1], [0], [1]]), np.array([[True, False]]))
+    answers, marginal = _by_summation(Joint(tokens, np.array([0.25, 0.75, 0.0, 0.0]), {"q": query}), query, 0, 2, 2)
+    np.testing.assert_array_equal(answers, [[0.25, 0.75], [0.25, 0.75], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(marginal, [0.25, 0.75])

@@ -74,7 +74,7 @@ def test_what_cannot_be_compared_is_refused():
         cell_difference(np.array([1.0, np.nan]), np.array([True, False]), np.array([0, 0]), rng(0))
 
 
-@pytest.mark.parametrize(("draws", "bounded"), [(39, True), (38, False)])
+@pytest.mark.parametrize(("draws", "bounded"), [(39, True), (38, False), (79, True)])
 def test_the_least_number_of_deals_that_bounds_anything(draws, bounded):
     """1 of 40, the deal at hand among them, is 2.5 %: of 39 that were dealt the outermost are the ends, of 38 there are none."""
     cells, member = np.zeros(40, np.int64), np.arange(40) < 20

@@ -40,6 +40,19 @@ def test_own_tables_and_own_pattern_give_own_answers(model):
     assert np.abs(answers_under(model, words, block, np.stack([np.eye(LENGTH)] * 2)) - own).max() > 1e-3
 
 
+def test_later_blocks_are_run_on_whole_words():
+    """They mix positions, so that what holds for the prefixes of one block does not for two."""
+    config = ModelConfig(n_layers=2, n_heads=2, d_model=16, d_mlp=16, attention="causal")
+    deep = build_model(config, d_vocab=3, d_vocab_out=3, n_ctx=LENGTH, seed=0)
+    with torch.no_grad():
+        deep.blocks[0].attn.W_Q.zero_()
+        deep.blocks[1].attn.W_Q.mul_(30)
+    words = enumerate_words(mess3(0.15, 0.6), LENGTH)
+    pattern = mean_pattern_over(deep, words).mean
+    found = answers_under(deep, words, one_block(deep, 3, LENGTH), pattern)
+    np.testing.assert_allclose(found, prefix_answers(deep, words), rtol=0, atol=1e-5)
+
+
 def test_a_planted_profile_is_found_and_noise_is_seen():
     draw = mechbp.rng(0, "profile")
     mean = draw.normal(size=(6, 8))
