@@ -5,7 +5,7 @@ import pytest
 
 from mechbp.errors import InputError
 from mechbp.report.rule_functions import FUNCTIONS
-from mechbp.report.rules import LONGEST, Rule
+from mechbp.report.rules import DEEPEST, LONGEST, Rule
 
 NUMBERS = {
     "kl": 0.02,
@@ -203,3 +203,9 @@ def test_a_reader_is_shown_the_bounds():
     assert rule.shown({"close": 0.03, "low": -1, "half": 0.5}) == "kl <= 0.03 and all(-up >= (-1)) and share(up > 0.03) >= 0.5"
     assert Rule.parse("all(up >= least)").shown({"least": [0.5, 2]}) == "all(up >= (0.5, 2))"
     assert rule.names == {"kl", "close", "up", "low", "half"}
+
+
+def test_as_many_operations_stand_within_each_other_as_are_allowed():
+    assert Rule.parse("-" * (DEEPEST - 1) + "a > 0", "x").decide({"a": -1.0})
+    with pytest.raises(InputError, match=f"more than {DEEPEST} operations"):
+        Rule.parse("-" * DEEPEST + "a > 0", "x")
