@@ -119,7 +119,8 @@ def check_protocol(model: object, names: Sequence[str], where: str = "") -> None
     missing = [name for name in names if not hasattr(model, name)]
     start = f"{where}: " if where else ""
     if missing and hasattr(model, "model"):
-        raise HookError(f"{start}A {type(model).__name__} was given where its model belongs. Pass its model: run.model.")
+        given = "run" if hasattr(model, "untrained") else type(model).__name__
+        raise HookError(f"{start}A {given} was given where its model belongs. Pass its model: run.model.")
     if missing:
         raise HookError(
             f"{start}{type(model).__name__} is no hooked model: it lacks {', '.join(missing)}.\n"

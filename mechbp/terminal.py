@@ -28,7 +28,7 @@ def one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress
             except Interrupted as stop:
                 bars.stop()
                 print(stop, file=sys.stderr)
-                raise SystemExit(143) from None
+                raise SystemExit(128 + stop.signum) from None
             except MechbpError as error:
                 if len(folders) == 1:
                     raise
@@ -66,7 +66,8 @@ def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = Fa
     train_run(folder, on_step, on_metrics, trust=trust, device=device)
     steps = stored_steps(folder)
     state = f"trained to step {steps[-1]:,}" if steps[-1:] != begun[-1:] else f"was trained already, to step {steps[-1]:,}"
-    told = f"{folder.name} {state}{', ' if shown['kl'] else ''}{shown['kl']}. Next: mechbp report --quick --run {folder}"
+    next_command = f"mechbp report --quick --run {folder}{' --trust' if config.names_code else ''}"
+    told = f"{folder.name} {state}{', ' if shown['kl'] else ''}{shown['kl']}. Next: {next_command}"
     print(told, file=sys.stderr)
 
 

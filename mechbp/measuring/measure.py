@@ -28,7 +28,7 @@ from mechbp.models.llc_records import (
     write_records,
 )
 from mechbp.models.runs import Run, load
-from mechbp.models.training import Interrupted, stop_on_sigterm
+from mechbp.models.training import Interrupted, stop_on_signal
 from mechbp.storage import exclusive, sweep_temporaries
 
 Say = Callable[[int, int, str], None]
@@ -43,17 +43,17 @@ def measure(
     `check` is called before every evaluation of the loss and may raise; `say` hears of every step, and of every line that is
     replaced because weights or settings have changed. trust: execute the code that the recipe names beside the run.
     Raises InputError for a recipe without [llc] or a run that is not trained, CheckpointError for a damaged file, Interrupted
-    after SIGTERM, and MechbpError at the end where chains diverged.
+    after SIGTERM or Ctrl-C, and MechbpError at the end where chains diverged.
     """
     run = load(folder, trust=trust)
     refuse_unmeasurable(run)
-    with exclusive(folder, "measure"), stop_on_sigterm() as stopped:
+    with exclusive(folder, "measure"), stop_on_signal() as stopped:
 
         def checked() -> None:
             if check:
                 check()
-            if stopped():
-                raise Interrupted(f"measure: stopped in {folder.name}; the same command takes it up again.")
+            if signum := stopped():
+                raise Interrupted(f"measure: stopped in {folder.name}; the same command takes it up again.", signum)
 
         sweep_temporaries(folder)
         _Measurement(run, checked, say or (lambda done, total, text: None)).take()

@@ -50,7 +50,11 @@ Progress = Callable[[dict[str, float]], None]
 
 
 class Interrupted(MechbpError):
-    """SIGTERM arrived; the state was stored and the run can be resumed."""
+    """A signal asked for an end; the state was stored and the run can be resumed."""
+
+    def __init__(self, told: str, signum: int = signal.SIGTERM) -> None:
+        super().__init__(told)
+        self.signum = signum
 
 
 def train(
@@ -66,7 +70,8 @@ def train(
     `on_step` hears step, loss and sequences per second; `on_metrics` every line added to metrics.jsonl. trust: execute the code
     beside the run, where its recipe names some; its process and task are checked before anything is trained. Weights and batches
     are drawn on the CPU, whatever the `device` that computes.
-    Raises InputError for a bad recipe or device, CheckpointError for a damaged or foreign state, Interrupted after SIGTERM.
+    Raises InputError for a bad recipe or device, CheckpointError for a damaged or foreign state, Interrupted after
+    SIGTERM or Ctrl-C, once the state is stored; a second Ctrl-C ends it at once.
     """
     folder = Path(folder)
     config = read_recipe(folder / "run.toml", "execute" if trust else "refuse")
@@ -79,7 +84,7 @@ def train(
             f"Restore {step_file(folder, 0).name}, or remove [start] and say how to train."
         )
     trainer = _Trainer(folder, config, on_step, on_metrics, place)  # refuses what cannot be built before anything is written
-    with exclusive(folder, "train"), stop_on_sigterm() as stopped:
+    with exclusive(folder, "train"), stop_on_signal() as stopped:
         sweep_temporaries(folder)
         trainer.run(stopped)
 
@@ -142,8 +147,10 @@ class _Trainer:
         self.parameters = dict(self.model.named_parameters())
         self.optimizer = _optimizer(self.parameters.values(), config.training)
         self.step, self.metrics, self.started = 0, list[dict](), time.monotonic()
+        self.ahead = list[dict]()
+        """Metrics of stored steps beyond the state that could be taken up: they come out the same when they are reached again."""
 
-    def run(self, stopped: Callable[[], bool]) -> None:
+    def run(self, stopped: Callable[[], int]) -> None:
         training = self.config.training
         measured = log_spaced_steps(training, training.measured_steps)
         kept = set() if training.early_stopping else log_spaced_steps(training, training.stored_steps)
@@ -164,9 +171,10 @@ class _Trainer:
                 self._store(step_file(self.folder, self.step), resumable=False)
             if self.step % training.resume_every == 0 and self.step < training.steps:
                 self._store(self.folder / RESUME, resumable=True)
-            if stopped() and not has_ended(training, self.step, self.metrics):
+            if (signum := stopped()) and not has_ended(training, self.step, self.metrics):
                 self._store(self.folder / RESUME, resumable=True)
-                raise Interrupted(f"train: stopped at step {self.step} of {training.steps}; the same command resumes it.")
+                told = f"train: stopped at step {self.step} of {training.steps}; the same command resumes it."
+                raise Interrupted(told, signum)
         (self.folder / RESUME).unlink(missing_ok=True)
 
     def _update(self) -> float:
@@ -200,7 +208,8 @@ class _Trainer:
         self.metrics.append(line)
         if self.config.training.early_stopping:
             self._keep_best()
-        text = "".join(json.dumps(row) + "\n" for row in self.metrics)
+        ahead = [row for row in self.ahead if row["step"] > self.step]
+        text = "".join(json.dumps(row) + "\n" for row in self.metrics + ahead)
         atomic_write(self.folder / METRICS, text.encode())
         if self.on_metrics:
             self.on_metrics(line)
@@ -240,6 +249,9 @@ class _Trainer:
         if self.config.training.early_stopping and has_ended(self.config.training, 0, metrics):
             self.step, self.metrics = int(metrics[-1]["step"]), metrics
             return
+        furthest = max(stored_steps(self.folder), default=0)
+        taken_up = max((state.step for state in states.values()), default=0)
+        self.ahead = [row for row in metrics if taken_up < row["step"] <= furthest]
         if not states:
             return
         path, last = max(states.items(), key=lambda state: state[1].step)
@@ -265,15 +277,25 @@ class _Trainer:
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a flag for the duration of the block."""
-    received = []
+def stop_on_signal() -> Iterator[Callable[[], int]]:
+    """Turn SIGTERM, and a first Ctrl-C that nobody else handles, into a flag for the duration of the block: the number, or 0."""
+    received: list[int] = []
+
+    def hear(signum: int, _: object) -> None:
+        if signum == signal.SIGINT and received:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    heard = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        heard.append(signal.SIGINT)
     try:
-        previous = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+        previous = {signum: signal.signal(signum, hear) for signum in heard}
     except ValueError:  # not the main thread: whoever owns the process handles its signals
-        yield lambda: False
+        yield lambda: 0
         return
     try:
-        yield lambda: bool(received)
+        yield lambda: received[0] if received else 0
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

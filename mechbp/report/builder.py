@@ -186,6 +186,9 @@ class Report:
                 checked_text(text, "Report.add", name)
         part = self._part()
         if isinstance(item, str):
+            if part.figures:  # within a part text comes before figures: what follows a figure goes on in another
+                part = _Part("")
+                self._sections.append(part)
             part.text.append(item)
             return self
         if isinstance(item, Picture):

@@ -58,7 +58,7 @@ class FigureData(Part):
 
 @dataclass(frozen=True)
 class Section(Part):
-    """A part of the page: paragraphs, then figures.
+    """A part of the page: paragraphs, then figures; one without a title goes on with the part before it.
 
     Backquotes in a paragraph mark code; a paragraph of several lines between backquotes is shown line by line as it is.
     """

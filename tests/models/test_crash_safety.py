@@ -17,7 +17,11 @@ from mechbp import cli, storage
 from mechbp.errors import CheckpointError, MechbpError
 from mechbp.models import training
 from mechbp.models.checkpoint import load_checkpoint
+from mechbp.models.metrics import read_metrics
+from mechbp.models.run_folder import stored_steps
+from mechbp.models.runs import load
 from mechbp.models.training import Interrupted, train
+from mechbp.models.verify import verify_run
 from mechbp.randomness import rng
 
 STEPS, EVERY = 40, 7
@@ -258,7 +262,8 @@ def test_a_second_trainer_refuses_and_names_the_first(tmp_path):
         pass
 
 
-def test_sigterm_stores_the_state_and_exits_143(tmp_path, uninterrupted):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stores_the_state_and_is_told_by_the_exit_code(signum, code, tmp_path, uninterrupted):
     folder = write_run(tmp_path / "run", training__resume_every=10**6)
     took = tmp_path / "took"
 
@@ -267,7 +272,7 @@ def test_sigterm_stores_the_state_and_exits_143(tmp_path, uninterrupted):
 
         def update(self):
             if self.step == 17:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signum)
             return real(self)
 
         training._Trainer._update = update  # type: ignore[method-assign]
@@ -275,7 +280,7 @@ def test_sigterm_stores_the_state_and_exits_143(tmp_path, uninterrupted):
         cli.main()
 
     child = Child(command, took)
-    assert child.wait() == 143, child.output
+    assert child.wait() == code, child.output
     assert "train: stopped at step 18 of 40; the same command resumes it." in child.output
     assert load_checkpoint(folder / "resume.safetensors").step == 18
     train(folder)
@@ -380,3 +385,36 @@ def test_a_diverging_run_stops_and_says_so(tmp_path):
             train(folder)
     finally:
         training.training_loss = real
+
+
+def test_a_second_interrupt_does_not_wait_for_the_state(tmp_path, monkeypatch):
+    def interrupt_twice(line):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    folder = write_run(tmp_path / "run", training__resume_every=10**6)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, interrupt_twice)
+    assert not (folder / "resume.safetensors").exists() and signal.getsignal(signal.SIGINT) is before
+
+
+def test_metrics_of_steps_that_stay_stored_stay_too(tmp_path, uninterrupted):
+    """Ended twice, the second time sooner: what was stored by then is still told of, and nothing seems damaged."""
+    folder = write_run(tmp_path / "run", training__resume_every=10**6)
+
+    def end_at(step):
+        def on_step(line):
+            if line["step"] == step:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, on_step)
+
+    end_at(STEPS - 1)
+    told = [row["step"] for row in read_metrics(folder / "metrics.jsonl") if row["step"] <= stored_steps(folder)[-1]]
+    end_at(5)
+    assert len(told) > 2 and [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == told
+    assert {check.verdict for check in verify_run(load(folder))} <= {"pass", "short"}
+    train(folder)
+    assert products(folder)["metrics"] == uninterrupted[0]["metrics"]

@@ -192,3 +192,15 @@ def test_what_cannot_be_shown_is_refused_with_the_cure(call, message):
     with pytest.raises(InputError, match=message) as caught:
         call(mechbp.Report("t"))
     assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_text_and_figures_stand_in_the_order_in_which_they_were_added(tmp_path):
+    page = mechbp.Report("Order")
+    for number in range(3):
+        page.add(f"Before figure {number}.").add(Result(np.arange(3.0)), title=f"Figure {number}")
+    sections = page.add("At the end.").document().sections
+    found = [entry for part in sections for entry in (*part.text, *(figure.title for figure in part.figures))]
+    expected = [entry for number in range(3) for entry in (f"Before figure {number}.", f"Figure {number}")]
+    assert found == [*expected, "At the end."] and [part.title for part in sections] == ["Results", "", "", ""]
+    text = page.write(tmp_path / "order.html").read_text(encoding="utf-8")
+    assert text.count("<section>") == 3 and text.count('href="#section-') == 2, "one entry of the contents, and one anchor"
