@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 LONGEST = 80
 """Characters of a name that a message shows."""
-MOST_LISTED = 24
-"""Names that a message lists where none is like the mistyped one."""
+MOST_LISTED, MOST_CHARACTERS = 24, 240
+"""Names that a message lists where none is like the mistyped one, and how long they may be together."""
 
 
 class MechbpError(Exception):
@@ -109,6 +110,7 @@ def asked_back(names: Sequence[str]) -> str:
 def did_you_mean(name: object, known: Iterable[str], most: int = 3) -> str:
     """Return how a message about an unknown name goes on: with what may have been meant, else with what there is."""
     names = list(known)
-    shown = names[:MOST_LISTED]
+    ends = accumulate(min(len(one), LONGEST) for one in names[:MOST_LISTED])
+    shown = names[: max(1, sum(end <= MOST_CHARACTERS for end in ends))]
     rest = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return asked_back(near(name, names, most)) or f"there are: {', '.join(one[:LONGEST] for one in shown) or 'none'}{rest}."

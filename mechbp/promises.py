@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from mechbp.errors import InputError
 from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.document import Document
 from mechbp.report.document import load as load_document
 from mechbp.report.verdicts import shown_verdict
+from mechbp.storage import RUNS_VARIABLE
 from mechbp.study import Study, criteria_of, load_page, page_names, record_of
 
 
@@ -31,8 +33,11 @@ class Line(NamedTuple):
 def claims_regraded() -> Iterator[Line]:
     """Grade every recorded page anew from its numbers and criteria; "FAIL" where page and criteria disagree.
 
+    Raises InputError where no page is recorded at all.
     "moved" tells which verdicts a later criterion changed, and which claims were withdrawn.
     """
+    if not any(record_of(name).is_file() for name in page_names()):
+        raise InputError("verify: no recorded page is here; they are in reports/ of the repository. Run it in a clone.")
     for name in page_names():
         record = record_of(name)
         if not record.is_file():
@@ -61,11 +66,16 @@ def runs_verified(names: Sequence[str] | None, trust: bool = False, device: str 
     trust: execute the code that recipes name beside their runs. Without it such a run is left out, where it is not named.
     """
     from mechbp.models.config import read_recipe
-    from mechbp.models.run_folder import find_run, run_names
+    from mechbp.models.run_folder import find_run, run_names, runs_root
     from mechbp.models.runs import load
     from mechbp.models.verify import verify_run
 
     wanted = list(names or run_names())
+    if not wanted:
+        raise InputError(
+            f"verify: no run in {runs_root()}. Name a run folder;\n"
+            f"shipped runs are in checkpoints/ of the repository: set ${RUNS_VARIABLE} to that folder."
+        )
     code = [] if names or trust else [n for n in wanted if read_recipe(find_run(n) / "run.toml", "leave").names_code]
     yield from (Line(name, "-", "left out: its process is code beside it; verify it with --trust") for name in code)
     for run in [load(name, trust=trust, device=device) for name in wanted if name not in code]:
@@ -86,7 +96,8 @@ def thresholds_measured(device: str = "cpu") -> Iterator[Line]:
         if page.thresholds is None:
             continue
         if absent := [run for run in page.runs if run not in here]:
-            yield Line(name, "-", f"left out: no run {', '.join(absent)}")
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            yield Line(name, "-", f"left out: no run {', '.join(absent[:3])}{more}")
             continue
         study = Study(tuple(load(run, device=device) for run in page.runs), quick=False, stage=lambda _: None)
         for run, check in page.thresholds(study):

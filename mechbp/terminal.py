@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from mechbp.models.config import RunConfig
+    from mechbp.models.runs import Run
 
 
 def one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress], None]) -> None:
@@ -36,6 +37,14 @@ def one_by_one(command: str, folders: list[Path], work: Callable[[Path, Progress
                 say_failure(folder.name, str(error))
     if failed:
         raise MechbpError(f"{command}: {len(failed)} of {len(folders)} failed: {', '.join(failed)}.")
+
+
+def say_unfinished(runs: Iterable[Run]) -> None:
+    """Say of runs whose training has not ended which step stands for them."""
+    for run in {run.name: run for run in runs}.values():
+        if run.steps and not run.complete:
+            of = f"step {run.steps[-1]:,} of {run.config.training.steps:,}"
+            print(f"mechbp: {run.name} is not trained to its end: what follows is of {of}.", file=sys.stderr)
 
 
 def train_here(folder: Path, config: RunConfig, bars: Progress, trust: bool = False, device: str = "cpu") -> None:

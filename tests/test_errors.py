@@ -41,9 +41,10 @@ def test_the_question_lists_names_as_english_does():
 
 
 def test_long_lists_and_names_are_cut():
-    names = [f"{i:02}" + "x" * 500 for i in range(MOST_LISTED + 7)]
-    told = did_you_mean("?", names)
-    assert told.endswith(" and 7 more.") and len(told) < 100 * MOST_LISTED
+    for length, left_out in ((0, 7), (500, MOST_LISTED + 4)):
+        told = did_you_mean("?", [f"{i:02}" + "x" * length for i in range(MOST_LISTED + 7)])
+        assert told.endswith(f" and {left_out} more.") and len(told) < 300
+    assert did_you_mean("?", ["x" * 500]) == f"there are: {'x' * 80}."
 
 
 def test_mistyped_runs_are_asked_back_by_name_and_by_path(tmp_path, monkeypatch):

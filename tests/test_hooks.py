@@ -9,7 +9,7 @@ from torch import nn
 
 from mechbp.errors import HookError, InputError
 from mechbp.hook_listing import hook_table
-from mechbp.hooks import capture, edit, firing_hooks, matching_hooks, model_device, require_hooked, to_tokens
+from mechbp.hooks import capture, edit, firing_hooks, matching_hooks, model_device, require_control, require_hooked, to_tokens
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
@@ -365,3 +365,13 @@ def test_hook_table_tells_shape_and_what_can_be_written(tiny_encoder):
 
     unused = {row.name: row for row in hook_table(Mixer().eval())}["hook_unused"]
     assert not unused.writable and unused.note == "Its value does not reach the output."
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_control_of_fewer_or_more_layers_is_none(layers):
+    model, control = (
+        build_model(ModelConfig(n, 1, 8, 8), d_vocab=6, d_vocab_out=4, n_ctx=4, seed=0) for n in (2, layers)
+    )  # fmt: skip
+    with pytest.raises(InputError, match=f"it has n_layers = {layers}, the model 2"):
+        require_control("probe", model, control)
+    require_control("probe", model, model)

@@ -49,7 +49,14 @@ def test_help_on_report_tells_how_it_is_called():
 
 
 @pytest.mark.parametrize(
-    "use", ["mechbp.hooks.to_tokens", "mechbp.errors.InputError", "mechbp.hooks is mechbp.hooks", "mechbp.metrics.log_prob(0, 1)"]
+    "use",
+    [
+        "mechbp.hooks.to_tokens",
+        *(
+            pytest.param(use, marks=pytest.mark.slow)
+            for use in ("mechbp.errors.InputError", "mechbp.hooks is mechbp.hooks", "mechbp.metrics.log_prob(0, 1)")
+        ),
+    ],
 )
 def test_modules_that_scripts_use_need_no_import_of_their_own(use):
     code = f"import mechbp; assert {{'errors', 'hooks'}} <= set(dir(mechbp)); assert {use}"

@@ -6,7 +6,7 @@ import pytest
 
 from mechbp.errors import InputError, MechbpError
 from mechbp.models.run_folder import find_run, run_names
-from mechbp.storage import checked_name, exclusive, inside, read_regular
+from mechbp.storage import checked_name, exclusive, in_turn, inside, read_regular
 
 WORDS = [
     "",
@@ -164,3 +164,11 @@ def test_a_file_is_read_up_to_and_with_its_limit(tmp_path):
     path.write_bytes(bytes(11))
     with pytest.raises(OSError, match="more than 10 bytes"):
         read_regular(path, 10)
+
+
+def test_writers_take_turns_in_folders_alone(tmp_path):
+    with in_turn(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), in_turn(tmp_path / "file"):
+        pass

@@ -73,6 +73,7 @@ def report(
     terminal.set_threads(threads)
     pages_runs = {name: study.studied_runs(study.load_page(name), run or []) for name in names}
     studied = {name: study.opened_runs(runs, trust, device) for name, runs in pages_runs.items()}
+    terminal.say_unfinished(run for runs in studied.values() for run in runs)
     with terminal.progress() as bars:
         for name, runs in studied.items():
             bar = bars.add_task(name, total=None)

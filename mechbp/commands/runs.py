@@ -159,7 +159,9 @@ def export(
     from mechbp.models.export import export as export_run
     from mechbp.models.runs import load
 
-    terminal.say_pages(export_run(load(run, trust=trust), folder))
+    exported = load(run, trust=trust)
+    terminal.say_pages(export_run(exported, folder))
+    terminal.say_unfinished([exported])
     print(f"In Python, with {folder} on its path: from load_model import load; model = load()", file=sys.stderr)
 
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from mechbp.arguments import is_integer
 from mechbp.errors import InputError, did_you_mean
 
 Unions = Mapping[str, Sequence[type]]
@@ -121,6 +122,13 @@ def shown(value: Any) -> str:
 
 
 def in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
+    """Hold a configuration to its words and integers, which one that was made by hand may miss, and to ranges by name."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise InputError(f"{where}.{name} must be {_in_words(kind)}, got {shown(value)}.")
+        if kind is int and not is_integer(value):
+            raise InputError(f"{where}.{name} must be an integer, got {shown(value)}.")
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if not low <= value <= high:

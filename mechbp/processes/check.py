@@ -56,8 +56,10 @@ def check_process(process: Process[Any], rng: np.random.Generator) -> None:
 def _check_members(process: Process[Any]) -> None:
     missing = [name for name in MEMBERS if not hasattr(process, name)]
     if missing:
+        unasked = ", so that samples and answers are held to no law" if {"small", "joint"} & set(missing) else ""
         raise ContractError(
-            "protocol", f"{type(process).__name__} lacks {', '.join(missing)}; see mechbp.processes.process.Process."
+            "protocol",
+            f"{type(process).__name__} lacks {', '.join(missing)}{unasked}; see mechbp.processes.process.Process.",
         )
 
 

@@ -19,7 +19,7 @@ from mechbp.figures.intervals import HasInterval
 from mechbp.figures.picture import Picture
 from mechbp.report.claim import Claim
 from mechbp.report.criterion import Criterion
-from mechbp.report.document import Document, FigureData, Provenance, Section, dumps
+from mechbp.report.document import Document, FigureData, Provenance, Section, dumps, load
 from mechbp.report.page import render
 from mechbp.report.parts import estimate
 from mechbp.report.provenance import PACKAGES, git_state, versions
@@ -235,7 +235,8 @@ class Report:
     def write(self, path: str | Path) -> Path:
         """Write the page to `path`, which ends in .html, and its numbers beside it in JSON; return the path.
 
-        Missing folders are made. Raises InputError for another ending, MechbpError where nothing can be written.
+        Missing folders are made. Raises InputError for another ending and where a page of another name stands, MechbpError where
+        nothing can be written.
         """
         if not isinstance(path, str | PathLike):
             raise InputError(f"Report.write: path must be the path of a page, got {told(path)}.")
@@ -243,6 +244,7 @@ class Report:
         if page.suffix != ".html":
             raise InputError(f"Report.write: the page's file must end in .html, got {str(path)!r:.200}.")
         document = self.document()
+        self._refuse_another_page(page)
         try:
             make_folder(page.parent)
             alone = not page.with_name("index.html").exists()
@@ -254,6 +256,18 @@ class Report:
         atomic_write(page.with_suffix(".json"), dumps(document).encode())
         atomic_write(page, text.encode())
         return page
+
+    def _refuse_another_page(self, page: Path) -> None:
+        """Raise InputError where a page of another name stands, whose numbers would be gone."""
+        try:
+            there = load(page.with_suffix(".json"))
+        except (MechbpError, ValueError):  # none that can be read; a path that cannot be is refused where it is written
+            return
+        if there.slug != self._slug:
+            raise InputError(
+                f"Report.write: {told(str(page))} holds the page {there.slug}, which this one, {self._slug}, would replace.\n"
+                "Write to another path, or remove it."
+            )
 
     def _part(self) -> _Part:
         if not self._sections:

@@ -11,7 +11,7 @@ from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.report.page import render
 
-pytestmark = pytest.mark.early
+pytestmark = pytest.mark.slow
 
 KINDS = {
     "attention-only": {"process__vocab_size": 4, "process__depth": 3, "model__d_mlp": 0},

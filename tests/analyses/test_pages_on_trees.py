@@ -45,7 +45,16 @@ def runs(tmp_path_factory):
     return tuple(load(folder) for folder in folders)
 
 
-@pytest.fixture(scope="module", params=[*sorted(CLAIMS), "tree_levels", "tree_training", "tree_beyond", "tree_content"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        *(pytest.param(name, marks=[pytest.mark.slow] * (name == "tree_mechanism")) for name in sorted(CLAIMS)),
+        "tree_levels",
+        "tree_training",
+        "tree_beyond",
+        "tree_content",
+    ],
+)
 def document(request, runs):
     """The analysis's document; samples a quarter of `--quick` or less, at most 150: enough for the probes of 8 dimensions."""
     with pytest.MonkeyPatch.context() as patched:

@@ -13,6 +13,8 @@ from mechbp.models.llc_records import FILE, read_llc, read_records, write_record
 from mechbp.models.runs import load
 from mechbp.models.training import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):

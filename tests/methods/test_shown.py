@@ -156,7 +156,12 @@ def test_a_result_shows_itself(kind, monkeypatch):
     assert isinstance(figure, Figure) and figure.layout.title.text and len(figure.data) >= 1
     json.loads(figure.to_json())
     frame = result.to_dataframe()
-    assert isinstance(frame, pd.DataFrame) and len(frame) > 0 and len(set(frame.columns)) == len(frame.columns)
+    assert (
+        isinstance(frame, pd.DataFrame)
+        and len(frame) > 0
+        and frame.index.is_unique
+        and len(set(frame.columns)) == len(frame.columns)
+    )
     summary = result.summary()
     assert summary.strip() and len(summary.splitlines()) <= LINES + (kind.__name__ == "LLCEstimate") * 4, "cautions come on top"
     assert re.search(r"\d", summary) and not re.search(r"\bnan\b", summary) and "array(" not in summary

@@ -32,6 +32,7 @@ assert "wandb" not in sys.modules or sys.modules["wandb"].run is None
 """
 
 
+@pytest.mark.slow
 def test_two_fresh_processes_store_the_same_bytes_silently(tmp_path):
     """Other hash seeds and other global random states, which training neither reads nor moves; no warning reaches a user."""
     began = []

@@ -77,7 +77,7 @@ OVERLAPS = """() => [...document.querySelectorAll('div.plot')].flatMap(plot => {
 """Pairs of labels in one figure that lie on each other."""
 
 
-@pytest.mark.parametrize("width, theme", [(1400, "light"), (400, "dark")])
+@pytest.mark.parametrize("width, theme", [(1400, "light"), pytest.param(400, "dark", marks=pytest.mark.slow)])
 def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, theme):
     """Load in one view, then move to the other theme and width: all is drawn, fits, and no label lies on another."""
     with Visit(browser, pages / "demo.html", width=width, theme=theme) as visit:
@@ -99,6 +99,7 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, the
         assert visit.messages == [] and visit.page.evaluate("violations") == []
 
 
+@pytest.mark.slow
 def test_a_snapshot_keeps_titles_below_their_axes(browser, pages):
     """Plotly measures text in an element of its own at the end of the body; hidden, it would measure nothing."""
     with Visit(browser, pages / "demo.html") as visit:
@@ -117,6 +118,7 @@ def test_a_page_whose_hash_was_edited_draws_nothing(browser, pages):
         assert "script-src-elem" in visit.page.evaluate("violations")
 
 
+@pytest.mark.slow
 def test_links_restore_the_slider_and_the_slider_sets_the_link(browser, pages):
     with Visit(browser, pages / "demo.html", link="#fig-probes/1") as visit:
         visit.drawn()
@@ -135,6 +137,7 @@ def test_links_restore_the_slider_and_the_slider_sets_the_link(browser, pages):
         assert slider.input_value() == "2" and visit.messages == []
 
 
+@pytest.mark.slow
 def test_sliders_over_the_same_frames_move_together(browser, tmp_path):
     document = demo()
     probes = next(figure for figure in document.figures if figure.id == "fig-probes")
@@ -151,6 +154,7 @@ def test_sliders_over_the_same_frames_move_together(browser, tmp_path):
         assert shown == [str(last - 1), str(last - 1), str(last)] and visit.messages == []
 
 
+@pytest.mark.slow
 def test_downloads_hold_the_plotted_data(browser, pages):
     figure = next(figure for figure in demo().figures if figure.id == "fig-ablation")
     with Visit(browser, pages / "demo.html", accept_downloads=True) as visit:
@@ -191,6 +195,7 @@ def test_the_index_needs_nothing(browser, pages):
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+@pytest.mark.slow
 def test_the_index_is_searched_and_filtered(browser, pages):
     with Visit(browser, pages / "index.html") as visit:
         page = visit.page
@@ -210,6 +215,7 @@ def test_the_index_is_searched_and_filtered(browser, pages):
         assert visit.messages == [] and page.evaluate("violations") == []
 
 
+@pytest.mark.slow
 def test_a_link_to_a_claim_unfolds_it_with_and_without_javascript(browser, pages):
     for script in (True, False):
         with Visit(browser, pages / "demo.html", link="#claim-order", java_script_enabled=script) as visit:
@@ -232,6 +238,7 @@ AXIS = """() => {
 
 
 @pytest.mark.parametrize("width", [1280, 700, 390])
+@pytest.mark.slow
 def test_dots_of_the_forest_plot_stand_at_their_labels_and_under_their_axis(browser, tmp_path, width):
     first, *others = demo().claims
     both = replace(first, measured="with training: 0.2412 [0.1034, 0.3012] nats", control="without it: 0.5 nats")
@@ -242,6 +249,7 @@ def test_dots_of_the_forest_plot_stand_at_their_labels_and_under_their_axis(brow
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_a_long_claim_is_cut_visibly_and_read_in_full_where_it_unfolds(browser, tmp_path):
     statement = "A claim that goes on " + "and on " * 60 + "to its end."
     first, *others = demo().claims
@@ -259,6 +267,7 @@ def test_a_long_claim_is_cut_visibly_and_read_in_full_where_it_unfolds(browser, 
         assert statement in whole.inner_text() and whole.evaluate("node => node.scrollHeight <= node.clientHeight + 1")
 
 
+@pytest.mark.slow
 def test_the_script_unpacks_what_was_packed(browser, pages):
     """Axes, traces and both layouts are those that were drawn in Python, though the page says only how they differ."""
     for width, narrow in ((1400, False), (400, True)):

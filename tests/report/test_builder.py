@@ -204,3 +204,14 @@ def test_text_and_figures_stand_in_the_order_in_which_they_were_added(tmp_path):
     assert found == [*expected, "At the end."] and [part.title for part in sections] == ["Results", "", "", ""]
     text = page.write(tmp_path / "order.html").read_text(encoding="utf-8")
     assert text.count("<section>") == 3 and text.count('href="#section-') == 2, "one entry of the contents, and one anchor"
+
+
+def test_a_page_of_another_name_is_not_replaced(tmp_path):
+    path = page().write(tmp_path / "page.html")
+    page().write(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="holds the page .*, which this one, another, would replace"):
+        mechbp.Report("Another").write(path)
+    assert path.read_bytes() == before
+    path.with_suffix(".json").write_text("{")
+    assert "Another" in mechbp.Report("Another").write(path).read_text(encoding="utf-8")

@@ -51,6 +51,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.mark.skipif(system_chromium() is None, reason="no Chromium on PATH: pages are not drawn in a browser")
+@pytest.mark.slow
 def test_bundled_pages_draw_from_disk_and_from_a_server_which_cannot_change_the_script(folder):
     pytest.importorskip("playwright")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))

@@ -11,6 +11,7 @@ from mechbp.report.snapshot import main, snapshot, system_chromium
 
 
 @pytest.mark.skipif(system_chromium() is None, reason="no Chromium on PATH: no snapshot can be taken")
+@pytest.mark.slow
 def test_snapshot_is_a_png_of_the_figure():
     pytest.importorskip("playwright")
     image = snapshot(demo(), "fig-ablation", width_px=800)

@@ -12,7 +12,7 @@ from mechbp.methods.llc import calibration
 from mechbp.report.criteria import regrade
 from mechbp.study import criteria_of
 
-pytestmark = pytest.mark.early
+pytestmark = pytest.mark.slow
 
 PAGE = "sorting_development"
 

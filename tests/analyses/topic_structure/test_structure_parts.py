@@ -35,6 +35,8 @@ from mechbp.theory.topics.pairs import PairClasses
 from mechbp.theory.topics.setting import TopicSetting
 from mechbp.theory.topics.values import finite_length_values, setting_values
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study():

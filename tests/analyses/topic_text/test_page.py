@@ -18,6 +18,8 @@ from mechbp.extras import missing_packages
 from mechbp.report.criteria import Criteria, regrade
 from mechbp.report.folder import write_documents
 
+pytestmark = pytest.mark.slow
+
 PAGE = "topic_text"
 CRITERIA = Criteria.read(study.analyses_root() / PAGE / "criteria.toml")
 ABSENT = missing_packages(study.load_page(PAGE).needs)

@@ -11,6 +11,8 @@ from mechbp.models.training import train
 from mechbp.report.criteria import regrade
 from mechbp.study import criteria_of
 
+pytestmark = pytest.mark.slow
+
 POST_NORM = {"kind": "post-norm", "n_layers": 2, "n_heads": 1, "d_model": 8, "d_mlp": 8}
 KINDS = {
     "paper-root": ({"objective__task": "root-all"}, POST_NORM),

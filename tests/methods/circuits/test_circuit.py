@@ -10,6 +10,7 @@ from random_models import in_float64, random_model, random_tokens
 
 import mechbp
 from mechbp.errors import HookError, InputError, LimitExceeded
+from mechbp.methods.circuits import circuit as circuit_module
 from mechbp.methods.circuits.circuit import circuits
 from mechbp.methods.circuits.folding import folded
 from mechbp.models.architectures import LINE, hooked_transformer
@@ -221,3 +222,10 @@ def test_large_circuits_are_refused_before_they_are_made():
         with pytest.raises(LimitExceeded, match="Name fewer tokens, or fewer positions"):
             circuits(many, variant=variant)
     assert circuits(many, tokens=[2, 8000]).qk.shape == (2, 2, 2)
+
+
+def test_what_circuits_hold_is_counted_before_they_are_made(monkeypatch):
+    counted = []
+    monkeypatch.setattr(circuit_module, "check_size", lambda n, *_: counted.append(n))
+    found = circuits(random_model(), tokens=[0, 2, 3])
+    assert counted == [found.ov.size + found.qk.size + found.direct.size]

@@ -142,7 +142,9 @@ def test_normal_crossings_with_weak_localisation_and_small_steps(powers):
     assert abs(found.estimate - simulated) < 3 * np.hypot(found.standard_error, error) and found.standard_error < 0.03 * truth
 
 
-@pytest.mark.parametrize(("widths", "rank"), [((4, 3, 4), 3), ((4, 3, 4), 1), ((3, 2, 2, 3), 2)])
+@pytest.mark.parametrize(
+    ("widths", "rank"), [pytest.param((4, 3, 4), 3, marks=pytest.mark.slow), ((4, 3, 4), 1), ((3, 2, 2, 3), 2)]
+)
 def test_products_of_matrices(widths, rank):
     loss, parameters = deep_linear(widths, rank, rng(0, "product", *widths))
     n_beta = 1e4

@@ -31,3 +31,8 @@ def test_a_model_that_does_more_than_its_weights_say_is_run_by_its_hooks(off):
     found, expected = captured(model, TOKENS, HOOKS), capture(model, TOKENS, HOOKS)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+
+
+def test_hooks_that_weights_alone_do_not_give_are_captured():
+    model = model_for()
+    assert list(captured(model, TOKENS, "blocks.1.attn.hook_pattern")) == ["blocks.1.attn.hook_pattern"]

@@ -10,7 +10,9 @@ from mechbp.methods.probing.ridge_loo import fit_ridge_loo
 PENALTIES = np.logspace(-6, 4, 11)
 
 
-@pytest.mark.parametrize(("n", "d", "noise"), [(60, 5, 0.5), (60, 5, 1e-6), (40, 60, 0.5), (300, 30, 3.0)])
+@pytest.mark.parametrize(
+    ("n", "d", "noise"), [(60, 5, 0.5), (60, 5, 1e-6), (40, 60, 0.5), pytest.param(300, 30, 3.0, marks=pytest.mark.slow)]
+)
 def test_the_fit_is_that_of_leave_one_out_cross_validation(n, d, noise):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(n, d)) * np.logspace(0, -3, d) + 2

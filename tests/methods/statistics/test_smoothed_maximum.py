@@ -103,3 +103,11 @@ def test_noise_is_at_least_what_repetitions_say():
 def test_refusals(steps, values, scale, unchecked):
     with pytest.raises(InputError, match="smoothed_maximum"):
         smoothed_maximum(steps, values, scale, rng(1))
+
+
+def test_the_curve_is_a_line_and_its_interval_a_stretch_of_it():
+    curve, stretch = smoothed_maximum(STEPS, hump(0.1), 0.2, rng(1)).picture().data["series"]
+    assert not curve["markers"] and not stretch["markers"] and (stretch["dash"], "dash" in curve) == ("dot", False)
+    known = np.isfinite(np.asarray(stretch["y"], float))
+    np.testing.assert_array_equal(np.asarray(stretch["y"], float)[known], np.asarray(curve["y"], float)[known])
+    assert 0 < known.sum() < len(known)

@@ -34,7 +34,9 @@ def captured(compiled, tokens, names):
 
 
 @pytest.mark.parametrize("answer", ["leaf", "root"])
-@pytest.mark.parametrize("vocab_size", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize(
+    "vocab_size", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 6]
+)
 @pytest.mark.parametrize("depth", [2, 3, 4, 5])
 def test_answers_are_exact_whatever_is_masked(depth, vocab_size, answer):
     for kind in KINDS:

@@ -40,7 +40,7 @@ def test_another_architecture_cannot_be_asked_once(tmp_path):
         read_recipe(tmp_path / "run.toml")
 
 
-@pytest.mark.parametrize("task", ["masked", "root-all"])
+@pytest.mark.parametrize("task", ["masked", pytest.param("root-all", marks=pytest.mark.slow)])
 def test_a_run_is_trained_stored_loaded_and_verified(task, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -23,6 +23,7 @@ from mechbp.theory.chain.constrained_attention import (
     whole_pattern,
 )
 from mechbp.theory.chain.constrained_values import (
+    VectorFit,
     embedding_fit,
     head_cosine,
     own_token_fit,
@@ -138,3 +139,11 @@ def test_embedding_and_own_value_together_are_what_the_theory_fixes(zeta):
     assert own_token_fit(moved, pattern, shift, read).r2() < 0.999
     known = (pattern, shift, zeta, lags, read)
     assert embedding_fit(moved, *known).r2() < embedding_fit(block, *known).r2() - 0.01  # which the other score takes for a fault
+
+
+def test_factors_are_those_of_either_vectors():
+    shift = np.array([[1.0, -1, 0], [0, 2, -2]])
+    fit = VectorFit(np.stack([2 * shift, 3 * shift]), np.stack([-shift, 5 * shift]), shift)
+    predicted, measured = fit.factors
+    np.testing.assert_allclose(predicted, [2, 3], rtol=1e-12)
+    np.testing.assert_allclose(measured, [-1, 5], rtol=1e-12)

@@ -116,6 +116,7 @@ def test_batches_are_cut_where_they_would_be_too_large(monkeypatch):
     np.testing.assert_allclose(train_population(runs, 3).loss, whole.loss, rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 def test_single_precision_follows_double():
     runs = [PopulationRun(PAPER, "joint", 3e-3, seed=seed) for seed in range(2)]
     double = train_population(runs, 60, [0, 40, 60])
@@ -186,6 +187,7 @@ def test_attention_alone_ends_at_its_optimum():
     assert found.loss[0, 0] == pytest.approx(0.946069, abs=5e-7)
 
 
+@pytest.mark.slow
 def test_hidden_keys_end_at_their_optimum():
     setting = TopicSetting(5, 4, 2, keys="unselected", n_ids=24)
     found = train_population([PopulationRun(setting, "kq", 1e-2, values="blocks")], 600, [600])
@@ -198,6 +200,7 @@ def test_values_alone_end_at_their_optimum():
     np.testing.assert_allclose(found.final[0].value_matrix, optimal_values(4, 3).matrix(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_embeddings_alone_reach_the_gap():
     setting = TopicSetting(4, 3, 2)
     found = train_population([PopulationRun(setting, "emb", 1e-2, bias=True)], 800, [800])

@@ -111,3 +111,9 @@ def test_what_is_drawn_is_the_score_asked_for_with_its_interval(tables, measure,
     for name, sign in (("values", 0), ("low", -1.96), ("high", 1.96)):
         expected = getattr(tables["root"], values) + sign * getattr(tables["root"], error)
         np.testing.assert_allclose(panel[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_is_warned_of_on_the_way():
+    with np.errstate(all="raise"):
+        found = oracle_table(TREES, 200, rng(0, "quiet"), "root")
+    assert np.isfinite(found.accuracy).all()

@@ -106,3 +106,9 @@ def test_a_model_that_cannot_be_restarted_is_run_from_its_tokens(lacks: str) -> 
         forward = model.forward
         model.forward = lambda tokens: forward(tokens)
     assert residual_starts(model, TOKENS) == {}
+
+
+def test_what_replaces_patterns_is_named_by_the_caller() -> None:
+    model = build_model(ModelConfig(1, 1, 8, 8), d_vocab=6, d_vocab_out=4, n_ctx=8, seed=0)
+    with pytest.raises(TypeError, match="positional"):
+        ablate_attention(model, TOKENS, metric, rng(0))  # type: ignore[misc]

@@ -99,3 +99,13 @@ def test_symbols_that_are_no_level():
     for wrong in (np.zeros((800, 3), int), nodes.astype(float)):
         with pytest.raises(InputError, match="must be integer symbols of one depth"):
             shared_probe(model, tokens, {"x": wrong}, "hook_x", positions=(0,), n_leaves=4, rng=rng(0, "probe"))
+
+
+def test_positions_are_drawn_only_when_they_are_asked_for():
+    tokens, nodes = world()
+    found = shared_probe(
+        Written(features(nodes, SAME)), tokens, {"parent": nodes}, "hook_x", positions=range(4), n_leaves=4, rng=rng(0, "probe")
+    )
+    whole, leaves = found.picture(), found.picture(by_position=True)
+    assert (whole.kind, leaves.kind, leaves.data["columns"]) == ("dots", "heatmap", ["0", "1", "2", "3"])
+    np.testing.assert_allclose(leaves.data["panels"][0]["values"], found.by_position[:, 0], rtol=1e-4)
