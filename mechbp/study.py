@@ -199,9 +199,9 @@ def chosen_pages(
     if refused and (names or len(refused) == len(chosen)):
         name, reason = next(iter(refused.items()))
         raise InputError(
-            f"report: {name} {reason}.\nLeave --run out, or name other pages."
+            f"report: {name} {reason}.\nName other pages, or let it study its own runs."
             if names
-            else f"report: no page here studies these runs; {name}, for one, {reason}. Leave --run out."
+            else f"report: no page here studies these runs; {name}, for one, {reason}. Give other runs, or none."
         )
     if bare:
         told = "; ".join(f"{name} {reason}" for name, reason in bare.items())

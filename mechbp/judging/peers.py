@@ -78,7 +78,9 @@ def pyvene_rotation(question: Question) -> np.ndarray:
         unedited = float(distance(question.model(base[odd]), odd))
     scores = []
     for candidate in question.candidates:
-        model = _intervenable(pyvene, question, candidate)
+        with torch.random.fork_rng(devices=[]):  # it draws the rotation from torch's global state
+            torch.manual_seed(0)
+            model = _intervenable(pyvene, question, candidate)
         adam = torch.optim.Adam(model.get_trainable_parameters(), lr=LEARNING_RATE)
 
         def answered(rows: Tensor, model: Any = model, candidate: Candidate = candidate) -> Tensor:

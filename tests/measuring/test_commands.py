@@ -44,7 +44,7 @@ def runs(trained, tmp_path, monkeypatch):
     return folders
 
 
-@pytest.mark.parametrize("options", [[], pytest.param(["--jobs", "2"], id="two processes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", [[], pytest.param(["--jobs", "2"], id="two processes", marks=pytest.mark.long)])
 def test_a_failure_is_named_and_the_others_hold_what_they_hold_alone(options, runs, alone, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "measure", "./one", "./damaged", "./two", *options)
     assert code == 2 and out == "" and "Traceback" not in err

@@ -190,7 +190,7 @@ def test_300_mutated_recipes_are_read_or_refused(tmp_path):
     check_mutations(tmp_path, 300)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_5000_mutated_recipes_are_read_or_refused(tmp_path):
     check_mutations(tmp_path, 5000)
 

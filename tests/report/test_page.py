@@ -159,7 +159,7 @@ def short_plotly(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "share", [pytest.param(slice(0, None, 8), id="an eighth"), pytest.param(slice(None), id="all", marks=pytest.mark.slow)]
+    "share", [pytest.param(slice(0, None, 8), id="an eighth"), pytest.param(slice(None), id="all", marks=pytest.mark.long)]
 )
 def test_hostile_text_stays_text(short_plotly, share):
     harmless = Dom(render(hostile_document("harmless")))

@@ -166,7 +166,7 @@ class ProbeGrid(Shown):
         beside = ", ".join(f"{name} {value:.3g}" for name, value in controls.items())
         mean = f"{target}: mean {metric} {np.nanmean(scores.mean):.3g}; "
         lead_of = "farthest ahead of its controls" if beside else "best"
-        return f"{mean}{lead_of} {told(scores[where])} at {place}" + (f"; controls: {beside}" if beside else "")
+        return f"{mean}{lead_of} {told(scores[where])} at {place}" + (f"; its controls: {beside}" if beside else "")
 
     def _chosen(self, target: str | None, metric: str | None) -> tuple[str, str]:
         name = next(iter(self.n_nodes)) if target is None else target

@@ -17,7 +17,10 @@ def leaves_below_root(n_positions: int, where: str) -> int:
     """
     n_leaves = next((n for n in (n_positions, n_positions - 1) if n >= 2 and n & (n - 1) == 0), None)
     if n_leaves is None:
-        raise InputError(f"{where}: {n_positions} positions are neither 2^depth leaves (depth >= 1) nor these and a ROOT query.")
+        raise InputError(
+            f"{where}: {n_positions} positions are neither 2^depth leaves (depth >= 1) nor these and a ROOT query.\n"
+            "For what is no tree give a reference pattern of your own, [query, key]."
+        )
     return n_leaves
 
 

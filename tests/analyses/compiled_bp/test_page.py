@@ -31,7 +31,7 @@ def studied():
         return study.analyse("compiled_bp", study.Study((), True, lambda text: None))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_document_is_sound_and_says_what_is_so():
     """One test, so that the page is made once, whatever worker runs what."""
     document = studied()

@@ -15,7 +15,7 @@ from mechbp.methods.statistics.intervals import Interval
 from mechbp.report.criteria import regrade
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_document_is_sound():
     document = study.analyse("judge", study.Study((), True, lambda text: None))
     survives_the_round_trip(document)

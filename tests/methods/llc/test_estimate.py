@@ -129,9 +129,7 @@ SIMULATED = {
 """Powers -> estimate and standard error over 400 chains of another implementation, at the settings below."""
 
 
-@pytest.mark.parametrize(
-    "powers", [pytest.param(powers, marks=pytest.mark.slow if sum(powers) == 4 else pytest.mark.long) for powers in SIMULATED]
-)
+@pytest.mark.parametrize("powers", [pytest.param(powers, marks=pytest.mark.long) for powers in SIMULATED])
 def test_normal_crossings_with_weak_localisation_and_small_steps(powers):
     n_beta = 1000 / np.log(1000)
     settings = {"n_beta": n_beta, "localization": 1.0, "step_size": 1e-4, "chains": 200, "burn_in": 20_000, "draws": 20_000}

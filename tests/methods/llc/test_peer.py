@@ -14,7 +14,7 @@ N, SIZE = 512, 64
 SETTINGS = {"n_beta": 60.0, "localization": 4.0}
 
 
-@pytest.mark.parametrize("step_size", [pytest.param(1e-3, marks=pytest.mark.long), pytest.param(4e-3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step_size", [pytest.param(1e-3, marks=pytest.mark.long), pytest.param(4e-3, marks=pytest.mark.long)])
 def test_plain_estimates_are_those_of_devinterp(step_size, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setenv("TQDM_DISABLE", "1")

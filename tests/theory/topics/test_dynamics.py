@@ -160,7 +160,7 @@ def test_plain_gradient_descent_stays_in_the_first_stage():
     assert found.loss[0, 1] == pytest.approx(0.95, abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_plain_gradient_descent_stays_there_for_1500_steps():
     found = train_population([PopulationRun(PAPER, "joint", 30.0, "sgd", sigma=1e-2)], 1500, [1500])
     assert found.same_over_different[0, 0] == pytest.approx(1, abs=5e-4)
