@@ -55,6 +55,7 @@ def transformer_lens_patching(question: Question) -> np.ndarray:
     return question.in_order(found)
 
 
+@torch.random.fork_rng(devices=[])
 def pyvene_rotation(question: Question) -> np.ndarray:
     """pyvene's `LowRankRotatedSpaceIntervention`, trained as its DAS tutorials do; scored on pairs it was not trained on.
 
@@ -67,6 +68,8 @@ def pyvene_rotation(question: Question) -> np.ndarray:
             import pyvene
     except ImportError:
         raise InputError("pyvene is not installed, whose DAS is asked for. pip install 'pyvene>=0.1.8,<0.2'") from None
+    # Its rotations start from torch's global state, which is given back at the end: whoever moved it before changes no score.
+    torch.set_rng_state(torch.Generator().manual_seed(0).get_state())
     base, source = (torch.from_numpy(rows) for rows in (question.corrupted, question.clean))
     exact = torch.from_numpy(question.exact_clean)
     odd = torch.arange(len(base)) % 2 == 1
@@ -78,9 +81,7 @@ def pyvene_rotation(question: Question) -> np.ndarray:
         unedited = float(distance(question.model(base[odd]), odd))
     scores = []
     for candidate in question.candidates:
-        with torch.random.fork_rng(devices=[]):  # it draws the rotation from torch's global state
-            torch.manual_seed(0)
-            model = _intervenable(pyvene, question, candidate)
+        model = _intervenable(pyvene, question, candidate)
         adam = torch.optim.Adam(model.get_trainable_parameters(), lr=LEARNING_RATE)
 
         def answered(rows: Tensor, model: Any = model, candidate: Candidate = candidate) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mechbp.errors import InputError
 from mechbp.judging.judge import judge
@@ -64,7 +65,12 @@ def test_the_rotation_of_the_other_library_finds_the_place_that_is_read():
     setting = next(iter(settings(0, "streams")))
     question = setting.question("interchange", 16, 60, None)
     at = [setting.truth.index(what) for what in ("read", "unread", "nothing")]
-    scores = pyvene_rotation(replace(question, candidates=tuple(question.candidates[i] for i in at)))
+    asked = replace(question, candidates=tuple(question.candidates[i] for i in at))
+    before = torch.get_rng_state()
+    scores = pyvene_rotation(asked)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)  # another state of torch's
+    assert np.array_equal(pyvene_rotation(asked), scores)
     assert scores[0] > 0.1 and scores[1:] == pytest.approx(0, abs=1e-6)
 
 
