@@ -12,7 +12,7 @@ from small_runs import write_run
 from tiny_pages import write_page
 
 import mechbp
-from mechbp import cli, study, terminal
+from mechbp import cli, jobs, study, terminal
 from mechbp.commands.pages import default_folder
 from mechbp.errors import InputError
 from mechbp.models.training import train
@@ -244,6 +244,23 @@ def test_verify_on_an_incomplete_run_exits_1(trained, workplace, capsys, monkeyp
     assert code == 1 and told in out and "FAIL" not in out
 
 
+@pytest.mark.parametrize(
+    "words", [["report", "first", "second", "--run"], ["report", "first", "second", "--jobs", "2", "--run"], ["export"]]
+)
+def test_what_is_made_of_an_unfinished_run_says_so(words, trained, workplace, capsys, monkeypatch):
+    folder = shutil.copytree(trained, workplace / "copy")
+    for name in ("first", "second"):
+        write_page(workplace.parent / "analyses", name)
+    monkeypatch.setattr(jobs, "analyse_all", lambda *args: [])
+    target = ["out"] if words == ["export"] else ["--out", "out"]
+    code, _, err = call(capsys, monkeypatch, *words, str(folder), *target)
+    assert code == 0 and "not trained" not in err
+    (folder / "step-0000040.safetensors").unlink()
+    shutil.rmtree("out", ignore_errors=True)
+    code, _, err = call(capsys, monkeypatch, *words, str(folder), *target)
+    assert code == 0 and "mechbp: copy is not trained to its end: what follows is of step 36 of 40." in err.splitlines()
+
+
 def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, workplace, capsys, monkeypatch):
     write_page(workplace.parent / "analyses", "any", "raise AssertionError('computed')")
     other = shutil.copytree(trained, workplace / "b" / trained.name)
@@ -304,8 +321,8 @@ def test_a_page_of_other_runs_is_never_replaced_in_silence(trained, workplace, c
     write_page(workplace.parent / "analyses", "usual", runs=(str(trained), str(other)))
     assert call(capsys, monkeypatch, "report", "--run", str(trained), "--out", "pages")[0] == 0
     before = {path.name: path.read_bytes() for path in Path("pages").iterdir()}
-    for jobs in ("1", "2"):
-        code, out, err = call(capsys, monkeypatch, "report", "--run", "other", "--out", "pages", "--jobs", jobs)
+    for processes in ("1", "2"):
+        code, out, err = call(capsys, monkeypatch, "report", "--run", "other", "--out", "pages", "--jobs", processes)
         assert (code, out) == (2, "") and "'pages' holds the page usual of run own, which that of run other would replace" in err
         check_refusal(code, err, "pages")
     with pytest.raises(InputError, match=r"of run own, which that of runs other, own would replace.\nWrite to another folder"):

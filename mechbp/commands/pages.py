@@ -66,6 +66,7 @@ def report(
     written: list[Path] = []
     parts = parts_of(names, run or [], fan) if fan.spreads(2) else []
     if fan.spreads(len(parts)):
+        terminal.say_unfinished(study.opened_runs(run or [], trust))
         for document in analyse_all(parts, quick, study.command_line(), fan):
             written = write_documents([document], folder, bundle)
         terminal.say_pages(written)

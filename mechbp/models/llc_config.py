@@ -45,7 +45,7 @@ class LLCConfig:
     """Names the batches and the noise: equal seeds make two measurements share them."""
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             raise InputError(f"llc.name must be up to 64 of a-z, 0-9, '.', '_' and '-', got {shown(self.name)}.")
         where = f"llc.{self.name}"
         in_range(

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mechbp.arguments import is_integer
+from mechbp.arguments import is_integer, is_number
 from mechbp.errors import InputError, did_you_mean
 
 Unions = Mapping[str, Sequence[type]]
@@ -97,7 +97,10 @@ def _all_of(kind: Any, value: Any, where: str, unions: Unions) -> tuple[Any, ...
 def _in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
-    return {int: "an integer", float: "a finite number", str: "a text", NoneType: "absent"}.get(kind, "a list")
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_in_words, get_args(kind)))
+    words = {bool: "true or false", int: "an integer", float: "a finite number", str: "a text", NoneType: "absent"}
+    return words.get(kind, "a list")
 
 
 def member(kinds: Sequence[type], table: Any, where: str) -> type:
@@ -122,14 +125,25 @@ def shown(value: Any) -> str:
 
 
 def in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
-    """Hold a configuration to its words and integers, which one that was made by hand may miss, and to ranges by name."""
+    """Hold a configuration to the kinds of its fields, which one that was made by hand may miss, and to ranges by name."""
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
-        if get_origin(kind) is Literal and value not in get_args(kind):
+        if not _of_its_kind(kind, value):
             raise InputError(f"{where}.{name} must be {_in_words(kind)}, got {shown(value)}.")
-        if kind is int and not is_integer(value):
-            raise InputError(f"{where}.{name} must be an integer, got {shown(value)}.")
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
         if not low <= value <= high:
             raise InputError(f"{where}.{name} must be in {low}..{high}, got {shown(value)}.")
+
+
+def _of_its_kind(kind: Any, value: Any) -> bool:
+    """Whether a value is one of the words, true or false, an integer or a number, where its field is one of these."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(_of_its_kind(one, value) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
+    if kind is bool:
+        return isinstance(value, bool)
+    if kind is int:
+        return is_integer(value)
+    return is_number(value) if kind is float else True

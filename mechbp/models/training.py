@@ -251,7 +251,8 @@ class _Trainer:
             return
         furthest = max(stored_steps(self.folder), default=0)
         taken_up = max((state.step for state in states.values()), default=0)
-        self.ahead = [row for row in metrics if taken_up < row["step"] <= furthest]
+        if not self.config.training.early_stopping:  # there each measurement decides which step stays
+            self.ahead = [row for row in metrics if taken_up < row["step"] <= furthest]
         if not states:
             return
         path, last = max(states.items(), key=lambda state: state[1].step)

@@ -20,7 +20,7 @@ MOST = 6
 
 
 @dataclass(frozen=True)
-class Part:
+class RulePart:
     """One part of a criterion."""
 
     text: str
@@ -31,7 +31,7 @@ class Part:
     """What it asks about, where these are few."""
 
 
-def parts_of(claim: Claim) -> tuple[Part, ...]:
+def parts_of(claim: Claim) -> tuple[RulePart, ...]:
     """Return the parts of the criterion of a claim that is not supported, or in part; none where that cannot be read.
 
     A part that is only asked where an earlier one is met, `len(x) > 3 and x[3] > 1`, counts as not met where that is not.
@@ -57,7 +57,7 @@ def _read(text: str) -> tuple[Rule, dict[str, list[Any]]]:
     return Rule.parse(text, "criterion"), bounds
 
 
-def _part(rule: Rule, numbers: Mapping[str, Any], bounds: Mapping[str, list[Any]]) -> Part:
+def _part(rule: Rule, numbers: Mapping[str, Any], bounds: Mapping[str, list[Any]]) -> RulePart:
     known = {**numbers, **bounds}
     inside = rule.inside_all()
     try:
@@ -67,4 +67,4 @@ def _part(rule: Rule, numbers: Mapping[str, Any], bounds: Mapping[str, list[Any]
     asked = {name: numbers[name] for name in sorted(rule.names, key=rule.text.index) if name in numbers}
     few = sum(len(value) if isinstance(value, (list, tuple)) else 1 for value in asked.values()) <= MOST
     text = rule.shown(bounds)
-    return Part(text, met, (int(each.sum()), len(each)) if each is not None and each.ndim else None, asked if few else {})
+    return RulePart(text, met, (int(each.sum()), len(each)) if each is not None and each.ndim else None, asked if few else {})

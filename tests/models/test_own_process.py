@@ -60,6 +60,12 @@ def test_it_is_trained_verified_and_probed(trained):
     assert mechbp.score(run.model, run.process, task=run.task, n=64, rng=mechbp.rng(0, "score")).accuracy.n == 64
 
 
+def test_what_comes_next_says_that_its_code_must_be_trusted(tmp_path):
+    folder = own(tmp_path / "coins")
+    (files,) = verify_run(load(folder, trust=True))
+    assert files.verdict == "short" and files.measured.endswith(f"Next: mechbp train {folder} --trust")
+
+
 @pytest.mark.slow
 def test_it_gets_the_page_that_knows_no_setting(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Study, "size", lambda self, full, quick: 32)

@@ -1,12 +1,15 @@
 """Recipes: what is accepted arrives, and every way to be wrong is refused with the file, the key and what was expected."""
 
+import math
 import re
 
+import numpy as np
 import pytest
 from small_runs import recipe, toml
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
-from mechbp.models.config import MAX_RECIPE_BYTES, read_recipe
+from mechbp.models.config import MAX_RECIPE_BYTES, ModelConfig, TrainingConfig, read_recipe
+from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_edits import restored_on_failure
 from mechbp.models.run_folder import step_file
 from mechbp.randomness import rng
@@ -214,3 +217,39 @@ def test_a_recipe_is_put_back_only_where_nothing_was_stored_with_the_new_one(tmp
             step_file(tmp_path, 0).touch()
         raise InputError("failed")
     assert (tmp_path / "run.toml").read_text() == ("after" if stored else "before")
+
+
+BY_HAND = {
+    "a text for an integer": (lambda: TrainingConfig("100", 1, 1.0), "training.steps must be an integer, got '100'."),
+    "true for an integer": (lambda: TrainingConfig(100, True, 1.0), "training.batch_size must be an integer, got True."),
+    "a fraction for an integer": (lambda: TrainingConfig(100, 1, 1.0, 0.5), "training.seed must be an integer, got 0.5."),
+    "a text for a number": (
+        lambda: TrainingConfig(100, 1, "fast"),
+        "training.learning_rate must be a finite number, got 'fast'.",
+    ),
+    "nan": (lambda: TrainingConfig(100, 1, math.nan), "training.learning_rate must be a finite number, got nan."),
+    "an unknown word": (
+        lambda: ModelConfig(1, 2, 8, 8, attention="casual"),
+        "model.attention must be 'bidirectional' or 'causal', got",
+    ),
+    "a list for a word": (lambda: ModelConfig(1, 2, 8, 8, attention=["causal"]), "model.attention must be 'bidirectional' or"),
+    "1 for true": (lambda: LLCConfig("a", 1.0, 1.0, centre_gradients=1), "llc.a.centre_gradients must be true or false, got 1."),
+    "a list for a step": (
+        lambda: LLCConfig("a", 1.0, 1.0, step_size=[1]),
+        "llc.a.step_size must be 'auto' or a finite number, got [1].",
+    ),
+    "a number for a name": (lambda: LLCConfig(3, 1.0, 1.0), "llc.name must be up to 64 of a-z"),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_configurations_made_by_hand_are_held_to_the_kinds_of_their_fields(kind):
+    make, told = BY_HAND[kind]
+    with pytest.raises(InputError, match=re.escape(told)):
+        make()
+
+
+def test_what_a_configuration_made_by_hand_may_be_is_taken(unchecked):
+    made = TrainingConfig(np.int64(100), 1, 1, final_rate=np.float32(0.5))
+    assert (made.steps, made.learning_rate, made.final_rate) == (100, 1, 0.5)
+    assert LLCConfig("a", 1.0, 1.0, step_size=1e-4, burn_in=50, centre_gradients=True).step_size == 1e-4
