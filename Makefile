@@ -1,4 +1,5 @@
-# Every target sets up .venv by itself; the stamp keeps it from being done twice.
+# Every target sets up .venv by itself; the stamp keeps it from being done twice. Python compiles what is used, as it is used:
+# compiling all that is installed would take longer than installing it.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -61,10 +62,10 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 		|| { echo "mechbp needs Python 3.11, 3.12 or 3.13; say which: make PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 $(STAMP4): pyproject.toml
 	test -x $(BIN4)/python || $(PYTHON) -m venv .venv4
-	$(BIN4)/python -m pip install --quiet --editable '.[test]' 'transformer-lens>=4,<5'
+	$(BIN4)/python -m pip install --quiet --no-compile --editable '.[test]' 'transformer-lens>=4,<5'
 	touch $@

@@ -124,6 +124,7 @@ def test_pages_made_by_a_cluster_hold_the_same_numbers(cluster, start, tmp_path)
     assert numbers(tmp_path / "here") == numbers(tmp_path / "there")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cluster", [0], indirect=True)
 def test_a_scheduler_without_workers_or_none_at_all_is_named_within_seconds(cluster, start, tmp_path):
     write_run(tmp_path / "run")

@@ -319,7 +319,7 @@ def numbers(folder):
 
 @pytest.mark.slow
 def test_pages_made_by_two_processes_hold_the_same_numbers(tmp_path, alone):
-    words = ["report", "tree_training", "tree_inference", "tree_mechanism", "--run", str(alone), "--quick", "--threads", "1"]
+    words = ["report", "exact_answers", "tree_training", "tree_inference", "--run", str(alone), "--quick", "--threads", "1"]
     for processes in ("1", "2"):
         command = [MECHBP, *words, "--jobs", processes, "--out", str(tmp_path / processes)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
