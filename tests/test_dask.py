@@ -83,6 +83,7 @@ def held(folder):
     return False
 
 
+@pytest.mark.long
 def test_the_cluster_is_left_alone_when_the_command_is_stopped_or_dies(cluster, start, tmp_path):
     for signum, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         folders = [write_run(tmp_path / f"{signum}-{name}", training__steps=LONG) for name in "ab"]
