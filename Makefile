@@ -23,11 +23,13 @@ test: $(STAMP)
 # What depends on the model class, on the line of TransformerLens that has none; the tests themselves are those of `make test`.
 test-4: $(STAMP4)
 	$(BIN4)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/test_hooks.py tests/test_hook_check.py tests/test_bridges.py \
-		$(filter-out $(addprefix tests/models/test_,damage.py crash_safety.py fixed_sets.py starting.py),$(wildcard tests/models/test_*.py)) tests/models/compiled tests/models/tasks \
+		$(filter-out $(addprefix tests/models/test_,$(addsuffix .py,damage crash_safety fixed_sets starting checkpoint families llc_records recipes table_recipes schedule)),$(wildcard tests/models/test_*.py)) \
+		tests/models/compiled tests/models/tasks \
 		tests/methods/patching tests/methods/interchange tests/methods/circuits
 
+# Only files that have such a test are read: the others would double the time before the first one starts.
 slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "slow and not long"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "slow and not long" $$(grep -rl 'mark\.slow' tests --include='test_*.py')
 
 # Generators and kills at their full counts: hours, for a release or a suspicion.
 long: $(STAMP)

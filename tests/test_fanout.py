@@ -255,7 +255,7 @@ def children(process):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long), (signal.SIGINT, 130)])
 def test_a_signal_lets_every_training_store_its_state(signum, code, start, tmp_path):
     """As a terminal does, SIGINT goes to the whole group."""
     for name in "abc":
@@ -274,7 +274,7 @@ def test_a_signal_lets_every_training_store_its_state(signum, code, start, tmp_p
     assert "Traceback" not in err and not any(os.path.exists(f"/proc/{pid}/exe") for pid in workers)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_before_any_training_starts_ends_cleanly(start, tmp_path):
     for name in "abc":
         write_run(tmp_path / name, training__steps=LONG)
@@ -286,7 +286,7 @@ def test_a_signal_before_any_training_starts_ends_cleanly(start, tmp_path):
     assert listing(tmp_path) == sorted(f"{tmp_path}/{name}{file}" for name in "abc" for file in ("", "/run.toml"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_process_is_an_error_and_a_killed_parent_stops_its_trainings(start, tmp_path):
     for name in "ab":
         write_run(tmp_path / name, training__steps=LONG, training__resume_every=10**6)

@@ -30,6 +30,7 @@ def test_a_few_kills_of_training_lose_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_writer_that_overwrites_in_place_is_found_out(tmp_path, monkeypatch):
     """The control: without the temporary file, deaths inside the writer leave torn files."""
 
