@@ -24,7 +24,7 @@ test: $(STAMP)
 test-4: $(STAMP4)
 	$(BIN4)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/test_hooks.py tests/test_hook_check.py tests/test_bridges.py \
 		$(filter-out $(addprefix tests/models/test_,$(addsuffix .py,damage crash_safety fixed_sets starting checkpoint families llc_records recipes table_recipes schedule)),$(wildcard tests/models/test_*.py)) \
-		tests/models/compiled tests/models/tasks \
+		tests/models/compiled/test_bp.py tests/models/compiled/test_relu_width.py tests/models/compiled/test_part_hooks.py \
 		tests/methods/patching tests/methods/interchange tests/methods/circuits
 
 # Only files that have such a test are read: the others would double the time before the first one starts.

@@ -317,7 +317,7 @@ def numbers(folder):
     return {name: {k: v for k, v in document.items() if k != "provenance"} for name, document in found.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pages_made_by_two_processes_hold_the_same_numbers(tmp_path, alone):
     words = ["report", "exact_answers", "tree_training", "tree_inference", "--run", str(alone), "--quick", "--threads", "1"]
     for processes in ("1", "2"):

@@ -237,7 +237,7 @@ AXIS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", [1280, 700, 390])
+@pytest.mark.parametrize("width", [1280, *(pytest.param(width, marks=pytest.mark.long) for width in (700, 390))])
 @pytest.mark.slow
 def test_dots_of_the_forest_plot_stand_at_their_labels_and_under_their_axis(browser, tmp_path, width):
     first, *others = demo().claims
