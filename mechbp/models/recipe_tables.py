@@ -137,13 +137,13 @@ def in_range(where: str, config: Any, **ranges: tuple[float, float]) -> None:
 
 
 def _of_its_kind(kind: Any, value: Any) -> bool:
-    """Whether a value is one of the words, true or false, an integer or a number, where its field is one of these."""
+    """Whether a value is a word, a text, true or false, absent, an integer or a number, where its field is one of these."""
     if get_origin(kind) in (Union, UnionType):
         return any(_of_its_kind(one, value) for one in get_args(kind))
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
-    if kind is bool:
-        return isinstance(value, bool)
+    if kind in (bool, str, NoneType):
+        return isinstance(value, kind)
     if kind is int:
         return is_integer(value)
     return is_number(value) if kind is float else True
