@@ -60,10 +60,13 @@ def _moved(document: Document, criteria: Criteria) -> Iterator[str]:
     yield from criteria.withdrawn()
 
 
-def runs_verified(names: Sequence[str] | None, trust: bool = False, device: str = "cpu") -> Iterator[Line]:
+def runs_verified(
+    names: Sequence[str] | None, trust: bool = False, device: str = "cpu", sequences: int | None = None
+) -> Iterator[Line]:
     """Check runs, all where none is named; then also measure what pages are held to, where "short" is a finding.
 
     trust: execute the code that recipes name beside their runs. Without it such a run is left out, where it is not named.
+    sequences: how many new ones each run is asked at most.
     """
     from mechbp.models.config import read_recipe
     from mechbp.models.run_folder import find_run, run_names, runs_root
@@ -79,7 +82,7 @@ def runs_verified(names: Sequence[str] | None, trust: bool = False, device: str 
     code = [] if names or trust else [n for n in wanted if read_recipe(find_run(n) / "run.toml", "leave").names_code]
     yield from (Line(name, "-", "left out: its process is code beside it; verify it with --trust") for name in code)
     for run in [load(name, trust=trust, device=device) for name in wanted if name not in code]:
-        for check in verify_run(run):
+        for check in verify_run(run, sequences):
             yield Line(run.name, check.verdict, f"{check.what:<38} {check.measured}", failed=check.verdict != "pass")
     if not names:
         yield from thresholds_measured(device)

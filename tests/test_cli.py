@@ -220,7 +220,10 @@ def test_train_list_and_verify_on_a_run_of_ones_own(workplace, capsys, monkeypat
     assert code == 0 and "mine trained to step 2, KL(exact || model)" in err and "Next: mechbp report --quick --run" in err
     assert "mine was trained already, to step 2" in call(capsys, monkeypatch, "train", "mine")[2]
     code, out, err = call(capsys, monkeypatch, "verify", "./checkpoints/mine")
-    assert (code, err) == (0, "") and "stored steps intact" in out and "FAIL" not in out
+    assert (code, err) == (0, "") and "stored steps intact" in out and "FAIL" not in out and "n = 2,048 sequences" in out
+    few = call(capsys, monkeypatch, "verify", "mine", "--sequences", "64")[1]
+    assert few.count("n = 64 sequences") == 3 and "n = 2,048 sequences" not in few
+    assert "Leave --sequences out." in call(capsys, monkeypatch, "verify", "--claims", "--sequences", "64")[2]
     assert "2 stored steps, last 2" in call(capsys, monkeypatch, "list")[1]
     (folder / "run.toml").write_text("broken")
     code, out, err = call(capsys, monkeypatch, "list")

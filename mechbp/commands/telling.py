@@ -24,6 +24,12 @@ def verify(
     claims: Annotated[
         bool, typer.Option("--claims", help="Check no runs: grade the recorded pages anew, from their numbers and criteria.")
     ] = False,
+    sequences: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=2, help="Ask each model at most so many new sequences; by default as many as its task wants."
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Threads = 1,
     runs_in: RunsIn = None,
@@ -37,14 +43,15 @@ def verify(
 
     Without RUN the thresholds of pages that have some are printed too: short ones are findings, and leave the exit code alone.
     """
-    if claims and runs:
-        raise InputError("verify: --claims grades recorded pages, which belong to no single run. Leave the runs out.")
+    if claims and (runs or sequences):
+        left_out = "the runs" if runs else "--sequences"
+        raise InputError(f"verify: --claims grades recorded pages, which belong to no single run. Leave {left_out} out.")
     _look_in(runs_in)
     terminal.set_threads(threads)
     from mechbp.promises import claims_regraded, runs_verified
 
     told = []
-    for line in claims_regraded() if claims else runs_verified(runs, trust, device):
+    for line in claims_regraded() if claims else runs_verified(runs, trust, device, sequences):
         told.append(line)
         if not as_json:
             print(line)

@@ -175,6 +175,7 @@ class StartConfig:
     """Instead of both: digest of parameters that were trained elsewhere, as `mechbp.Run.save` writes it with their one step."""
 
     def __post_init__(self) -> None:
+        in_range("start", self)
         if self.given and (self.run or self.sha256 or not DIGEST.fullmatch(self.given)):
             raise InputError(f"start.given is the SHA-256 of weights, and stands alone in [start], got {shown(self.given)}.")
         if bool(self.run) != bool(self.sha256) or (self.run and not NAME.fullmatch(self.run)):

@@ -42,8 +42,11 @@ class Check:
         return cls(what, measured, "pass" if reached else "short")
 
 
-def verify_run(run: Run) -> Iterator[Check]:
-    """Yield one check per promise: stored steps intact, requirement met; statistical ones with a 95 % interval over sequences."""
+def verify_run(run: Run, sequences: int | None = None) -> Iterator[Check]:
+    """Yield one check per promise: stored steps intact, requirement met; statistical ones with a 95 % interval over sequences.
+
+    sequences: ask at most so many new ones; by default as many as the task wants for a narrow interval.
+    """
     files = _check_files(run)
     yield files
     if files.verdict != "pass":
@@ -57,7 +60,8 @@ def verify_run(run: Run) -> Iterator[Check]:
     if (run.folder / FILE).exists():
         yield _check_measurements(run)
     wanted = run.config.requirement
-    asked = ask(run.task, run.process, run.task.verified_sequences, rng(VERIFY_SEED, "verify"))
+    n = min(run.task.verified_sequences, sequences or run.task.verified_sequences)
+    asked = ask(run.task, run.process, n, rng(VERIFY_SEED, "verify"))
     exact = run.task.exact(run.process, asked.tokens)
     found = model_answers(run.model, run.task, run.process, asked.tokens)
     kl = _over_sequences(kl_nats(exact, found))

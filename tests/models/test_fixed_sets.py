@@ -13,8 +13,9 @@ from small_runs import Child, products, recipe, toml, write_run
 from mechbp.errors import CheckpointError, InputError
 from mechbp.models.checkpoint import load_checkpoint
 from mechbp.models.config import TrainingConfig, read_recipe
-from mechbp.models.metrics import has_ended
+from mechbp.models.metrics import METRICS, best_step, has_ended, read_metrics
 from mechbp.models.objectives import training_batch
+from mechbp.models.run_folder import stored_steps
 from mechbp.models.runs import load
 from mechbp.models.training import train
 from mechbp.models.training_set import training_sequences
@@ -106,6 +107,20 @@ def test_killed_and_resumed_it_ends_as_if_undisturbed(stopped, tmp_path):
         Child(lambda die=die: train(folder, die), tmp_path / "log").wait()
     train(folder)
     assert products(folder) == products(stopped)
+
+
+def test_killed_twice_the_second_time_sooner_the_best_step_that_is_told_of_is_stored(tmp_path):
+    folder = write_run(tmp_path / "run", **STOPPING, training__resume_every=20)
+    for limit, last in ((60, 59), (50, 48)):  # both from step 40 on, past two measurements and past one
+
+        def die(line, limit=limit):
+            if line["step"] >= limit:
+                Child.kill_self()
+
+        Child(lambda die=die: train(folder, die), tmp_path / "log").wait()
+        metrics = read_metrics(folder / METRICS)
+        assert metrics[-1]["step"] == last
+        assert stored_steps(folder) == (best_step(metrics),)
 
 
 def test_where_training_ends():

@@ -8,7 +8,7 @@ import pytest
 from small_runs import recipe, toml
 
 from mechbp.errors import InputError, LimitExceeded, MechbpError
-from mechbp.models.config import MAX_RECIPE_BYTES, ModelConfig, TrainingConfig, read_recipe
+from mechbp.models.config import MAX_RECIPE_BYTES, ModelConfig, StartConfig, TrainingConfig, read_recipe
 from mechbp.models.llc_config import LLCConfig
 from mechbp.models.recipe_edits import restored_on_failure
 from mechbp.models.run_folder import step_file
@@ -238,6 +238,7 @@ BY_HAND = {
         lambda: LLCConfig("a", 1.0, 1.0, step_size=[1]),
         "llc.a.step_size must be 'auto' or a finite number, got [1].",
     ),
+    "a number for a text": (lambda: StartConfig(run=5, sha256="0" * 64), "start.run must be a text, got 5."),
     "a number for a name": (lambda: LLCConfig(3, 1.0, 1.0), "llc.name must be up to 64 of a-z"),
 }
 
