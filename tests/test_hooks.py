@@ -142,6 +142,8 @@ def test_capture_takes_read_only_numpy_tokens_and_leaves_them(tiny_encoder):
         (np.zeros((2, 5), int), r"tokens have 5 positions; the model takes at most 4 \(cfg.n_ctx\)"),
         (np.full((2, 4), 6), r"tokens must be >= 0, the model knows 0..5 \(cfg.d_vocab\), got 6"),
         (np.full((2, 4), -1), r"got -1"),
+        (torch.zeros((2, 4), dtype=torch.int64, device="meta"), r"one that is on no device \(meta\)"),
+        (torch.zeros((2, 4), dtype=torch.int64).to_sparse(), "one that is sparse_coo"),
     ],
 )
 def test_bad_tokens_are_refused(tiny_encoder, tokens, message):

@@ -1,4 +1,4 @@
-"""Whatever kills a command, nothing stored is lost and it ends as if nothing had happened: 200 kills in the slow set."""
+"""Whatever kills a command, nothing stored is lost and it ends as if nothing had happened: 200 kills in the long set."""
 
 import time
 

@@ -1,6 +1,7 @@
 """Attribution patching and integrated gradients against finite differences, linear models, and exact patching."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -255,6 +256,10 @@ def test_agreement_refuses_other_cells_and_other_pairs():
     swapped = attribution_patch(model_for(), CORRUPTED, CLEAN, metric, "blocks.*.hook_resid_pre")
     with pytest.raises(InputError, match="not measured on the same pairs"):
         estimate_error(swapped, exact, rng(0))
+    spelled = replace(exact, direction="".join(exact.direction))  # another text of the same letters, as one read from a file
+    assert estimate_error(with_estimates(spelled, exact.effects), exact, rng(0)).largest_error.mean == 0
+    with pytest.raises(InputError, match="the same cells"):
+        estimate_error(with_estimates(replace(exact, direction="noising"), exact.effects), exact, rng(0))
     with pytest.raises(InputError, match="tolerance must be > 0"):
         estimate_error(
             attribution_patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_pre"), exact, rng(0), tolerance=0.0

@@ -29,6 +29,12 @@ def test_small_chains_can_be_listed(length):
         assert small.small() is small
 
 
+def test_a_chain_of_many_tokens_is_listed_as_single_tokens():
+    many = int(LISTED_WORDS**0.5) + 1
+    assert mechbp.HiddenMarkovModel(np.full((many, 1, 1), 1 / many)).small().length == 1
+    assert mechbp.HiddenMarkovModel(np.full((many - 1, 1, 1), 1 / (many - 1))).small().length == 2
+
+
 def test_joints_need_a_length_and_long_ones_are_refused():
     with pytest.raises(mechbp.errors.InputError, match="this model has no length"):
         mechbp.mess3(0.15, 0.6).joint()
