@@ -22,7 +22,12 @@ EVERY = RECIPE["training"]["resume_every"]
 @pytest.fixture(scope="module")
 def cluster(request):
     """Start a cluster outside this process, where the loopback is not blocked; return the scheduler's address."""
-    command = [sys.executable, str(Path(__file__).parent / "support/dask_cluster.py"), str(getattr(request, "param", 2))]
+    command = [
+        sys.executable,
+        str(Path(__file__).parent / "support/dask_cluster.py"),
+        str(getattr(request, "param", 2)),
+        "watched",
+    ]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin and process.stdout

@@ -28,7 +28,7 @@ from trial import MISSED, copy_of, outcome  # noqa: E402
 OUTCOMES, SURVIVORS = HERE / "outcomes.jsonl", HERE / "survivors.toml"
 ASKED = 0.95
 """Share of faults that must be found."""
-LIMIT_S = 900.0
+LIMIT_S = 600.0
 
 
 def main() -> int:

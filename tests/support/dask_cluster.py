@@ -1,4 +1,7 @@
-"""A real Dask cluster on loopback, two worker processes; run as a script it prints its address and lives until stdin ends."""
+"""A real Dask cluster on loopback; run as a script it prints its address and lives until stdin ends.
+
+Its arguments are the number of worker processes and, if they are to count updates and one is to die, the word "watched".
+"""
 
 import functools
 import os
@@ -44,8 +47,9 @@ def watch_updates():
 if __name__ == "__main__":
     from distributed import LocalCluster
 
+    watched = str(Path(__file__)) if sys.argv[2:] == ["watched"] else None
     with LocalCluster(
-        n_workers=int(sys.argv[1]), threads_per_worker=1, processes=True, dashboard_address=None, preload=str(Path(__file__))
+        n_workers=int(sys.argv[1]), threads_per_worker=1, processes=True, dashboard_address=None, preload=watched
     ) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()

@@ -1,0 +1,27 @@
+"""How often a relabelled reference is as near to a pattern as the reference itself."""
+
+import numpy as np
+import pytest
+
+import mechbp
+from mechbp.methods.attention.comparison import compare_patterns
+from mechbp.methods.attention.patterns import AttentionPatterns
+
+LENGTH = 5
+
+
+def patterns(seed, n=6):
+    return AttentionPatterns((0,), mechbp.rng(seed, "patterns").dirichlet(np.ones(LENGTH), size=(n, 1, 2, LENGTH)), None, None)
+
+
+@pytest.mark.parametrize("reference", [np.full((LENGTH, LENGTH), 1 / LENGTH), np.eye(LENGTH)], ids=["uniform", "to itself"])
+def test_a_reference_that_no_relabelling_changes_says_nothing_of_the_order(reference):
+    """Each relabelled reference ties with the reference, whatever the pattern."""
+    match = compare_patterns(patterns(0), reference, rng=mechbp.rng(0, "relabelled"), permutations=99, resamples=10)
+    assert (match.p_js == 1).all() and (match.p_cosine == 1).all() and (match.p_nearest_js == 1).all()
+
+
+def test_a_pattern_is_nearer_to_itself_than_relabelled():
+    observed = patterns(1)
+    match = compare_patterns(observed, observed.mean, rng=mechbp.rng(0, "relabelled"), permutations=99, resamples=10)
+    assert (match.p_js <= 0.05).all() and (match.p_cosine <= 0.05).all()
