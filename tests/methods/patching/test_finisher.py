@@ -106,6 +106,13 @@ def test_the_engine_and_hooks_give_the_same_numbers(shape, metric, engines):
         assert found.cells == expected.cells and np.abs(found.effects).max() > 1e-3
 
 
+def test_a_metric_of_whole_distributions_needs_no_hooks(engines, monkeypatch):
+    """Where nothing is read there is NaN, and nowhere else: one that slipped in would have the sweep answered by hooks."""
+    monkeypatch.setattr(patch_runs.Runs, "_finish", None)
+    patch(model_for(), tokens_for(1), tokens_for(2), every_position, ["blocks.*.hook_resid_pre"])
+    assert engines[0] is not None
+
+
 def test_squared_relu_is_known_too(engines):
     model = hooked_transformer(
         n_layers=2, n_heads=2, d_model=16, d_head=8, d_mlp=24, act_fn="relu2", normalization_type=None,
