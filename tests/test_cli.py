@@ -264,6 +264,11 @@ def test_what_is_made_of_an_unfinished_run_says_so(words, trained, workplace, ca
     assert code == 0 and "mechbp: copy is not trained to its end: what follows is of step 36 of 40." in err.splitlines()
 
 
+def test_what_is_said_of_an_export_can_be_shown_whatever_its_folder_is_called(trained, workplace, capsys, monkeypatch):
+    code, _, err = call(capsys, monkeypatch, "export", str(trained), "\x1b[31mred")
+    assert code == 0 and "with '\\x1b[31mred' on its path" in err and "\x1b" not in err
+
+
 def test_two_runs_of_one_name_are_refused_before_anything_is_computed(trained, workplace, capsys, monkeypatch):
     write_page(workplace.parent / "analyses", "any", "raise AssertionError('computed')")
     other = shutil.copytree(trained, workplace / "b" / trained.name)

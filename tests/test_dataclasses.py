@@ -50,5 +50,18 @@ def test_nothing_is_assigned_to_them_later():
     assert thawed == MUTABLE
 
 
+def test_those_that_are_told_in_brief_are_not_written_out_field_by_field():
+    """A repr that a dataclass makes would stand in the place of the brief one, with every number of its arrays."""
+    made, brief = [], 0
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & {"Brief", "Shown"}:
+                brief += 1
+                own = any(isinstance(part, ast.FunctionDef) and part.name == "__repr__" for part in node.body)
+                told = [ast.unparse(decorator) for decorator in node.decorator_list if "dataclass" in ast.unparse(decorator)]
+                made += [node.name for text in told if "repr=False" not in text and not own]
+    assert brief > 100 and made == []
+
+
 def test_those_that_hold_arrays_are_compared_by_identity():
     assert [place for place in sorted(holding_arrays()) if FOUND[place][1].get("eq") != "False"] == []

@@ -162,7 +162,7 @@ def export(
     exported = load(run, trust=trust)
     terminal.say_pages(export_run(exported, folder))
     terminal.say_unfinished([exported])
-    print(f"In Python, with {folder} on its path: from load_model import load; model = load()", file=sys.stderr)
+    print(f"In Python, with {str(folder)!r} on its path: from load_model import load; model = load()", file=sys.stderr)
 
 
 def _train(folders: list[Path], fan: Fan) -> None:

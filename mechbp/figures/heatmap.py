@@ -48,6 +48,9 @@ def check(data: dict[str, Any], where: str) -> None:
         checking.labels(data[key], f"{where}.{key}")
     checking.ranges(data, where, "range")
     checking.choice(data, "scale", SCALES, where)
+    beside = data.get("panel_columns", 1)
+    if isinstance(beside, bool) or not isinstance(beside, int) or beside < 1:
+        raise InputError(f"{where}.panel_columns: expected an integer >= 1, got {beside!r:.80}.")
     shapes = set()
     for name, panels in checked_frames(data, "panels", where):
         for index, panel in enumerate(checking.entries(panels, f"{name}.panels", least=1)):

@@ -42,6 +42,14 @@ def test_frames_need_the_same_panels():
         check_data("heatmap", {"rows": ["r"], "columns": ["c"], "value_title": "v", "frames": frames}, "here")
 
 
+@pytest.mark.parametrize("beside", ["2", 0, 1.5, True, None])
+def test_the_number_of_panels_side_by_side_is_a_whole_number_above_0(beside):
+    data = {"rows": ["r"], "columns": ["c"], "value_title": "v", "panels": [{"title": "t", "values": [[1]]}]}
+    check_data("heatmap", data | {"panel_columns": 2}, "here")
+    with pytest.raises(InputError, match=r"^here\.panel_columns: expected an integer >= 1"):
+        check_data("heatmap", data | {"panel_columns": beside}, "here")
+
+
 def test_panels_with_rows_of_their_own_stand_below_each_other_on_narrow_pages():
     panel = {"title": "one", "values": [[0.1, 0.2], [0.3, 0.4]]}
     shared = {

@@ -109,8 +109,9 @@ def test_the_engine_and_hooks_give_the_same_numbers(shape, metric, engines):
 def test_a_metric_of_whole_distributions_needs_no_hooks(engines, monkeypatch):
     """Where nothing is read there is NaN, and nowhere else: one that slipped in would have the sweep answered by hooks."""
     monkeypatch.setattr(patch_runs.Runs, "_finish", None)
-    patch(model_for(), tokens_for(1), tokens_for(2), every_position, ["blocks.*.hook_resid_pre"])
-    assert engines[0] is not None
+    for n in (2, N):  # fewer pairs than positions, and more
+        patch(model_for(), tokens_for(1, n), tokens_for(2, n), every_position, ["blocks.*.hook_resid_pre"])
+        assert engines.pop() is not None
 
 
 def test_squared_relu_is_known_too(engines):

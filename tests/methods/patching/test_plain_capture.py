@@ -5,6 +5,7 @@ import torch
 
 from mechbp.hooks import capture
 from mechbp.methods.patching.plain_capture import captured
+from mechbp.methods.patching.plain_transformer import Network
 from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 
@@ -22,6 +23,23 @@ def test_they_are_what_capture_finds():
     assert list(found) == list(expected) and len(found) == 10
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("louder", [1.01, 2.0])
+def test_weights_that_do_not_reproduce_the_run_are_not_believed(louder):
+    """A subclass whose block does something else between its parts looks plain from outside."""
+    model = model_for()
+    plain = type(model.blocks[1].mlp)
+
+    class Louder(plain):
+        def forward(self, x):
+            return louder * super().forward(x)
+
+    model.blocks[1].mlp.__class__ = Louder
+    assert Network.of(model) is not None
+    found, expected = captured(model, TOKENS, HOOKS), capture(model, TOKENS, HOOKS)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
 
 
 @pytest.mark.parametrize("off", [0.01, 1.0])
