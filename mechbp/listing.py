@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,9 +77,14 @@ class Listing:
 
 
 def listing() -> Listing:
-    """Read the folder of named runs, and the pages that are installed."""
+    """Read the folder of named runs, those that lie in the working directory, and the pages that are installed.
+
+    Where a folder of runs is named, only those in it are read.
+    """
     root = runs_root()
-    runs = tuple(_listed(root / name) for name in run_names())
+    folders = {} if os.environ.get(RUNS_VARIABLE) else {name: Path.cwd() / name for name in run_names(Path.cwd())}
+    folders |= {name: root / name for name in run_names()}  # a plain name means these first
+    runs = tuple(_listed(folders[name]) for name in sorted(folders))
     return Listing(root, runs, tuple(page_names()), tuple(replaced_runs(root / FILE)))
 
 

@@ -1,14 +1,17 @@
 """`mechbp list`: read from recipes and names of files, without a model; where nothing is found it says where it looked."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from small_runs import recipe, toml
 
 from mechbp import cli
 from mechbp.listing import listing
+from mechbp.models.run_folder import find_run
 from mechbp.study import analyses_root
 
 
@@ -50,6 +53,20 @@ def test_lines_and_json_tell_the_same(runs, monkeypatch):
     lines = list(listing().lines())
     assert sum(line.startswith("run ") for line in lines) == 3 and "unreadable" in lines[2]
     assert "not trained yet (incomplete)" in lines[1] and "2 stored steps" in lines[0]
+
+
+def test_runs_of_the_working_directory_are_listed_too_unless_a_folder_is_named(runs, monkeypatch):
+    shutil.copytree(runs / "fresh", "mine")
+    shutil.copytree(runs / "fresh", "done")
+    shutil.copytree(runs, "checkpoints")
+    found = {run.name: run.folder for run in listing().runs}
+    assert found == {name: str(Path.cwd() / "checkpoints" / name) for name in ("done", "fresh", "odd")} | {
+        "mine": str(Path.cwd() / "mine")
+    }
+    for name in ("done", "mine"):
+        assert str(find_run(name)) == found[name]
+    monkeypatch.setenv("MECHBP_RUNS", str(runs))
+    assert [run.name for run in listing().runs] == ["done", "fresh", "odd"]
 
 
 def test_where_nothing_is_found_it_says_where_it_looked(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Names stay inside their folder. (Atomic writes and locks: models/test_crash_safety.py.)"""
 
 import os
+import threading
 
 import pytest
 
@@ -166,9 +167,22 @@ def test_a_file_is_read_up_to_and_with_its_limit(tmp_path):
         read_regular(path, 10)
 
 
-def test_writers_take_turns_in_folders_alone(tmp_path):
+def test_a_writer_waits_for_the_one_before(tmp_path):
+    entered = threading.Event()
+
+    def enter():
+        with in_turn(tmp_path):
+            entered.set()
+
+    other = threading.Thread(target=enter)
     with in_turn(tmp_path):
-        pass
+        other.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(10)
+    other.join()
+
+
+def test_writers_take_turns_in_folders_alone(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), in_turn(tmp_path / "file"):
         pass
