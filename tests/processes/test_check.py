@@ -175,6 +175,15 @@ class OpenCoin(BiasedCoin):
         object.__setattr__(self, name, value)
 
 
+class HalfOpenCoin(BiasedCoin):
+    """Its first attribute by name stays as it is."""
+
+    def __setattr__(self, name, value):
+        if name == "length":
+            raise AttributeError(name)
+        object.__setattr__(self, name, value)
+
+
 class TrustingCoin(BiasedCoin):
     """Takes any tokens for flips."""
 
@@ -238,6 +247,7 @@ FAULTS = {
     "results kept": (RememberingCoin(), "inputs: beliefs: .* is a result kept"),
     "writable arrays": (KeepingCoin(), r"frozen: KeepingCoin.table \[3\] can be written into"),
     "writable attributes": (OpenCoin(), "frozen: OpenCoin.* can be set"),
+    "some writable attributes": (HalfOpenCoin(), "frozen: HalfOpenCoin.ones, HalfOpenCoin.zeros can be set"),
     "nonsense answered": (
         TrustingCoin(),
         r"named errors: beliefs answered the token -1, the token 3 of 2, .*, text; expected InputError\. Likewise predictive",
