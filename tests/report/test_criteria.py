@@ -130,6 +130,11 @@ def test_regrading_finds_a_criterion_that_moved_and_a_claim_without_one():
     assert {found.field for found in regrade(document(exact()), stricter)} == {"verdict", "rule"}
     bare = Claim("bare", "s", "r", "m", "c", "holds")
     assert [found.field for found in regrade(document(bare), criteria())] == ["criterion"]
+    changed = dataclasses.replace(exact(), verdict="fails")  # what stands behind one that cannot be graded is graded too
+    assert [(found.claim, found.field) for found in regrade(document(bare, changed), criteria())] == [
+        ("bare", "criterion"),
+        ("run-exact", "verdict"),
+    ]
 
 
 @pytest.mark.parametrize(
