@@ -176,6 +176,8 @@ def test_what_is_not_part_of_the_language_is_refused_unseen(text, message):
         ("up[7] > 1", "entry 7 of a list of 3"),
         ("kl[0] > 1", "no entries"),
         ("rising(kl)", "rising needs a list"),
+        ("falling(kl)", "falling needs a list"),
+        ("all(diff(kl) > 0)", "diff needs a list"),
         ("len(kl) > 1", "len needs a list"),
     ],
 )

@@ -100,6 +100,18 @@ def test_restarting_equals_full_forward_passes(d_mlp, normalization):
         np.testing.assert_allclose(fast.values, slow.values, rtol=0, atol=2e-5)
 
 
+def test_a_restart_that_answers_a_little_differently_is_not_believed():
+    model, sweep = model_for(), (tokens_for(4, 6, 1), tokens_for(4, 6, 2), metric, "blocks.*.hook_resid_pre")
+    expected, forward = patch(model, *sweep).values, model.forward
+
+    def tilted(*arguments, start_at_layer=None, **options):
+        logits = forward(*arguments, start_at_layer=start_at_layer, **options)
+        return logits if start_at_layer is None else logits + 0.01 * torch.arange(4.0)
+
+    model.forward = tilted
+    np.testing.assert_allclose(patch(model, *sweep).values, expected, rtol=0, atol=2e-5)
+
+
 def test_a_patched_run_costs_only_the_blocks_after_the_patch():
     model, rows = model_for(), {layer: 0 for layer in range(3)}
     for layer in rows:  # counts sequences through each block
