@@ -104,9 +104,9 @@ def test_a_restart_that_answers_a_little_differently_is_not_believed():
     model, sweep = model_for(), (tokens_for(4, 6, 1), tokens_for(4, 6, 2), metric, "blocks.*.hook_resid_pre")
     expected, forward = patch(model, *sweep).values, model.forward
 
-    def tilted(*arguments, start_at_layer=None, **options):
-        logits = forward(*arguments, start_at_layer=start_at_layer, **options)
-        return logits if start_at_layer is None else logits + 0.01 * torch.arange(4.0)
+    def tilted(inputs, start_at_layer=None, stop_at_layer=None, **options):
+        found = forward(inputs, start_at_layer=start_at_layer, stop_at_layer=stop_at_layer, **options)
+        return found if start_at_layer is None or stop_at_layer is not None else found + 0.01 * torch.arange(4.0)
 
     model.forward = tilted
     np.testing.assert_allclose(patch(model, *sweep).values, expected, rtol=0, atol=2e-5)
