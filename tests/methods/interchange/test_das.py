@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 import mechbp
 from mechbp.errors import InputError
 from mechbp.methods.interchange.answer_heads import proportional_reading
-from mechbp.methods.interchange.das import learn_rotation
+from mechbp.methods.interchange.das import learn_rotation, varying
 from mechbp.methods.interchange.interchange import interchange
 from mechbp.methods.interchange.sensitivity import sensitive_subspace
 from mechbp.methods.interchange.subspaces import Subspace, random_subspace, slot_subspace
@@ -147,3 +148,13 @@ def test_resampled_pairs_stay_together(compiled: CompiledBP, pairs: dict) -> Non
     assert len(set(rows)) < len(on) == len(again)
     for name in ("source", "expected", "without", "query", "bystander_answer", "nodes"):
         assert np.array_equal(getattr(again, name), getattr(on, name)[rows])
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_directions_along_which_pairs_differ_are_known_in_any_unit(scale):
+    drawn = mechbp.rng(0, "directions")
+    plane = np.linalg.qr(drawn.normal(size=(7, 2)))[0]
+    change = torch.from_numpy(scale * drawn.normal(size=(20, 3, 2)) @ plane.T)
+    found = varying(change).numpy()
+    np.testing.assert_allclose(found @ found.T, plane @ plane.T, rtol=0, atol=1e-12)
+    assert varying(torch.zeros(2, 3, 5)).shape == (5, 5)
