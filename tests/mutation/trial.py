@@ -12,7 +12,7 @@ from faults import Fault
 
 COPIED = ("mechbp", "analyses", "tests", "pyproject.toml", "README.md", "Makefile", "hatch_build.py", "LICENSE", ".git")
 LINKED = ("checkpoints", "reports")
-FOUND, MISSED, TIMED_OUT = "found", "missed", "found by its time"
+FOUND, MISSED, TIMED_OUT, CRASHED = "found", "missed", "found by its time", "found by its end: memory ran out, or it crashed"
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no")
 
 
@@ -65,6 +65,8 @@ def _run(copy: Path, tests: list[str], limit_s: float) -> str:
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
         return TIMED_OUT
+    if done.returncode < 0:
+        return CRASHED
     if done.returncode not in (0, 1, 2):
         raise RuntimeError(f"pytest ended with {done.returncode} on {', '.join(tests)}: {done.stderr.decode()[-300:]}")
     return FOUND if done.returncode else MISSED

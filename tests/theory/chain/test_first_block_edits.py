@@ -10,6 +10,7 @@ from mechbp.models.architectures import build_model
 from mechbp.models.config import ModelConfig
 from mechbp.processes.chain.library import mess3
 from mechbp.processes.chain.words import enumerate_words
+from mechbp.theory.chain import first_block_edits
 from mechbp.theory.chain.constrained_values import loose_fit
 from mechbp.theory.chain.first_block import mean_pattern_over, one_block
 from mechbp.theory.chain.first_block_edits import answers_under, predicted_lengths, profile, with_values
@@ -38,6 +39,14 @@ def test_own_tables_and_own_pattern_give_own_answers(model):
     swapped = with_values(block, [np.roll(written, 1, axis=1) for written in block.written])
     assert np.abs(answers_under(model, words, swapped, pattern.mean) - own).max() > 1e-3
     assert np.abs(answers_under(model, words, block, np.stack([np.eye(LENGTH)] * 2)) - own).max() > 1e-3
+
+
+def test_one_block_is_finished_from_prefixes_alone(model, monkeypatch):
+    """Every prefix once, instead of every word at every position."""
+    monkeypatch.setattr(first_block_edits, "rewritten_answers", None)
+    words = enumerate_words(mess3(0.15, 0.6), LENGTH)
+    found = answers_under(model, words, one_block(model, 3, LENGTH), mean_pattern_over(model, words).mean)
+    np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=0, atol=1e-5)
 
 
 def test_later_blocks_are_run_on_whole_words():
