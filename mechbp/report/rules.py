@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -194,8 +195,8 @@ class Rule:
         given = [read(argument, values) for argument in arguments]
         if function.needs_list and not given[0].ndim:
             raise self._error(node, f"{name} needs a list, got a single number")
-        for other in given[1:]:
-            self._pair(node, given[0], other)
+        for one, other in combinations(given, 2):
+            self._pair(node, one, other)
         return np.asarray(function.compute(*given))
 
     def _entry(self, node: ast.expr, value: Value, index: int | slice) -> Value:

@@ -73,7 +73,8 @@ def missed_before(known: dict[str, list[Fault]]) -> list[Fault]:
 
 
 def plant(areas: dict[str, dict[str, list[str]]], left: list[Fault], jobs: int) -> None:
-    """Try every fault, and keep its outcome."""
+    """Try every fault, and keep its outcome with the digest of the file that it was planted in."""
+    digests = {fault.path: _digest(fault.path) for fault in left}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(jobs):
@@ -90,7 +91,7 @@ def plant(areas: dict[str, dict[str, list[str]]], left: list[Fault], jobs: int) 
         trials = {pool.submit(tried, fault): fault for fault in left}
         for number, trial in enumerate(as_completed(trials), 1):
             fault = trials[trial]
-            line = {"key": fault.key, "outcome": trial.result(), "source": _digest(fault.path), **fault.to_dict()}
+            line = {"key": fault.key, "outcome": trial.result(), "source": digests[fault.path], **fault.to_dict()}
             with OUTCOMES.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{number}/{len(left)} {line['outcome']}: {fault.key}", flush=True)

@@ -173,6 +173,8 @@ def test_what_is_not_part_of_the_language_is_refused_unseen(text, message):
         ("kl and enough", "position 1: expected true or false, got a number"),
         ("enough + 1 > 1", "position 1: expected a number, got true or false"),
         ("all(kl)", "expected true or false"),
+        ("all(min(up, up[1:]) > 0)", "lists of 3 and 2 entries meet"),
+        ("all(max(kl, up, up[1:]) > 0)", "lists of 3 and 2 entries meet"),
         ("up[7] > 1", "entry 7 of a list of 3"),
         ("kl[0] > 1", "no entries"),
         ("rising(kl)", "rising needs a list"),

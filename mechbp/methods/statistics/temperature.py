@@ -35,8 +35,6 @@ def matching_factor(logits: Float64[np.ndarray, "n q"], answers: Int[np.ndarray,
         return scaled_cross_entropy(logits, answers, float(np.exp(log_factor))) - cross_entropy
 
     here = beyond(0.0)
-    if here == 0:
-        return 1.0
     # A larger value is met on the way to no confidence, where it is log q; a smaller one on the way to the minimum, if at all.
     low, high = np.log(FACTORS)
     end = low if here < 0 else _least(beyond, low, high)

@@ -161,7 +161,7 @@ class SortedLists:
             values = draw_distinct(n, self.length, self.free_values, rng)
         if self.gap > 1:
             values = spread_apart(values, self.gap - 1)
-        return values + rng.integers(self.n_offsets, size=(n, 1)) if self.n_offsets > 1 else values
+        return values + rng.integers(self.n_offsets, size=(n, 1))  # of one offset nothing is drawn
 
     def _draw_from(self, split: Split, n: int, rng: np.random.Generator) -> Int[np.ndarray, "n length"]:
         """Lists of a split, by rejection: what is left of uniform lists is uniform."""

@@ -147,3 +147,12 @@ def test_factors_are_those_of_either_vectors():
     predicted, measured = fit.factors
     np.testing.assert_allclose(predicted, [2, 3], rtol=1e-12)
     np.testing.assert_allclose(measured, [-1, 5], rtol=1e-12)
+
+
+def test_a_summary_tells_of_all_positions_but_the_first_two_apart():
+    """The first two are predicted with the wrong sign, as the source reports them apart; after them nothing is off."""
+    shift = np.array([[1.0, -1, 0], [0, 2, -2]])
+    signs = np.array([-1, -1, 1, 1])[:, None, None]
+    told = VectorFit(np.stack([shift] * 4), signs * shift, shift).summary()
+    assert "cosine 0" in told and "; after position 1: R² 1, cosine 1" in told
+    assert "after" not in VectorFit(np.stack([shift] * 2), np.stack([shift] * 2), shift).summary()
