@@ -144,7 +144,7 @@ def test_verify_prints_thresholds_and_does_not_fail_for_short_ones(monkeypatch, 
     monkeypatch.setattr("mechbp.models.run_folder.find_run", Path)
     monkeypatch.setattr("mechbp.models.config.read_recipe", lambda *_: SimpleNamespace(names_code=False))
     monkeypatch.setattr("mechbp.models.runs.load", lambda name, **_: SimpleNamespace(name=name, folder=None))
-    monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run: [Check.of("files", "intact", True)])
+    monkeypatch.setattr("mechbp.models.verify.verify_run", lambda run, sequences: [Check.of("files", "intact", True)])
     with pytest.raises(typer.Exit) as end:
         telling.verify()
     assert end.value.exit_code == 0
