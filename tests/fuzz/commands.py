@@ -61,7 +61,7 @@ WORDS = (
         "--threads",
         "0",
     ),
-    *("-", "--", "..", "/proc", "/dev/null", "/dev/zero", "/proc/self", "a\0b", "\x1b[31m", "\udcff", "x" * 300, "a\nb\nc\nd\ne\nf"),
+    *("-", "--", "..", "/dev/null", "/dev/zero", "/proc/self", "a\0b", "\x1b[31m", "\udcff", "x" * 300, "a\nb\nc\nd\ne\nf"),
     *("training.steps=nan", "training.steps=-1", "model.d_model=1e400", "training.seed=0..99999999", "a.b=c", "="),
     *("process.kind=[nan]", "$(touch HACKED)", "; touch HACKED", "python:evil.py:make", "pages/page.json", "checkpoints"),
     *("pipe", "--trust", "--device", "cuda"),
