@@ -31,7 +31,7 @@ ASKED = 0.95
 """Share of faults that must be found."""
 SAME = "the same:"
 """How the reason of a fault begins that leaves what the program does as it is."""
-LIMIT_S = 400.0
+LIMIT_S = 900.0
 
 
 def main() -> int:
