@@ -82,8 +82,8 @@ def interchange(
             f"interchange: subspace must be {', '.join(map(repr, FINDERS))} or a Subspace, got {told(subspace)}.\n"
             "Subspaces are fitted by mechbp.methods.interchange.subspaces, das and sensitivity."
         )
-    asked = asked_of("interchange", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     place = Continuation.at(model, hook).hook
+    asked = asked_of("interchange", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     size = asked.dims if dims is None else checked_count(dims, "interchange", "dims")
     pairs = asked.pairs()
     found = cast("Subspace", subspace) if given else FINDERS[cast(str, subspace)](model, place, asked, size, read, rng)
@@ -137,8 +137,8 @@ def erase(
     given = isinstance(eraser, Eraser)
     if not given and not (isinstance(eraser, str) and eraser in ("leace", "means")):
         raise InputError(f"erase: eraser must be 'leace', 'means' or an Eraser, got {told(eraser)}.")
-    asked = asked_of("erase", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     place = Continuation.at(model, hook).hook
+    asked = asked_of("erase", model, process, depth, position, message, task, (n, n_fit), mask_rates, rng)
     size = asked.dims if dims is None else checked_count(dims, "erase", "dims")
     pairs = asked.pairs()
     known = pair_activations(model, pairs.base, pairs.source, [place])[place]

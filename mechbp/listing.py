@@ -40,7 +40,8 @@ class Listed:
             return f"unreadable: {self.unreadable}"
         if self.targets == GIVEN:
             return f"{self.task}, {self.process}, {GIVEN}"
-        state = f"{len(self.steps)} stored steps, last {self.steps[-1]:,}" if self.steps else "not trained yet"
+        stored = "1 stored step, " if len(self.steps) == 1 else f"{len(self.steps)} stored steps, last "
+        state = f"{stored}{self.steps[-1]:,}" if self.steps else "not trained yet"
         return f"{self.task}, {self.process}, trained on {self.targets}; {state}{'' if self.complete else ' (incomplete)'}"
 
 

@@ -65,7 +65,10 @@ def asked_of(
     places = {"depth": depth, "position": position}
     if places[given] is None or places[wrong] is not None:
         got = ", ".join(f"{name}={told(value, 20)}" for name, value in places.items() if value is not None)
-        raise InputError(f"{where}: of a {type(process).__name__} name the message by {given}=, got {got or 'neither'}.")
+        raise InputError(
+            f"{where}: of a {type(process).__name__} name the message by {given}=, {EXAMPLES[given]}; got "
+            f"{got or f'neither {given} nor {wrong}'}."
+        )
     if (task or tasks[0]) not in tasks:
         raise InputError(f"{where}: models of a {type(process).__name__} are asked {' or '.join(tasks)}, got task={told(task)}.")
     return ask(where, process, places[given], message, family.tasks[task or tasks[0]], task or tasks[0], sizes, mask_rates, rng)
@@ -153,3 +156,7 @@ OF_FAMILY: dict[str, tuple[str, str, Callable[..., Asked], tuple[str, ...]]] = {
     "chain": ("position", "depth", _of_chain, ("next-token",)),
 }
 """Family -> what names a message of it, what does not, how it is asked, and the tasks, the default first."""
+EXAMPLES = {
+    "depth": "the level of the nodes that send it, where 1 is next to the root",
+    "position": "that of the token after which it is held, from 0",
+}
