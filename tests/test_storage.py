@@ -7,7 +7,7 @@ import pytest
 
 from mechbp.errors import InputError, MechbpError
 from mechbp.models.run_folder import find_run, run_names
-from mechbp.storage import checked_name, exclusive, in_turn, inside, read_regular
+from mechbp.storage import checked_name, exclusive, in_turn, inside, make_folder, read_regular
 
 WORDS = [
     "",
@@ -186,3 +186,14 @@ def test_writers_take_turns_in_folders_alone(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), in_turn(tmp_path / "file"):
         pass
+
+
+def test_a_folder_is_made_with_those_above_it_and_one_that_is_there_stays(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+        (tmp_path / "a" / "b" / "kept").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(MechbpError, match="cannot make .*: Not a directory. Choose a writable folder."):
+        make_folder(tmp_path / "file" / "b")
+    with pytest.raises(MechbpError, match="cannot make .*: File exists. Choose a writable folder."):
+        make_folder(tmp_path / "file")

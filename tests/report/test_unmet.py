@@ -116,5 +116,15 @@ def test_a_page_tells_unmet_parts_by_word_in_the_row_and_where_it_unfolds():
     assert "unmet" not in single, "one part is the criterion itself"
 
 
+@pytest.mark.parametrize(("y", "words"), [([0.95, 0.2], "no part met throughout"), ([0.3, 0.2], "2 of 2 parts unmet")])
+def test_parts_that_some_entries_meet_are_not_called_unmet(y, words):
+    """So that "in part" and "2 of 2 parts unmet" do not stand side by side."""
+    document = demo()
+    numbers = {"x": [0.1, 0.2], "y": y}
+    changed = replace(document.claims[2], rule="`all(x >= 0.9) and all(y >= 0.9)`", numbers=numbers, verdict="partly")
+    html = render(replace(document, claims=(*document.claims[:2], changed, *document.claims[3:])))
+    assert words in html[: html.index(f'id="claim-{changed.id}"')].rsplit("<summary>", 1)[1]
+
+
 def test_only_few_numbers_are_written_out():
     assert [part.numbers for part in parts_of(claim("all(x > 0)", x=list(np.zeros(7))))] == [{}]
