@@ -41,6 +41,11 @@ def test_chains_that_disagree_or_drift_are_seen():
     assert split_rhat(draws + np.linspace(0, 4, 1000)[:, None]) > 1.3, "all chains drift alike"
 
 
+def test_of_an_odd_number_of_draws_the_middle_one_is_in_no_half():
+    draws = rng(0, "odd").standard_normal((101, 3))
+    assert split_rhat(draws) == split_rhat(np.delete(draws, 50, axis=0))
+
+
 def test_what_cannot_be_said():
     still = np.stack([np.ones(50), rng(0).standard_normal(50)], axis=1)
     assert np.array_equal(np.isnan(effective_sample_size(still)), [True, False])
