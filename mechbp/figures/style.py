@@ -74,6 +74,7 @@ def base(height: int, narrow: bool, **extra: Any) -> dict[str, Any]:
         "template": template(dark=False),
         "height": height,
         "margin": {"l": 52 if narrow else 64, "r": 12 if narrow else 20, "t": 12, "b": 48, "pad": 2},
+        "minreducedheight": 2,  # by default no title moves a plot below 64 pixels, where a figure of one row has it on its ticks
         "autotypenumbers": "strict",
         "hovermode": "closest",
         "dragmode": False if narrow else "zoom",

@@ -181,9 +181,10 @@ def test_huge_files_are_refused_within_64_megabytes(attack, tmp_path):
     assert peak <= 64 * 2**20
 
 
-def test_a_forged_file_of_another_format_is_refused_before_its_data_are_read(tmp_path):
+@pytest.mark.parametrize("other", ["pt", "", "mechbp-step-0"])
+def test_a_forged_file_of_another_format_is_refused_before_its_data_are_read(other, tmp_path):
     path = tmp_path / "step.safetensors"
-    path.write_bytes(sealed({"a": tensor(0, 2**27)}, bytes(2**27), format="pt"))
+    path.write_bytes(sealed({"a": tensor(0, 2**27)}, bytes(2**27), format=other))
     tracemalloc.start()
     try:
         with pytest.raises(CheckpointError, match="another program wrote it"):

@@ -116,14 +116,14 @@ def test_a_page_tells_unmet_parts_by_word_in_the_row_and_where_it_unfolds():
     assert "unmet" not in single, "one part is the criterion itself"
 
 
-@pytest.mark.parametrize(("y", "words"), [([0.95, 0.2], "no part met throughout"), ([0.3, 0.2], "2 of 2 parts unmet")])
-def test_parts_that_some_entries_meet_are_not_called_unmet(y, words):
-    """So that "in part" and "2 of 2 parts unmet" do not stand side by side."""
+@pytest.mark.parametrize(("verdict", "words"), [("partly", "by the weaker rule"), ("fails", "2 of 2 parts unmet")])
+def test_in_part_and_all_parts_unmet_do_not_stand_side_by_side(verdict, words):
     document = demo()
-    numbers = {"x": [0.1, 0.2], "y": y}
-    changed = replace(document.claims[2], rule="`all(x >= 0.9) and all(y >= 0.9)`", numbers=numbers, verdict="partly")
+    numbers = {"x": [0.1, 0.2], "y": [0.95, 0.2]}
+    changed = replace(document.claims[2], rule="`all(x >= 0.9) and all(y >= 0.9)`", numbers=numbers, verdict=verdict)
     html = render(replace(document, claims=(*document.claims[:2], changed, *document.claims[3:])))
-    assert words in html[: html.index(f'id="claim-{changed.id}"')].rsplit("<summary>", 1)[1]
+    row = html[: html.index(f'id="claim-{changed.id}"')].rsplit("<summary>", 1)[1]
+    assert f'<span class="unmet">{words}</span>' in row and row.count("unmet") == 1 + words.count("unmet")
 
 
 def test_only_few_numbers_are_written_out():
