@@ -159,7 +159,10 @@ def test_root_tasks_are_asked_at_the_root(task):
             r"got SortedLists.\nOf topics use .*, of lists mechbp.theory.sorting.head_interchange",
         ),
         ({"process": object()}, "got object"),
-        ({"depth": None}, "name the message by depth=, the level of the nodes that send it, where 1 is next to the root; got neither"),
+        (
+            {"depth": None},
+            "name the message by depth=, the level of the nodes that send it, where 1 is next to the root; got neither",
+        ),
         ({"position": 3}, "where 1 is next to the root; got depth=2, position=3"),
         ({"depth": 9}, "at depths 1..4, got depth 9"),
         ({"task": "next-token"}, "are asked masked or root or root-all, got task='next-token'"),

@@ -1,13 +1,15 @@
 """Names stay inside their folder. (Atomic writes and locks: models/test_crash_safety.py.)"""
 
+import fcntl
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from mechbp.errors import InputError, MechbpError
-from mechbp.models.run_folder import find_run, run_names
-from mechbp.storage import checked_name, exclusive, in_turn, inside, make_folder, read_regular
+from mechbp.models.run_folder import RUNS_VARIABLE, find_run, run_names, runs_root
+from mechbp.storage import InUse, checked_name, exclusive, in_turn, inside, make_folder, read_regular
 
 WORDS = [
     "",
@@ -186,6 +188,47 @@ def test_writers_take_turns_in_folders_alone(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), in_turn(tmp_path / "file"):
         pass
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    """Nobody writes into it: an ordinary `open` would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+
+    def read():
+        with pytest.raises(OSError) as raised:
+            read_regular(tmp_path / "pipe", 10)
+        found.append(raised.value)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert found, "reading a pipe waits"
+
+
+def test_a_lock_whose_file_its_last_holder_removed_is_taken_anew(tmp_path, monkeypatch):
+    """Between opening and locking: the file that was locked is no longer the one that others will find."""
+    locked = fcntl.flock
+
+    def late(descriptor, how):
+        monkeypatch.setattr(fcntl, "flock", locked)
+        (tmp_path / ".lock").unlink()
+        locked(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with exclusive(tmp_path, "test"):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+        with pytest.raises(InUse), exclusive(tmp_path, "other"):
+            pass
+
+
+def test_runs_are_named_in_the_working_directory_or_shipped(tmp_path, monkeypatch):
+    monkeypatch.delenv(RUNS_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert runs_root() == Path(__file__).parents[1] / "checkpoints"
+    (tmp_path / "checkpoints").mkdir()
+    assert runs_root() == tmp_path / "checkpoints"
+    assert runs_root(tmp_path) == tmp_path
 
 
 def test_a_folder_is_made_with_those_above_it_and_one_that_is_there_stays(tmp_path):

@@ -16,6 +16,13 @@ from mechbp.figures.frames import Content
 from mechbp.figures.style import GROUP
 from mechbp.figures.table import Row, distinct
 
+CHARACTER_PX = 7
+"""Of labels of categories."""
+AXIS_PX = 80
+"""Of a figure's width, beside the bars."""
+TURNED_ROOM = 18
+"""Characters after which labels that are turned are wrapped."""
+
 
 def check(data: dict[str, Any], where: str) -> None:
     """Raise InputError naming the first thing wrong with the data."""
@@ -50,7 +57,7 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     heights = [v for s in series for key in ("y", "low", "high", "reference") for v in s.get(key, [])]
     heights += [v for r in data.get("references", []) for v in r["y"]]
     y_span = tuple(data["y_range"]) if "y_range" in data else style.span(heights, include=(0.0,))
-    room = max(6, int(style.NOMINAL_WIDTH[narrow] / len(categories) / 7))
+    room, turned = _room(categories, narrow)
     layout = style.base(
         300 if narrow else 390,
         narrow,
@@ -64,7 +71,7 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
         "ticktext": [style.label(name, room) for name in categories],
         "ticks": "",
         "showgrid": False,
-        "tickangle": 0 if all(len(word) <= room for name in categories for word in name.split()) else -45,
+        "tickangle": turned,
     }
     layout["shapes"] = []
     offsets = [-GROUP / 2 + index * width for index in range(len(series))]
@@ -89,6 +96,15 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     colors = style.colors_of(series)
     traces = [_bar(part, color, categories, offset, width) for part, color, offset in zip(series, colors, offsets, strict=True)]
     return {"data": traces, "layout": layout}
+
+
+def _room(categories: list[str], narrow: bool) -> tuple[int, int]:
+    """Return after how many characters labels are wrapped, and by which angle they are turned, so that none lies on another."""
+    each_px = (style.NOMINAL_WIDTH[narrow] - AXIS_PX) / len(categories)
+    room = int(each_px / CHARACTER_PX)
+    if all(len(word) <= room for name in categories for word in name.split()):
+        return room, 0
+    return TURNED_ROOM, -90 if narrow else -45
 
 
 def _bar(part: dict[str, Any], color: str, categories: list[str], offset: float, width: float) -> dict[str, Any]:

@@ -108,6 +108,9 @@ def axis(title: str, narrow: bool, log: bool = False, span: tuple[float, float] 
         if log and span[1] / span[0] > 30:
             result |= {"dtick": 1, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 2, "dtick": "D1"}}
             del result["nticks"]
+        elif log and narrow and span[1] / span[0] > 3:
+            result["dtick"] = "D2"  # 1, 2, 5: all digits of a decade lie on each other
+            del result["nticks"]
     return result
 
 

@@ -141,7 +141,7 @@ class Rule:
                     raise self._error(node, f"unknown function {name!r:.40}" + _near(name, FUNCTIONS))
                 least, most = FUNCTIONS[name].arguments
                 if not least <= len(arguments) <= most:
-                    raise self._error(node, f"{name} takes {least if least == most else f'{least} or more'} argument(s)")
+                    raise self._error(node, f"{name} takes {least if least == most else f'{least} to {most}'} argument(s)")
                 parts = arguments
             case _:
                 raise self._error(node, f"{type(node).__name__} is not part of a rule")

@@ -9,7 +9,7 @@ from demo import demo, provenance
 
 from mechbp.errors import InputError
 from mechbp.figures.plain import plain
-from mechbp.report.claim import MOVED, Claim
+from mechbp.report.claim import MOVED, Claim, by_kind
 from mechbp.report.document import Document, FigureData, Section, dumps, load, loads
 
 LINE = {"name": "a", "x": [1, 2], "y": [0.1, 0.2]}
@@ -18,6 +18,19 @@ LINES = {"x_title": "x", "y_title": "y", "series": [LINE]}
 
 def figure(**changes):
     return FigureData(**{"id": "fig-a", "kind": "lines", "title": "t", "caption": "c", "alt": "a", "data": LINES, **changes})
+
+
+def test_claims_are_counted_once_each_under_their_kind():
+    claims = [
+        Claim(id, "S", "", "m", "-", verdict, kind=kind, fixed=fixed)
+        for id, verdict, kind, fixed in (
+            ("a", "holds", "new", "after"),
+            ("b", "fails", "new", "before"),
+            ("c", "short", "method", ""),
+            ("d", "partly", "", ""),
+        )
+    ]
+    assert by_kind(tuple(claims)) == [("method", [0, 0, 0, 0, 1], 0), ("new", [1, 0, 1, 0, 0], 1), ("", [0, 1, 0, 0, 0], 0)]
 
 
 def test_round_trip(tmp_path):

@@ -36,7 +36,7 @@ class Resampling(Brief):
 
     def mean(self, values: Float64[np.ndarray, "*cells example"]) -> Interval:
         """Return the mean over examples of every cell, with its percentile interval."""
-        return self._interval(values.mean(axis=-1), self._sums(values) / self._sums(np.ones(len(self.counts))))
+        return self._interval(np.asarray(values.mean(axis=-1)), self._sums(values) / self._sums(np.ones(len(self.counts))))
 
     def explained(self, errors: Float64[np.ndarray, "*cells example"], totals: Float64[np.ndarray, "*cells example"]) -> Interval:
         """Return 1 - sum(errors) / sum(totals), R^2 if these are squares; NaN where the totals are 0 to rounding."""

@@ -54,6 +54,12 @@ def test_what_is_no_probability_is_refused(bad):
         reliability(bad, np.ones((2, 2), bool), rng(0))
 
 
+@pytest.mark.parametrize("counted", [np.ones((1, 2), bool), np.ones((3, 2), bool), np.ones(2, bool), np.zeros((2, 2), bool)])
+def test_what_counts_has_the_shape_of_the_choices(counted):
+    with pytest.raises(InputError, match="counted of one shape"):
+        reliability(np.full((2, 2), 0.5), np.ones((2, 2), bool), rng(0), counted=counted)
+
+
 def test_the_error_alone_is_that_of_fifteen_bins():
     confidence = rng(0, "alone").random((60, 4))
     right = rng(1, "alone").random((60, 4)) < 0.5  # too sure in some bins and not in others, or bins would not matter

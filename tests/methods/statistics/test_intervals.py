@@ -1,5 +1,7 @@
 """Bootstrap intervals: coverage, ratios, and what is undefined."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -51,6 +53,16 @@ def test_intervals_hold_the_mean_and_are_reproducible():
 def test_constant_values_have_an_interval_of_width_zero():
     interval = bootstrap_mean(np.full(10, 3.0), rng(0))
     assert interval.to_dict() == {"mean": 3.0, "low": 3.0, "high": 3.0, "n": 10, "level": 0.95}
+
+
+def test_several_means_are_summed_up_by_their_range():
+    values = rng(0, "range").normal(size=(50, 2, 3))
+    found = bootstrap_mean(values, rng(0))
+    low, high = found.mean.min(), found.mean.max()
+    assert found.summary().startswith(f"6 means [2, 3]: {low:.3g} to {high:.3g}; ")
+    holed = replace(found, mean=np.where(found.mean == low, np.nan, found.mean))
+    assert f": {np.sort(found.mean.ravel())[1]:.3g} to {high:.3g}; " in holed.summary()
+    assert replace(found, mean=np.full((2, 3), np.nan)).summary().startswith("6 means [2, 3]: undefined; ")
 
 
 def test_what_is_undefined_is_nan_and_none_in_json():

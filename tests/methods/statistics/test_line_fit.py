@@ -28,6 +28,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert 172 <= hits <= 199
 
 
+def test_the_line_beside_the_dots_stands_where_there_is_no_relation():
+    found = line_fit(np.arange(10.0), mechbp.rng(0).normal(size=10), mechbp.rng(0, "drawn"))
+    drawn = found.picture().data
+    assert drawn["references"] == [{"name": "no relation", "x": 0}] and drawn["categories"] == ["slope", "correlation"]
+
+
 def test_what_does_not_vary_has_slope_zero_and_no_correlation():
     found = line_fit(np.arange(10.0), np.ones(10), mechbp.rng(0, "flat"))
     assert float(found.slope.mean) == 0 and np.isnan(found.correlation.mean) and np.isnan(found.correlation.low)

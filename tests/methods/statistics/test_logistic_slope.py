@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mechbp.errors import InputError
-from mechbp.methods.statistics.logistic_slope import logistic_slope
+from mechbp.methods.statistics.logistic_slope import _crossing, logistic_slope
 from mechbp.randomness import rng
 
 
@@ -57,6 +57,12 @@ def test_separated_runs_have_a_finite_slope_and_an_honest_interval():
     assert turned.slope == pytest.approx(-found.slope, abs=1e-4) and turned.high == pytest.approx(-found.low, abs=1e-3)
     scaled = logistic_slope(10 * x, x > 4, rng(0))
     assert scaled.slope == pytest.approx(found.slope / 10, rel=1e-4)
+
+
+@pytest.mark.parametrize("direction", [-1.0, 1.0])
+def test_an_end_that_nothing_bounds_is_infinite(direction):
+    assert _crossing(lambda b: 1.0, 0.5, direction) == direction * np.inf
+    assert _crossing(lambda b: 4 - abs(b), 0.5, direction) == pytest.approx(4 * direction, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,15 @@ def test_exact_loss_is_the_sum_over_words(model):
     assert uniform.mean_nats + uniform.entropy_nats.mean() == pytest.approx(np.log(3), abs=1e-12)
 
 
+@pytest.mark.parametrize("weighting", ["count", "probability"])
+def test_a_constant_with_rounding_noise_has_no_r2(features, weighting):
+    noise = mechbp.rng(0, "noise").normal(size=BELIEFS.shape)
+    targets = {"constant": 0.1 + 1e-9 * noise, "nearly": 0.1 + 1e-5 * noise}
+    found = word_probe(features, targets, WORDS, rng=mechbp.rng(0), weighting=weighting, repeats=2)
+    assert np.isnan(found["constant"].r2) and np.isnan(found["constant"].held_out_r2)
+    assert np.isfinite(found["nearly"].r2) and np.isfinite(found["nearly"].held_out_r2)
+
+
 def test_nonsense_is_refused(features, tiny_encoder):
     with pytest.raises(InputError, match="one row for each of 363 prefixes"):
         word_probe(features[:-1], {"b": BELIEFS}, WORDS, rng=mechbp.rng(0))

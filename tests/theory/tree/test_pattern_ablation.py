@@ -108,6 +108,16 @@ def test_a_model_that_cannot_be_restarted_is_run_from_its_tokens(lacks: str) -> 
     assert residual_starts(model, TOKENS) == {}
 
 
+@pytest.mark.parametrize("name", ["mean", "block-average", "sibling-subtree", "uniform"])
+def test_names_are_compared_as_words(name: str) -> None:
+    """A name from a file or a command line is equal to ours and another object."""
+    read = "".join(list(name))
+    ours, theirs = (
+        ablate_attention(PatternModel(THEORY), TOKENS, metric, rng=rng(0), replacements=(word,)).rows for word in (name, read)
+    )
+    assert all(np.array_equal(one.per_example, other.per_example) for one, other in zip(ours, theirs, strict=True))
+
+
 def test_what_replaces_patterns_is_named_by_the_caller() -> None:
     model = build_model(ModelConfig(1, 1, 8, 8), d_vocab=6, d_vocab_out=4, n_ctx=8, seed=0)
     with pytest.raises(TypeError, match="positional"):

@@ -8,7 +8,16 @@ from mechbp.processes.tree.filtered_tree import FilteredTree
 from mechbp.processes.tree.grammar import TreeGrammar
 from mechbp.randomness import rng
 from mechbp.theory.tree.redraw import redraw
-from mechbp.theory.tree.sibling_subtrees import MATCHINGS, hide, kept_nodes, own_message, under_sibling
+from mechbp.theory.tree.sibling_subtrees import (
+    MATCHINGS,
+    hide,
+    key_children,
+    key_leaves,
+    key_message,
+    kept_nodes,
+    own_message,
+    under_sibling,
+)
 
 TREE = FilteredTree(TreeGrammar.random(vocab_size=4, sigma=1.0, seed=0, recipe="paper"), depth=4)
 N = 96
@@ -26,6 +35,13 @@ def test_nodes_of_the_sibling_subtree_are_kept() -> None:
     np.testing.assert_array_equal(np.flatnonzero(kept[4][0]), [1, 4, 5, 6, 7])
     np.testing.assert_array_equal(np.flatnonzero(kept[4][1]), [8, 9, 10, 11, 12])
     np.testing.assert_array_equal(under_sibling(TREE, np.array([0, 13]), 3)[1], np.arange(16) < 8)
+
+
+def test_what_is_shared_of_the_sibling_subtree() -> None:
+    """As (height of the subtree, height of its nodes): its top, the two below it or the leaf that it is, and all leaves."""
+    assert [key_message(block) for block in (1, 2, 4)] == [{(0, 0)}, {(1, 1)}, {(3, 3)}]
+    assert [key_children(block) for block in (1, 2, 4)] == [{(0, 0)}, {(1, 0)}, {(3, 2)}]
+    assert [key_leaves(block) for block in (1, 2, 4)] == [{(0, 0)}, {(1, 0)}, {(3, 0)}]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4])
