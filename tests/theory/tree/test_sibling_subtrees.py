@@ -11,10 +11,10 @@ from mechbp.theory.tree.redraw import redraw
 from mechbp.theory.tree.sibling_subtrees import (
     MATCHINGS,
     hide,
+    kept_nodes,
     key_children,
     key_leaves,
     key_message,
-    kept_nodes,
     own_message,
     under_sibling,
 )
