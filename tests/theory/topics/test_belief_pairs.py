@@ -46,6 +46,8 @@ def test_hidden_words_have_the_answer_of_the_words_shown():
     np.testing.assert_allclose(found.kl_nats(answers), share * found.learnable_nats, rtol=0, atol=1e-12)
     with pytest.raises(InputError, match="document 2 hides no word"):
         HiddenWords.of(DISJOINT, np.where(np.arange(400)[:, None] == 2, 1, ids))
+    with pytest.raises(InputError, match="document 2 hides no word"):  # PAD hides none: there is no word under it
+        HiddenWords.of(DISJOINT, np.where((np.arange(400)[:, None] == 2) & (ids == MASK), MASK + 1, ids))
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
