@@ -1,6 +1,6 @@
 "use strict";
 const page = () => {
-  const NARROW_PX = 820;
+  const NARROW_PX = 620;
   const CONFIG = { displaylogo: false, showSendToCloud: false, displayModeBar: "hover", responsive: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
