@@ -16,7 +16,7 @@ from mechbp.figures.frames import Content
 from mechbp.figures.style import GROUP
 from mechbp.figures.table import Row, distinct
 
-CHARACTER_PX = 7
+CHARACTER_PX, LINE_PX = 7, 15
 """Of labels of categories."""
 AXIS_PX = 80
 """Of a figure's width, beside the bars."""
@@ -59,7 +59,7 @@ def draw(data: dict[str, Any], narrow: bool) -> dict[str, Any]:
     y_span = tuple(data["y_range"]) if "y_range" in data else style.span(heights, include=(0.0,))
     room, turned = _room(categories, narrow)
     layout = style.base(
-        300 if narrow else 390,
+        (300 if narrow else 390) + (CHARACTER_PX * (room - TURNED_ROOM) if turned else 0),
         narrow,
         xaxis=style.axis(data.get("x_title", ""), narrow),
         yaxis=style.axis(data["y_title"], narrow, span=y_span, room=44),
@@ -104,7 +104,11 @@ def _room(categories: list[str], narrow: bool) -> tuple[int, int]:
     room = int(each_px / CHARACTER_PX)
     if all(len(word) <= room for name in categories for word in name.split()):
         return room, 0
-    return TURNED_ROOM, -90 if narrow else -45
+    lines = max(1, int(each_px / LINE_PX))  # that stand beside each other
+    room = TURNED_ROOM
+    while any(style.label(name, room).count("<br>") >= lines for name in categories):
+        room += 1
+    return room, -90 if narrow else -45
 
 
 def _bar(part: dict[str, Any], color: str, categories: list[str], offset: float, width: float) -> dict[str, Any]:

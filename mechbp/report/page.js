@@ -1,6 +1,7 @@
 "use strict";
 const page = () => {
-  const NARROW_PX = 620;
+  // Layouts are planned for wide figures and for phones; between both the wide one is drawn at its least width and shrunk.
+  const NARROW_PX = 700, WIDE_PX = 1000;
   const CONFIG = { displaylogo: false, showSendToCloud: false, displayModeBar: "hover", responsive: false,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"] };
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -43,9 +44,17 @@ const page = () => {
     plots.set(id, { div, ...spec, names: read("names-" + id), frame: spec.frames.length - 1, slider: document.getElementById("frame-" + id) });
   }
 
+  const room = (plot) => plot.div.parentElement.clientWidth;
+  function shrink(div, layout, shown) {
+    const scale = shown / layout.width;
+    div.style.width = layout.width + "px";
+    div.style.transform = scale < 1 ? "scale(" + scale + ")" : "";
+    div.style.marginBottom = scale < 1 ? (scale - 1) * layout.height + "px" : "";
+  }
+
   // <html data-drawn="yes"> says that no drawing is under way.
   function draw(plot) {
-    const width = plot.div.clientWidth;
+    const width = room(plot);
     const paper = dark.matches && !printing ? "dark" : "light";
     const sameLayout = plot.width === width && plot.paper === paper;
     Object.assign(plot, { width, paper });
@@ -53,7 +62,8 @@ const page = () => {
     const narrow = width < NARROW_PX;
     const layout = structuredClone(plot.layouts[narrow ? "narrow" : "wide"]);
     layout.template = papers[paper];
-    layout.width = width;
+    layout.width = narrow ? width : Math.max(width, WIDE_PX);
+    shrink(plot.div, layout, width);
     const traces = plot.frames[plot.frame].map((trace) => {
       const copy = structuredClone(trace);
       if (narrow && copy.texttemplate && width < 34 * copy.z[0].length) copy.texttemplate = "";  // figures would not fit their cells
@@ -130,7 +140,7 @@ const page = () => {
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => plots.forEach((plot) => { if (plot.div.clientWidth !== plot.width) draw(plot); }), 120);
+    waiting = setTimeout(() => plots.forEach((plot) => { if (room(plot) !== plot.width) draw(plot); }), 120);
   });
   dark.addEventListener("change", redraw);
   let folded = [];

@@ -61,7 +61,7 @@ def snapshot(document: Document, figure: str, *, width_px: int = 1000, theme: st
 
 def wait_until_drawn(page: Any, plot: str) -> None:
     """Wait until the page has drawn at the width it now has. (Its policy forbids waiting for an expression.)"""
-    width = page.evaluate("id => document.getElementById(id).clientWidth", plot)
+    width = page.evaluate("id => document.getElementById(id).parentElement.clientWidth", plot)
     page.wait_for_selector(f'html[data-drawn="yes"] #{plot}[data-width="{width}"]', timeout=TIMEOUT_MS)
 
 

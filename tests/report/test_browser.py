@@ -100,6 +100,32 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, the
 
 
 @pytest.mark.slow
+def test_between_both_layouts_the_wide_one_is_shrunk(browser, pages):
+    """Half a screen: no label lies on another, nothing sticks out or leaves a gap, and hovering tells the cell under the pointer."""
+    with Visit(browser, pages / "demo.html", width=860) as visit:
+        assert visit.drawn() == N_FIGURES and visit.page.evaluate(OVERLAPS) == []
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 860
+        widths, gaps = visit.page.evaluate("""() => {
+            const plots = [...document.querySelectorAll("div.plot")].filter(plot => plot.querySelector("svg"));
+            const boxes = plots.map(plot => [plot.getBoundingClientRect(), plot.parentElement.getBoundingClientRect(),
+                plot.nextElementSibling.getBoundingClientRect()]);
+            return [boxes.map(([plot, whole]) => plot.width - whole.width), boxes.map(([plot, , next]) => next.top - plot.bottom)];
+        }""")
+        assert max(map(abs, widths)) < 1 and all(-1 < gap < 60 for gap in gaps)
+        data = next(figure.data for figure in demo().figures if figure.id == "fig-ablation")
+        for index, name in enumerate(data["categories"]):
+            dot = visit.page.locator("#plot-fig-ablation .trace.scatter").first.locator(".point").nth(index)
+            dot.scroll_into_view_if_needed()
+            box = dot.bounding_box()
+            visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            visit.page.wait_for_function(
+                "name => document.querySelector('#plot-fig-ablation .hoverlayer').textContent.replace(/\\s/g, '').includes(name)",
+                arg=name.replace(" ", "")[:30],
+            )
+
+
+
+@pytest.mark.slow
 def test_a_snapshot_keeps_titles_below_their_axes(browser, pages):
     """Plotly measures text in an element of its own at the end of the body; hidden, it would measure nothing."""
     with Visit(browser, pages / "demo.html") as visit:
