@@ -101,7 +101,7 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, the
 
 @pytest.mark.slow
 def test_between_both_layouts_the_wide_one_is_shrunk(browser, pages):
-    """Half a screen: no label lies on another, nothing sticks out or leaves a gap, and hovering tells the cell under the pointer."""
+    """Half a screen: no label lies on another, nothing sticks out or leaves a gap, and hovering tells what is under the pointer."""
     with Visit(browser, pages / "demo.html", width=860) as visit:
         assert visit.drawn() == N_FIGURES and visit.page.evaluate(OVERLAPS) == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 860
@@ -109,7 +109,8 @@ def test_between_both_layouts_the_wide_one_is_shrunk(browser, pages):
             const plots = [...document.querySelectorAll("div.plot")].filter(plot => plot.querySelector("svg"));
             const boxes = plots.map(plot => [plot.getBoundingClientRect(), plot.parentElement.getBoundingClientRect(),
                 plot.nextElementSibling.getBoundingClientRect()]);
-            return [boxes.map(([plot, whole]) => plot.width - whole.width), boxes.map(([plot, , next]) => next.top - plot.bottom)];
+            return [boxes.map(([plot, whole]) => plot.width - whole.width),
+                boxes.map(([plot, , next]) => next.top - plot.bottom)];
         }""")
         assert max(map(abs, widths)) < 1 and all(-1 < gap < 60 for gap in gaps)
         data = next(figure.data for figure in demo().figures if figure.id == "fig-ablation")
@@ -122,7 +123,6 @@ def test_between_both_layouts_the_wide_one_is_shrunk(browser, pages):
                 "name => document.querySelector('#plot-fig-ablation .hoverlayer').textContent.replace(/\\s/g, '').includes(name)",
                 arg=name.replace(" ", "")[:30],
             )
-
 
 
 @pytest.mark.slow
