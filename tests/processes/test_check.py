@@ -32,6 +32,7 @@ PROCESSES = {
     "golden mean": golden_mean(length=4),
     "z1r": z1r(length=4),
     "coin": BiasedCoin(),
+    "one sequence": mechbp.HiddenMarkovModel(np.ones((1, 1, 1)), length=4),
     "coin, skewed prior": BiasedCoin(0.3, 2.5, length=4),
 }
 

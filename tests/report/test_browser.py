@@ -101,7 +101,7 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(browser, pages, width, the
 
 @pytest.mark.slow
 def test_between_both_layouts_the_wide_one_is_shrunk(browser, pages):
-    """Half a screen: no label lies on another, nothing sticks out or leaves a gap, and hovering tells what is under the pointer."""
+    """Half a screen: no label lies on another, nothing sticks out or leaves a gap, hovering tells what is under it."""
     with Visit(browser, pages / "demo.html", width=860) as visit:
         assert visit.drawn() == N_FIGURES and visit.page.evaluate(OVERLAPS) == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 860

@@ -78,6 +78,7 @@ def by_hooks(*arguments, **options):
 SHAPES = [
     {"layers": 1},
     {"layers": 2, "heads": 1},
+    {"layers": 2, "heads": 16},
     {"normalization": "none", "act": "relu"},
     {"layers": 4, "act": "relu", "attention": "causal", "heads": 1},
     {"heads": 1, "d_mlp": 0},

@@ -12,7 +12,7 @@ from mechbp.models.config import ModelConfig
 from mechbp.processes.chain.library import mess3, rrxor
 from mechbp.processes.chain.words import enumerate_words
 from mechbp.theory.chain import substitutes as parts
-from mechbp.theory.chain.constrained_attention import lags_of_heads, only_eigenvalue, pattern_fit, softmax_warp
+from mechbp.theory.chain.constrained_attention import Lags, lags_of_heads, only_eigenvalue, pattern_fit, softmax_warp
 from mechbp.theory.chain.exact_loss import exact_loss
 from mechbp.theory.chain.prefix_activations import prefix_answers
 from mechbp.theory.chain.substitutes import silenced, substitutes
@@ -75,6 +75,15 @@ def test_where_attention_is_uniform_the_mean_pattern_costs_nothing():
     lags = lags_of_heads(np.stack([pattern, pattern]), -0.2)
     warps = [1 - pattern_fit(pattern, softmax_warp(WORD, only_eigenvalue(hmm), reach), reach).r2 for reach in lags]
     assert fit.warp_missed == pytest.approx(np.mean(warps), rel=1e-5) and abs(fit.law_missed - fit.warp_missed) > 1e-3
+
+
+def test_lags_of_one_or_many_heads_are_those_that_they_look_at_more():
+    distance = np.subtract.outer(np.arange(WORD), np.arange(WORD))
+    odd, even = (np.where((distance >= 0) & (distance % 2 == parity), 1.0, 0.1) * (distance >= 0) for parity in (1, 0))
+    assert lags_of_heads(odd[None], -0.2) == (Lags(1, 2),) and lags_of_heads(even[None], -0.2) == (Lags(2, 2),)
+    assert lags_of_heads(np.stack([odd, even, odd]), -0.2) == (Lags(1, 2), Lags(2, 2), Lags(1, 2))
+    assert lags_of_heads(np.stack([even, odd]), -0.2) == (Lags(2, 2), Lags(1, 2))
+    assert lags_of_heads(np.stack([odd, even, odd]), 0.2) == (Lags(1, 1),) * 3
 
 
 def test_attention_that_depends_on_tokens_pays_for_a_mean_pattern():

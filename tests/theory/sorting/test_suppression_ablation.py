@@ -10,7 +10,9 @@ from sorter_cases import every_list, untrained_sorter
 from mechbp.errors import InputError
 from mechbp.hooks import capture, edit
 from mechbp.methods.patching.ablate import Mean
+from mechbp.models.architectures import build_model
 from mechbp.models.compiled.sorter import compile_sorter
+from mechbp.models.config import ModelConfig
 from mechbp.randomness import rng
 from mechbp.theory.sorting.head_ablation import ablated_forward
 from mechbp.theory.sorting.rollout import asked_logits
@@ -84,6 +86,17 @@ def test_what_is_kept_equals_loops(sources, stand_in):
     assert np.abs(kept).max() > 1e-3
     found = of(model, [head], "zero" if stand_in == "zero" else Mean(reference), sources=sources)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_zero_stands_in_for_what_is_removed():
+    """Without a layer norm, which takes off whatever is added to all dimensions alike."""
+    config = ModelConfig(1, 2, 16, 0, "gelu", "none", "causal", d_head=8)
+    model = build_model(config, d_vocab=9, d_vocab_out=9, n_ctx=7, seed=2).to(torch.float64)
+    empty = copy.deepcopy(model)
+    with torch.no_grad():
+        empty.blocks[0].attn.W_V[1] = 0  # writes nothing, so that nothing of it is removed
+        expected = empty(torch.from_numpy(TOKENS[:, :-1]))[:, 3:].log_softmax(dim=-1).numpy()
+    np.testing.assert_allclose(of(empty, [1]), expected, rtol=0, atol=1e-12)
 
 
 def test_a_separator_among_the_answers_names_no_value():

@@ -47,6 +47,12 @@ def test_p_is_the_share_of_all_assignments():
     assert topic_label_test(table, topic, rng(2), 6000) == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_p_does_not_depend_on_the_unit_of_the_table(unit):
+    topic, table = np.repeat(np.arange(3), 4), rng(5).normal(size=(12, 12))
+    assert topic_label_test(unit * table, topic, rng(2), 500) == topic_label_test(table, topic, rng(2), 500)
+
+
 def test_p_is_small_for_blocks_and_uniform_for_noise():
     blocks = (TOPIC[:, None] == TOPIC) + 0.01 * rng(3).normal(size=(7, 7))
     assert topic_label_test(blocks, TOPIC, rng(4), 5000) < 0.02  # 210 ways to label, of which few give these blocks

@@ -162,6 +162,11 @@ def test_block_average_preserves_rows_and_levels() -> None:
         for level in range(5):
             values, given = (array[..., :16, :16][..., levels == level] for array in (averaged, pattern))
             np.testing.assert_allclose(values, np.broadcast_to(given.mean(axis=-1, keepdims=True), values.shape))
+    for part in (np.s_[..., :16, 16], np.s_[..., 16, :16], np.s_[..., 16, 16]):  # to ROOT, from ROOT, and ROOT to itself: apart
+        given = pattern[part].reshape(2, 3, -1).mean(axis=-1)
+        np.testing.assert_allclose(
+            averaged[part].reshape(2, 3, -1), np.broadcast_to(given[..., None], (2, 3, pattern[part].size // 6))
+        )
     np.testing.assert_allclose(block_average(THEORY), THEORY, atol=1e-15)
 
 
