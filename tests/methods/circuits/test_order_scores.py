@@ -65,6 +65,14 @@ def test_scores_of_known_order():
     assert abs(noise.nearest_first.mean() - 0.5) < 0.02 and abs(noise.larger_first.mean() - 0.5) < 0.02
 
 
+@pytest.mark.parametrize("heads", [1, 4, 5, 9])
+def test_four_heads_are_told_and_the_others_counted(heads):
+    lines = order_scores(np.random.default_rng(0).normal(size=(heads, 5, 6))).summary().split("\n")
+    assert sum("nearest first" in line for line in lines) == min(heads, 4)
+    assert [line for line in lines if line.startswith("and")] == ([f"and {heads - 4} more"] if heads > 4 else [])
+    assert lines[-1].startswith("n = ")
+
+
 def test_no_triples_and_bad_arguments():
     none = order_scores(np.zeros((1, 1)))
     assert np.isnan(none.nearest_first) and np.isnan(none.larger_first)

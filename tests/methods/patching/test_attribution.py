@@ -248,6 +248,20 @@ def test_agreement_of_planted_estimates():
     assert one.to_dict()["pearson"]["n"] == 40 and one.to_dict()["worst_cell"] == 7
 
 
+def test_intervals_stay_within_what_a_measure_can_be():
+    """The spread is taken from resamples and put about the estimate, which may lie near an end of what there is."""
+    exact = patch(model_for(), tokens_for(40, 1), tokens_for(40, 2), linear, SITES[:3])
+    noise = rng(0, "noise").normal(size=exact.effects.shape) * exact.effects.std()
+    ends = []
+    for share in (1.0, -1.0):
+        found = estimate_error(with_estimates(exact, share * exact.effects + noise / 20), exact, rng(0))
+        for name, least in (("pearson", -1), ("spearman", -1), ("sign_agreement", 0), ("share_off", 0)):
+            interval = getattr(found, name)
+            assert least <= interval.low <= interval.high <= 1, name
+        ends += [float(found.sign_agreement.low), float(found.sign_agreement.high)]
+    assert {0.0, 1.0} <= {*ends}, "ends that had to be cut"
+
+
 def test_agreement_refuses_other_cells_and_other_pairs():
     exact = patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_pre")
     other = attribution_patch(model_for(), CLEAN, CORRUPTED, metric, "blocks.*.hook_resid_post")

@@ -38,6 +38,18 @@ def test_a_walk_through_every_question_finds_the_same(repeats):
             assert found.uniform_larger[row, asked] == pytest.approx(above.mean())
 
 
+def test_means_by_position_leave_out_lists_without_attention():
+    tokens, patterns, owner = random_case()
+    patterns[::3, :, :, :3] = 0
+    patterns[::3, :, :, 3] = 1  # all on SEP
+    found = owner_attention(patterns, tokens, LISTS, owner)
+    assert np.isnan(found.larger[::3]).all() and not np.isnan(found.larger[1::3]).any()
+    table = found.to_dataframe()
+    np.testing.assert_allclose(table["larger"], np.nanmean(found.larger, axis=0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(table["first"], found.first.mean(axis=0), rtol=0, atol=1e-12)
+    assert f"attention to larger values {np.nanmean(found.larger):.3g}"[:32] in found.summary()
+
+
 def test_ties_are_no_first_place_and_lists_without_attention_say_nothing():
     tokens, patterns, owner = random_case()
     patterns = np.zeros_like(patterns)
