@@ -32,7 +32,7 @@ def _brief(value: Any) -> str:
     if hasattr(value, "named_parameters") or (is_dataclass(value) and not isinstance(value, Brief)):
         return type(value).__name__
     if isinstance(value, Mapping):
-        named = ", ".join(map(str, list(value)[:FEW]))
+        named = ", ".join(repr(name) if "," in str(name) else str(name) for name in list(value)[:FEW])
         return f"{{{named}{', …' if len(value) > FEW else ''}}}"[:LONGEST]
     if isinstance(value, Sequence | Set) and not isinstance(value, str | bytes):
         return f"[{len(value)}]" if len(value) > FEW else f"[{', '.join(map(_brief, value))}]"[:LONGEST]

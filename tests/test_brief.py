@@ -121,5 +121,5 @@ def test_numbers_are_rounded_and_what_is_many_is_counted():
         text: str
         hidden: int = dataclasses.field(default=3, repr=False)
 
-    told = repr(Odd(torch.nn.Linear(2, 2), [1] * 9, {key: 1 for key in "abcdef"}, "x" * 999))
-    assert told == f"Odd(model=Linear, many=[9], named={{a, b, c, d, …}}, text='{'x' * 58}…)"
+    told = repr(Odd(torch.nn.Linear(2, 2), [1] * 9, {key: 1 for key in ("a", "b, c", *"def")}, "x" * 999))
+    assert told == f"Odd(model=Linear, many=[9], named={{a, 'b, c', d, e, …}}, text='{'x' * 58}…)"

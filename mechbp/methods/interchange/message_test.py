@@ -143,7 +143,7 @@ class MessageTest(Shown):
         """Return n, the share that up to three edits explain, and the controls' shares."""
         shares = self.shares(rng)
         edits = [name for name in shares if not self.is_control(name)]
-        controls = ", ".join(f"{name} {float(found.mean):.2g}" for name, found in shares.items() if self.is_control(name))
+        controls = "; ".join(f"{name} {float(found.mean):.2g}" for name, found in shares.items() if self.is_control(name))
         unedited = self.target_kl_nats[NOTHING]
         return "\n".join(
             [

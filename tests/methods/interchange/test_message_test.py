@@ -15,7 +15,7 @@ def shares(*edits):
 
 def test_controls_are_named_apart_from_edits():
     summary = shares("means", "means" + PLACEBO, "means" + ANOTHER_SOURCE).summary()
-    assert summary.splitlines()[-1] == f"controls: means{PLACEBO} 0.75, means{ANOTHER_SOURCE} 0.5"
+    assert summary.splitlines()[-1] == f"controls: means{PLACEBO} 0.75; means{ANOTHER_SOURCE} 0.5"
     assert "n = 8 pairs; KL(exact || model) unedited 1 nats" in summary and "\nmeans: 1" in summary
 
 
