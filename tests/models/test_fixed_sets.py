@@ -137,6 +137,8 @@ def test_where_training_ends():
     assert not has_ended(training, 40, curve((0, 1.0), (20, 0.5), (40, 0.4)))
     assert has_ended(training, 100, curve((90, 0.5), (100, 0.4)))
     assert has_ended(TrainingConfig(steps=5, batch_size=1, learning_rate=1.0), 5, [])
+    long = TrainingConfig(steps=10_000, batch_size=1, learning_rate=1.0)
+    assert [has_ended(long, int(step), []) for step in ("9999", "10000", "10001")] == [False, True, True]
 
 
 def started(tmp_path, source, **changes):

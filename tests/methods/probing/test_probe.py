@@ -455,6 +455,17 @@ def test_the_best_cell_is_the_farthest_ahead_of_its_strongest_control():
     assert told.endswith("controls: first 0.1, second 0.05")
 
 
+@pytest.mark.parametrize("n", [4, 5, 7])
+def test_four_targets_are_told_and_the_others_counted(n):
+    tokens = TOKENS[:200]
+    targets = {f"target {i}": np.eye(4)[tokens[:, i : i + 1]] for i in range(n)}
+    lines = probe(FeatureModel(), tokens, targets, "*", rng=rng(0, "many"), controls=(), resamples=10).summary().splitlines()
+    assert sum(line.startswith("target ") for line in lines) == 4
+    assert [line for line in lines if "more" in line] == (
+        [f"and {n - 4} more targets; to_dataframe() has them all"] if n > 4 else []
+    )
+
+
 def test_a_mean_of_equal_values_has_no_width_however_unequal_the_groups():
     groups = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 30])
     found = Resampling.draw(groups, 50, rng(0, "groups")).mean(np.full((2, len(groups)), 0.75))

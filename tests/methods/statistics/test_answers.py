@@ -109,7 +109,9 @@ def test_the_density_of_pairs_stands_with_exact_probabilities_upwards():
     exact, answers = np.array([[[0.8, 0.1, 0.1]]]), np.array([[[0.3, 0.3, 0.4]]])
     found = calibration(exact, answers, rng(0, "density"), bins=2)
     assert found.counts.tolist() == [[2, 1], [0, 0]]  # by what the model says, which is below one half
-    assert np.asarray(found.picture().data["density"]["counts"]).tolist() == [[2, 0], [1, 0]]
+    drawn = found.picture().data
+    assert np.asarray(drawn["density"]["counts"]).tolist() == [[2, 0], [1, 0]]
+    assert drawn["identity"] and drawn["x_range"] == drawn["y_range"] == [0, 1]
 
 
 def test_an_exact_model_is_calibrated_and_its_empty_bins_are_undefined():

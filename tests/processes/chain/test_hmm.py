@@ -188,6 +188,13 @@ def test_row_and_bayes_displacements_of_mess3_are_parallel_with_the_known_ratio(
     assert decay(hmm.transitions).values[1].real == pytest.approx(1 - 3 * x)
 
 
+def test_eigenvalues_fall_in_modulus_from_1():
+    symmetric = np.array([[0.5, 0.3, 0.2, 0.0], [0.3, 0.1, 0.4, 0.2], [0.2, 0.4, 0.3, 0.1], [0.0, 0.2, 0.1, 0.7]])
+    found = decay(symmetric[None])
+    assert len(found.values) == 4 and found.values[0].real == pytest.approx(1)
+    assert (np.diff(np.abs(found.values)) < 0).all() and np.sign(found.values.real).min() == -1
+
+
 def test_numbers_of_words_and_beliefs():
     assert [len(enumerate_words(rrxor(), length).tokens) for length in (10, 11)] == [436, 676]
     assert [enumerate_words(rrxor(), length).n_prefixes for length in (10, 11)] == [1046, 1722]

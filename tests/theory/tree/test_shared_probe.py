@@ -7,8 +7,9 @@ from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from mechbp.errors import InputError
+from mechbp.methods.statistics.intervals import Interval
 from mechbp.randomness import rng
-from mechbp.theory.tree.shared_probe import shared_probe
+from mechbp.theory.tree.shared_probe import SharedProbe, shared_probe
 
 
 class Written(HookedRootModule):
@@ -109,3 +110,12 @@ def test_positions_are_drawn_only_when_they_are_asked_for():
     whole, leaves = found.picture(), found.picture(by_position=True)
     assert (whole.kind, leaves.kind, leaves.data["columns"]) == ("dots", "heatmap", ["0", "1", "2", "3"])
     np.testing.assert_allclose(leaves.data["panels"][0]["values"], found.by_position[:, 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_four_targets_are_told(n):
+    accuracy = Interval(np.full((2, n), 0.5), np.full((2, n), 0.4), np.full((2, n), 0.6), 30)
+    found = SharedProbe(("a", "b"), (0,), accuracy, np.full((2, n, 4), 0.5), 60, 30)
+    lines = found.summary().splitlines()
+    assert len(lines) == min(n, 4) + 1 and lines[-1] == "fitted on 60 sequences, n = 30 held out"
+    assert all(line.startswith(f"target {i}: best accuracy 0.5 [0.4, 0.6] at a") for i, line in enumerate(lines[:-1]))
