@@ -152,7 +152,7 @@ def _agree(found: Answer, expected: Answer, activation: Float[Tensor, "row posit
                 if gradients:
                     # Another weight on every logit: plain sums have no gradient wherever logits are normalised.
                     weights = torch.linspace(-1, 1, logits.numel()).to(logits).reshape(logits.shape)
-                    results[-1].append(torch.autograd.grad(logits, start, weights)[0])
+                    results[-1] += torch.autograd.grad(logits, start, weights)
             except RuntimeError:  # in-place arithmetic leaves no gradient
                 return False
     return all(

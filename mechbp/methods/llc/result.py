@@ -186,7 +186,8 @@ class LLCEstimate(Shown):
         """Draw every chain step by step.
 
         "running estimate": mean of its terms so far, after the burn-in. "loss": n beta times the loss above that at w* on the
-        same batch, burn-in included. "distance": |w - w*|, likewise. Raises InputError for another trace.
+        same batch, burn-in included. "distance": |w - w*|, likewise. Of chains of more than 400 steps 400 are drawn, evenly.
+        Raises InputError for another trace.
         """
         if trace not in get_args(Trace):
             raise InputError(f"picture: trace must be one of {', '.join(map(repr, get_args(Trace)))}, got {trace!r:.40}.")

@@ -29,13 +29,13 @@ def chain_messages(
     log_evidence = np.zeros(n)
     normalise(upward[length])
     for t in range(length - 1, -1, -1):
-        below = upward[t + 1][0].T  # [example, state]
-        upward[t] = normalise(_picked(below @ _flat(rules.transpose(0, 2, 1)), evidence[:, t], len(rules)))[0]
+        (below,) = upward[t + 1]  # [state, example]
+        upward[t] = normalise(_picked(below.T @ _flat(rules.transpose(0, 2, 1)), evidence[:, t], len(rules)))[0]
     for t in range(length):
-        above = downward[t][0].T
-        downward[t + 1], sums = normalise(_picked(above @ _flat(rules), evidence[:, t], len(rules)))
+        (above,) = downward[t]
+        downward[t + 1], (total,) = normalise(_picked(above.T @ _flat(rules), evidence[:, t], len(rules)))
         with np.errstate(divide="ignore"):
-            log_evidence += np.log(sums[0])
+            log_evidence += np.log(total)
     return public_beliefs(Passes(upward, downward, log_evidence))
 
 

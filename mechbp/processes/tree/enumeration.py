@@ -44,7 +44,8 @@ class TreeJoint(Brief):
     @property
     def words(self) -> Float64[np.ndarray, " words"]:
         """P(leaves = word w), with word w the base-q digits of w."""
-        return self.laws[0][0].sum(axis=0)
+        (root,) = self.laws[0]
+        return root.sum(axis=0)
 
     def beliefs(
         self, tokens: Integer[np.ndarray, "n leaves"], observed: Bool[np.ndarray, "n leaves"] | None = None

@@ -39,6 +39,21 @@ def test_the_largest_curvature_is_found_beside_a_larger_negative_one():
     assert top_curvature(objective, [None], rng(0)) == pytest.approx(1.0, rel=0.05)
 
 
+def test_the_search_stops_once_the_curvature_is_found():
+    """One direction far above a flat rest: a few products tell, and 30 are the most that are made."""
+    made = []
+
+    class Counted(list):
+        def __iter__(self):
+            made.append(1)
+            return super().__iter__()
+
+    scale = torch.cat([torch.tensor([100.0]), torch.linspace(0.5, 1.0, 199)]).double()
+    objective = Objective.of(lambda p, _: (scale * p["w"] ** 2).sum() / 2, {"w": torch.zeros(200, dtype=torch.float64)}, None)
+    assert top_curvature(objective, Counted([None]), rng(0)) == pytest.approx(100, rel=1e-3)
+    assert 3 <= len(made) <= 8
+
+
 def test_losses_without_curvature():
     flat = Objective.of(lambda p, _: p["w"].sum(), {"w": torch.ones(3)}, None)
     assert top_curvature(flat, [None], rng(0)) == 0.0

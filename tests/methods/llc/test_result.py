@@ -36,6 +36,11 @@ def test_diagnostics_are_those_of_the_draws_kept(found):
     assert 0.9 < found.acceptance.mean() <= 1 and found.negative_share == 0
 
 
+def test_short_chains_are_drawn_whole():
+    chains = llc(*quadratic(np.ones(2)), [None], n_beta=20.0, step_size=2e-3, chains=2, burn_in=20, draws=380, rng=rng(0))
+    assert list(chains.plot("loss").data[0].x) == list(range(400))
+
+
 def test_summary_prints_every_setting_and_caution(found):
     text = found.summary()
     for part in ("n_beta 20", "localization 4", "step_size 0.002", "300 + 700 steps", "sgld", "R-hat", f"{found.estimate:.4g}"):
@@ -66,6 +71,8 @@ def test_plots_draw_every_chain(found):
     excess = 20 * (found.losses[steps, 0] - found.at_minimum[steps])
     np.testing.assert_allclose(loss[0].y, excess, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(distance[3].y, found.distances[list(distance[3].x), 3], rtol=1e-5)
+    assert len(steps) == 400 and steps[0] == 0 and steps[-1] == 999, "1,000 steps, thinned evenly"
+    assert set(np.diff(steps)) == {2, 3}
     running = found.plot().data
     np.testing.assert_allclose([line.y[-1] for line in running], found.per_chain, rtol=1e-5)
     assert running[0].x[0] == found.settings.burn_in

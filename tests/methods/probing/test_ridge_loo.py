@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
 from mechbp.errors import InputError
+from mechbp.methods.probing import ridge, transfer_probe
 from mechbp.methods.probing.ridge_loo import fit_ridge_loo
 
 PENALTIES = np.logspace(-6, 4, 11)
@@ -33,3 +34,9 @@ def test_the_fit_is_that_of_leave_one_out_cross_validation(n, d, noise):
 def test_nonsense_is_refused():
     with pytest.raises(InputError, match="positive penalties"):
         fit_ridge_loo(np.zeros((4, 2)), np.zeros((4, 1)), np.zeros(1))
+
+
+@pytest.mark.parametrize("penalties", [ridge.PENALTIES, transfer_probe.PENALTIES], ids=["ridge", "logistic"])
+def test_penalties_rise_from_none_to_speak_of_by_steps_without_a_gap(penalties):
+    assert penalties[0] <= 1e-4 and penalties[-1] >= 1
+    assert all(1 < ratio <= 1001 for ratio in np.divide(penalties[1:], penalties[:-1]))

@@ -19,10 +19,11 @@ def test_a_planted_turn_is_found_and_measured():
 def test_curves_below_zero_turn_where_those_above_do():
     """Of four repetitions, the last of which is turned by the mean of the others alone."""
     curves = np.array([[3.0, 1.0, 2.0], [3.5, 1.5, 2.25], [3.0, 0.5, 1.75], [0.5, 3.0, 2.0]])
-    for shift in (0.0, -2.0, -10.0):
-        found = turn(curves + shift)
-        assert found.step.tolist() == [1, 1, 1, 1]
-        np.testing.assert_allclose(found.rise, [1.0, 0.75, 1.25, -1.0])
+    for n in (3, 4):
+        for shift in (0.0, -2.0, -10.0):
+            found = turn(curves[:n] + shift)
+            assert found.step.tolist() == [1] * n
+            np.testing.assert_allclose(found.rise, [1.0, 0.75, 1.25, -1.0][:n])
 
 
 def test_a_falling_curve_does_not_turn():
