@@ -202,6 +202,8 @@ def test_numbers_of_words_and_beliefs():
         found = mixed_states(hmm, 100)
         assert len(found.beliefs) == count and found.closed
     assert np.bincount(mixed_states(rrxor(), 9).depth).cumsum().tolist() == [1, 3, 7, 15, 27, 34, 36]
+    for depth in range(5):  # of words of up to so many tokens, no more and no fewer
+        assert np.bincount(mixed_states(mess3(0.05, 0.85), depth).depth).tolist() == [3**d for d in range(depth + 1)]
     fractal = mixed_states(mess3(0.05, 0.85), 10)
     assert len(fractal.beliefs) == 83_500 and not fractal.closed
 
