@@ -1,6 +1,7 @@
 """The contract: every process keeps it, a toy family joins by its members alone, and every planted fault is found."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from mechbp.processes.chain.library import even, golden_mean, z1r
 from mechbp.processes.evidence import checked_evidence
 from mechbp.processes.laws.behaviour import _check_inputs
 from mechbp.processes.laws.exactness import _by_summation
-from mechbp.processes.laws.sampler import LEAST_EXPECTED, N_FIRST, _g_statistic
+from mechbp.processes.laws.sampler import LEAST_EXPECTED, N_FIRST, _g_statistic, check_sampler
+from mechbp.processes.laws.sequences import Sequences
 from mechbp.processes.process import ABSENT, Joint, Process, Query, Sample
 from mechbp.processes.tree.belief_propagation import TreeBeliefs
 
@@ -307,6 +309,14 @@ class Uncountable(BiasedCoin):
         raise NotImplementedError("later")
 
 
+@pytest.mark.parametrize("n", [3, 4, 7, 8])
+def test_a_sequence_beyond_all_that_are_listed_is_impossible(n):
+    listed = Sequences(np.arange(n)[:, None] // [8, 4, 2, 1] % 2, np.arange(n), np.full(n, 1 / n), np.arange(n), 2)
+    ones = SimpleNamespace(sample=lambda n, rng: SimpleNamespace(tokens=np.ones((n, 4), np.int64)))
+    with pytest.raises(mechbp.ContractError, match=r"have probability 0, \[1 1 1 1\] is one"):
+        check_sampler(ones, listed, mechbp.rng(0))
+
+
 def test_one_error_names_every_law_that_is_broken():
     with pytest.raises(mechbp.ContractError) as caught:
         mechbp.check_process(OpenNoisyCoin(), mechbp.rng(0, "several"))
@@ -357,3 +367,11 @@ def test_states_that_cannot_be_leave_the_answers_of_others_alone():
 def test_outcomes_that_are_expected_often_enough_are_counted_alone():
     expected = np.array([LEAST_EXPECTED, LEAST_EXPECTED, 2, 78])
     assert _g_statistic(np.array([9, 11, 2, 78]), expected)[1] == 2  # the rarest with one of the next, so that they suffice
+    assert _g_statistic(np.array([9, 10, 81]), np.array([9.5, 9.5, 81]))[1] == 1  # 10 suffice, and no fewer
+
+
+def test_tokens_that_need_no_change_are_not_copied():
+    tokens = np.zeros((3, 4), np.int64)
+    given = {"where": "test", "vocab_size": 2, "length": 4, "place": "position"}
+    assert np.shares_memory(checked_evidence(tokens, **given), tokens)
+    assert checked_evidence(tokens.astype(np.int8), **given).dtype == np.int64

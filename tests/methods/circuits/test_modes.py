@@ -1,6 +1,7 @@
 """Mode detectors: matrices whose mode is known, scores by explicit loops, every threshold from both sides, margins and nulls."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sorter_cases import weight_circuits
 
 from mechbp.errors import InputError
 from mechbp.methods.circuits.mode_margins import margin, null_scores
-from mechbp.methods.circuits.modes import modes
+from mechbp.methods.circuits.modes import _rank, modes
 from mechbp.models.compiled.sorter import compile_sorter, scores
 from mechbp.processes.sorting.sorted_lists import SortedLists
 from mechbp.randomness import rng
@@ -227,6 +228,14 @@ def test_more_than_two_heads_have_a_best_pair():
     assert found.order == (1, 3, 0, 2) and len(found.pairs) == 6
     tied = modes(circuit(ALL, ALL, suppressing(ALL)), np.stack([scores(V)] * 3))
     assert tied.label == "suppression", "of equal scores the pair whose heads differ"
+
+
+def test_rounding_noise_decides_no_tie():
+    """Of equal scores, overlap of 1 here, the pair whose heads differ is the best one; 3e-10 more is no higher score."""
+    (pair,) = modes(circuit(ALL, suppressing(ALL)), LIKE).pairs
+    higher = replace(pair, overlap=1 + 3e-10)
+    assert pair.score == pytest.approx(1, abs=1e-12) and higher.score > pair.score + 2e-10
+    assert _rank(higher) == _rank(pair) < _rank(replace(pair, overlap=1 + 3e-8))
 
 
 def test_three_owners_are_no_pair_but_copied_once():

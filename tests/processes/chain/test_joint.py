@@ -5,7 +5,7 @@ import pytest
 from brute_chain import path_weights, random_chain  # tests/support/brute_chain.py
 
 import mechbp
-from mechbp.processes.chain.joint import LISTED_STATES, LISTED_WORDS
+from mechbp.processes.chain.joint import LISTED_STATES, LISTED_WORDS, small_length
 
 
 def test_every_path_has_its_weight():
@@ -40,3 +40,14 @@ def test_joints_need_a_length_and_long_ones_are_refused():
         mechbp.mess3(0.15, 0.6).joint()
     with pytest.raises(mechbp.errors.LimitExceeded, match="3 states and 3 tokens"):
         mechbp.mess3(0.15, 0.6, length=10).joint()
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 5])
+@pytest.mark.parametrize("states", [1, 2, 3, 4])
+def test_a_small_chain_is_as_long_as_its_lists_allow(tokens, states):
+    def fits(length):
+        return states ** (length + 1) * tokens**length <= LISTED_STATES and tokens**length <= LISTED_WORDS
+
+    for longest in (3, 4, 40):
+        found = small_length(states, tokens, longest)
+        assert found == max(length for length in range(1, longest + 1) if fits(length))
