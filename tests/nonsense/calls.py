@@ -1,8 +1,8 @@
 """Every public function with arguments that are right, and what is true of its result, whatever they are."""
 
 import functools
+import itertools
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -556,7 +556,11 @@ def _(found, given):
     assert found.name == given["name"] and found.steps == (0,)
 
 
-@call("Run.save", lambda **k: run().save(**k), folder=functools.partial(lambda: Path(tempfile.mkdtemp(dir=".")) / "saved"))
+NUMBERS = itertools.count()
+"""So that every folder is another one; none is made before a test saves there."""
+
+
+@call("Run.save", lambda **k: run().save(**k), folder=functools.partial(lambda: Path(f"saved-{next(NUMBERS)}")))
 def _(found, _):
     for name, saved in found.model.named_parameters():
         assert torch.equal(saved, dict(model().named_parameters())[name])

@@ -42,8 +42,7 @@ PUBLIC = public_functions()
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_parameter_is_in_the_table(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the valid call of Run.save makes a folder
+def test_every_parameter_is_in_the_table(name):
     assert name in CALLS, f"tests/nonsense/calls.py has no valid call of {name}"
     missing = [parameter for parameter in PUBLIC[name] if parameter not in KIND_OF]
     assert not missing, f"{name}: tests/nonsense/odd_values.py has no odd values for {missing}"
