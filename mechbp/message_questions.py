@@ -66,7 +66,7 @@ def asked_of(
     if places[given] is None or places[wrong] is not None:
         got = ", ".join(f"{name}={told(value, 20)}" for name, value in places.items() if value is not None)
         raise InputError(
-            f"{where}: of a {type(process).__name__} name the message by {given}=, {EXAMPLES[given]}; got "
+            f"{where}: of a {type(process).__name__} name the message by {given}=, {MEANINGS[given]}; got "
             f"{got or f'neither {given} nor {wrong}'}."
         )
     if (task or tasks[0]) not in tasks:
@@ -156,7 +156,8 @@ OF_FAMILY: dict[str, tuple[str, str, Callable[..., Asked], tuple[str, ...]]] = {
     "chain": ("position", "depth", _of_chain, ("next-token",)),
 }
 """Family -> what names a message of it, what does not, how it is asked, and the tasks, the default first."""
-EXAMPLES = {
+MEANINGS = {
     "depth": "the level of the nodes that send it, where 1 is next to the root",
     "position": "that of the token after which it is held, from 0",
 }
+"""What each of these names is about, as an error tells it."""

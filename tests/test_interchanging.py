@@ -184,6 +184,9 @@ def test_what_cannot_be_erased_is_refused(run):
         mechbp.erase(run.model, run.process, HOOK, depth=2, eraser="mean", rng=mechbp.rng(0, "x"))
     with pytest.raises(HookError, match="No hook matches 'blocks.9"):
         mechbp.erase(run.model, run.process, "blocks.9.hook_resid_post", depth=2, rng=mechbp.rng(0, "x"), **SIZES)
+    for ask in (mechbp.interchange, mechbp.erase):  # the hook, though a depth is missing too
+        with pytest.raises(HookError, match="No hook matches 'blocks.9"):
+            ask(run.model, run.process, "blocks.9.hook_resid_post", rng=mechbp.rng(0, "x"))
     with pytest.raises(HookError):
         mechbp.erase(object(), run.process, HOOK, depth=2, rng=mechbp.rng(0, "x"))
 

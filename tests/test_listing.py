@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def test_lines_and_json_tell_the_same(runs, monkeypatch):
     monkeypatch.setenv("MECHBP_RUNS", str(runs))
     lines = list(listing().lines())
     assert sum(line.startswith("run ") for line in lines) == 3 and "unreadable" in lines[2]
-    assert "not trained yet (incomplete)" in lines[1] and "2 stored steps" in lines[0]
+    assert "not trained yet (incomplete)" in lines[1] and "2 stored steps, last 2" in lines[0]
+    assert str(replace(listing().runs[0], steps=(4_000,))).endswith("; 1 stored step, 4,000")
 
 
 def test_runs_of_the_working_directory_are_listed_too_unless_a_folder_is_named(runs, monkeypatch):

@@ -20,8 +20,8 @@ CHARACTER_PX, LINE_PX = 7, 15
 """Of labels of categories."""
 AXIS_PX = 80
 """Of a figure's width, beside the bars."""
-TURNED_ROOM = 18
-"""Characters after which labels that are turned are wrapped."""
+TURNED_ROOM, MOST_ROOM = 18, 60
+"""Characters after which labels that are turned are wrapped: at least, and at most however long their words are."""
 
 
 def check(data: dict[str, Any], where: str) -> None:
@@ -104,11 +104,11 @@ def _room(categories: list[str], narrow: bool) -> tuple[int, int]:
     room = int(each_px / CHARACTER_PX)
     if all(len(word) <= room for name in categories for word in name.split()):
         return room, 0
-    lines = max(1, int(each_px / LINE_PX))  # that stand beside each other
-    room = TURNED_ROOM
-    while any(style.label(name, room).count("<br>") >= lines for name in categories):
-        room += 1
-    return room, -90 if narrow else -45
+    room = max(TURNED_ROOM, *(len(word) for name in categories for word in name.split()))
+    lines = max(style.label(name, room).count("<br>") + 1 for name in categories)
+    if lines * LINE_PX > each_px:
+        room = max(map(len, categories))
+    return min(room, MOST_ROOM), -90 if narrow else -45
 
 
 def _bar(part: dict[str, Any], color: str, categories: list[str], offset: float, width: float) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Bars: the table by hand, and a tick per reference."""
 
+import pytest
+
 from mechbp.figures import draw, table
 
 DATA = {
@@ -28,3 +30,25 @@ def test_a_tick_stands_at_every_known_reference():
     (bar,) = figure.data
     for shape in figure.layout.shapes[:2]:
         assert any(x + bar.offset <= (shape.x0 + shape.x1) / 2 <= x + bar.offset + bar.width for x in bar.x)
+
+
+def bars_of(categories, narrow):
+    data = {"y_title": "y", "categories": categories, "series": [{"name": "a", "y": [1.0] * len(categories)}]}
+    layout = draw("bars", data, narrow).layout
+    return layout.xaxis.tickangle, layout.xaxis.ticktext, layout.height
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_labels_that_fit_stand_upright_and_others_are_turned_whole(narrow):
+    assert bars_of(["one", "two words"], narrow)[0] == 0
+    names = [f"least gap: from {i}, gap 5.86, 3 runs" for i in range(30)]
+    angle, texts, height = bars_of(names, narrow)
+    assert angle == (-90 if narrow else -45) and list(texts) == names, "a line each: two would lie on the neighbour"
+    assert height > bars_of(["a"] * 2, narrow)[2]
+    angle, texts, _ = bars_of(["incomprehensibilities of words", "b"] * 4, narrow)
+    assert angle == (-90 if narrow else -45) and all("incomprehensibilities" in text for text in texts[::2])
+
+
+def test_endless_labels_make_no_endless_figure():
+    angle, texts, height = bars_of(["x" * 20_000] * 3, narrow=True)
+    assert angle == -90 and height < 1000 and max(map(len, texts[0].split("<br>"))) == 60
