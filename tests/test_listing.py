@@ -53,7 +53,7 @@ def test_lines_and_json_tell_the_same(runs, monkeypatch):
     monkeypatch.setenv("MECHBP_RUNS", str(runs))
     lines = list(listing().lines())
     assert sum(line.startswith("run ") for line in lines) == 3 and "unreadable" in lines[2]
-    assert "not trained yet (incomplete)" in lines[1] and "2 stored steps, last 2" in lines[0]
+    assert "not trained yet (incomplete)" in lines[1] and "2 stored steps, last 40" in lines[0]
     assert str(replace(listing().runs[0], steps=(4_000,))).endswith("; 1 stored step, 4,000")
 
 
