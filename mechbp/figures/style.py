@@ -106,7 +106,8 @@ def axis(title: str, narrow: bool, log: bool = False, span: tuple[float, float] 
     if span:
         result["range"] = [round(math.log10(v), 6) if log else round(v, 10) for v in span]
         if log and span[1] / span[0] > 30:
-            result |= {"dtick": 1, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 2, "dtick": "D1"}}
+            decades = math.ceil(math.log10(span[1] / span[0]) / 6) if narrow else 1  # from one label to the next
+            result |= {"dtick": decades, "exponentformat": "power", "minor": {"ticks": "outside", "ticklen": 2, "dtick": "D1"}}
             del result["nticks"]
         elif log and narrow and span[1] / span[0] > 3:
             result["dtick"] = "D2"  # 1, 2, 5: all digits of a decade lie on each other

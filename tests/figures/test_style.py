@@ -19,5 +19,6 @@ def test_series_colours_stand_out_on_both_papers():
 def test_a_part_of_a_decade_has_few_ticks_on_narrow_pages_and_titles_may_move_any_plot():
     assert style.axis("x", True, True, (0.2, 1.0)).get("dtick") == "D2"
     assert "dtick" not in style.axis("x", False, True, (0.2, 1.0)) and "dtick" not in style.axis("x", True, False, (0.2, 1.0))
+    assert [style.axis("x", narrow, True, (1e-8, 1.0))["dtick"] for narrow in (False, True)] == [1, 2]
     assert style.axis("x", True, True, (0.01, 1.0))["dtick"] == 1
     assert style.base(100, False)["minreducedheight"] < 64, "plotly's own, below which a title stays on the ticks"
